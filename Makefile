@@ -1,0 +1,55 @@
+# make demo | test | lint | bench | clean. Everything runs in .venv, made on first use.
+# Written for GNU make 3.81, which is what macOS brings.
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/installed
+ARGS    ?=
+
+# The first interpreter that runs and is new enough; `make PYTHON=…` overrides it.
+PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
+	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
+	@echo 'make lint    ruff, mypy and import-linter alone'
+	@echo 'make bench   benchmarks beside the naive way'
+	@echo 'make clean   remove .venv, caches and build results'
+
+demo: $(STAMP)
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo 'checkpointdb needs Python 3.11 or newer, and none was found.'; \
+		echo 'Install it, or name it: make PYTHON=/path/to/python3.11 …'; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo '$(PYTHON) does not run or is older than 3.11, which checkpointdb needs.'; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments.'; \
+		echo 'On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'Making $(VENV) with $(PYTHON) (once; it may take a minute) …'
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,66 @@
+"""Encryption keys: Fernet keys, made and read. (Encrypting payloads is a later version's.)"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+
+from checkpointdb.errors import EncryptionError
+
+ENCRYPTION_AVAILABLE = find_spec("cryptography") is not None
+
+
+def generate_encryption_key(output_path: str | os.PathLike[str] | None = None) -> bytes:
+    """Return a new Fernet key, written to `output_path` (mode 0600) if one is given.
+
+    The file appears whole or not at all. Raises FileExistsError rather than overwrite one,
+    EncryptionError if `cryptography` is not installed.
+    """
+    _require()
+    from cryptography.fernet import Fernet
+
+    key = Fernet.generate_key()
+    if output_path is not None:
+        _write_new(Path(output_path), key)
+    return key
+
+
+def load_encryption_key(key_path: str | os.PathLike[str]) -> bytes:
+    """Return the Fernet key in a file.
+
+    Raises EncryptionError if the file does not hold one, OSError if it cannot be read.
+    """
+    _require()
+    from cryptography.fernet import Fernet
+
+    key = Path(key_path).read_bytes().strip()
+    try:
+        Fernet(key)
+    except ValueError as error:
+        raise EncryptionError(
+            f"{str(key_path)!r} does not hold a Fernet key: 32 bytes in URL-safe base64 are "
+            "expected, as generate_encryption_key writes them"
+        ) from error
+    return key
+
+
+def _require() -> None:
+    if not ENCRYPTION_AVAILABLE:
+        raise EncryptionError(
+            "encryption needs the package `cryptography`: pip install 'checkpointdb[encryption]'"
+        )
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, it fails where there is a file
+    finally:
+        temporary.unlink()

@@ -1,0 +1,74 @@
+"""A checkpoint's metadata: checked to be JSON, and flattened into rows that SQL can filter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.text import storable
+
+# PostgreSQL's B-tree takes keys up to 2 704 bytes. A longer text stays in the JSON.
+MAX_INDEXED_TEXT = 1_000
+
+Row = tuple[str, float | None, str | None]
+
+
+def checked(custom_metadata: object) -> dict[str, Any]:
+    """Return a copy of the metadata as JSON gives it back.
+
+    Raises InvalidInputError if it is no dictionary with text keys, or holds what JSON cannot
+    (the message says what), such as NaN, a datetime, NUL, or a cycle.
+    """
+    if custom_metadata is None:
+        return {}
+    if not isinstance(custom_metadata, dict):
+        raise InvalidInputError(
+            f"custom_metadata must be a dictionary, not {type(custom_metadata).__name__}"
+        )
+    try:
+        text = json.dumps(custom_metadata, allow_nan=False)
+        _check_keys(custom_metadata)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"custom_metadata must be JSON: {error}; convert such values to text or numbers"
+        ) from error
+    if "\\u0000" in text or "\\ud" in text:
+        storable(
+            json.dumps(custom_metadata, ensure_ascii=False).replace("\\u0000", "\0"), "the metadata"
+        )
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+def _check_keys(value: object) -> None:
+    """json.dumps turns keys such as 1 and None into text; a filter would not find them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is not text")
+            _check_keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_keys(item)
+
+
+def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
+    """Yield (key, number, text) for every scalar; nested keys are joined as `a.b`.
+
+    A dot within a key is written `\\.`, so that {"a.b": 1} and {"a": {"b": 2}} differ. True and
+    false are 1 and 0, null is neither number nor text. Lists, and texts over
+    `MAX_INDEXED_TEXT`, have no row: they are in the JSON column alone.
+    """
+    for name, value in custom_metadata.items():
+        key = prefix + name.replace("\\", "\\\\").replace(".", "\\.")
+        if isinstance(value, dict):
+            yield from flatten(value, key + ".")
+        elif value is None:
+            yield key, None, None
+        elif isinstance(value, str):
+            if len(value) <= MAX_INDEXED_TEXT:
+                yield key, None, value
+        elif isinstance(value, (bool, int, float)):
+            yield key, float(value), None

@@ -1,0 +1,337 @@
+"""The database: connections, transactions, and the schema's revisions.
+
+A read transaction sees one state of the store from its first query on. A write transaction
+begins by taking the write lock (`BEGIN IMMEDIATE`): it never has to be upgraded, and so never
+fails half way because another writer was first.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from checkpointdb.errors import (
+    CheckpointError,
+    CorruptionError,
+    SchemaVersionError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+VERSION_TABLE = "checkpointdb_version"
+HEAD_REVISION = "0002"  # the newest file in migrations/versions; a test compares
+APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the SQLite file: `file` and we know it
+_BUSY_SECONDS = 60.0
+
+
+class LostRace(Exception):
+    """A constraint or the isolation level stopped a write: look at the rows again, and retry.
+
+    Internal: never reaches a user.
+    """
+
+
+class Database:
+    """A SQLAlchemy engine with this project's transactions. Threads share it; forks do not."""
+
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        durable: bool = True,
+        busy_seconds: float = _BUSY_SECONDS,
+        read_only: bool = False,
+    ) -> None:
+        self.url = sa.make_url(url)
+        self.read_only = read_only
+        self._durable = durable
+        self._busy_seconds = busy_seconds
+        self._pid = os.getpid()
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string()!r})"
+
+    @classmethod
+    def open_read_only(cls, path: Path, *, busy_seconds: float = _BUSY_SECONDS) -> Database:
+        """Open a SQLite file that cannot be written, nor the directory it lies in.
+
+        SQLite reads a WAL database there only if its -wal and -shm files are there, or if it is
+        told that nobody writes. A -wal that has content and cannot be used is refused.
+        """
+        wal = path.with_name(path.name + "-wal")
+        options = ["mode=ro"] if wal.exists() and wal.stat().st_size else ["mode=ro&immutable=1"]
+        quoted = urllib.parse.quote(str(path.absolute()))
+        url = f"sqlite:///file:{quoted}?{options[0]}&uri=true"
+        return cls(url, busy_seconds=busy_seconds, read_only=True)
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        if self.url.get_backend_name() != "sqlite":
+            return None
+        return Path(self.url.database or "")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a transaction that reads one state of the store."""
+        self._follow_fork()
+        with translated(self.url, self._busy_seconds), self._reading.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open a transaction that may write; committed at the end, rolled back on an error.
+
+        Raises LostRace if a constraint stops it, StoreBusyError if other writers hold the
+        store for longer than the time allowed for waiting.
+        """
+        self._follow_fork()
+        # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
+        writer = self._writer
+        if not writer.acquire(timeout=self._busy_seconds):
+            raise _busy(self._busy_seconds)
+        try:
+            with translated(self.url, self._busy_seconds), self._writing.begin() as connection:
+                yield connection
+        finally:
+            writer.release()
+
+    @contextmanager
+    def read_only_connection(self) -> Iterator[sa.Connection]:
+        """Open a read transaction for a user's own statements, which cannot write."""
+        is_sqlite = self.path is not None
+        with self.read() as connection:
+            connection.exec_driver_sql(
+                "PRAGMA query_only = ON" if is_sqlite else "SET TRANSACTION READ ONLY"
+            )
+            try:
+                yield connection
+            finally:
+                if is_sqlite:
+                    connection.exec_driver_sql("PRAGMA query_only = OFF")
+
+    def close(self) -> None:
+        """Close the pool's connections; a later use opens new ones."""
+        if self._pid == os.getpid():
+            self._reading.dispose()
+
+    # --- connections
+
+    def _start(self) -> None:
+        options: dict[str, Any] = {"max_overflow": -1}
+        if self.path is not None:
+            options["connect_args"] = {
+                "timeout": self._busy_seconds,
+                "check_same_thread": False,
+            }
+        self._reading = sa.create_engine(self.url, **options)
+        self._writing = self._reading.execution_options(checkpointdb_write=True)
+        self._writer = threading.Lock()
+        if self.path is not None:
+            sa.event.listen(self._reading, "connect", self._connected)
+            sa.event.listen(self._reading, "begin", _begin)
+
+    def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun by `_begin` alone
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+        connection.execute("PRAGMA fullfsync = ON")  # of macOS; elsewhere it does nothing
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -16384")  # KiB
+
+    def _follow_fork(self) -> None:
+        """After a fork, leave the parent's connections alone and open new ones: SQLite's locks and a
+        server's sockets belong to the process that opened them."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            _abandoned.append(self._reading)
+            self._start()
+
+    # --- revisions
+
+    def revision(self) -> str | None:
+        """Return the schema's revision, None for an empty database.
+
+        Raises StoreUnavailableError if it is another application's SQLite file.
+        """
+        with self.read() as connection:
+            return self._revision(connection)
+
+    def _revision(self, connection: sa.Connection) -> str | None:
+        inspector = sa.inspect(connection)
+        if inspector.has_table(VERSION_TABLE):
+            table = sa.table(VERSION_TABLE, sa.column("version_num"))
+            return connection.scalar(sa.select(table.c.version_num))
+        if self.path is not None and inspector.get_table_names():
+            raise StoreUnavailableError(
+                f"{str(self.path)!r} is a SQLite database of another application: "
+                "give checkpointdb a directory of its own"
+            )
+        return None
+
+    def prepare(self, *, upgrade: bool = True) -> None:
+        """Create the schema in an empty database, or bring an older one up to date.
+
+        Raises SchemaVersionError if the database is newer than this library, or older and
+        `upgrade` is False.
+        """
+        found = self.revision()
+        if found == HEAD_REVISION:
+            return
+        if found is not None:
+            self._check_known(found)
+            if not upgrade:
+                raise SchemaVersionError(
+                    f"the store has schema {found}, this version of checkpointdb needs "
+                    f"{HEAD_REVISION}: open it with upgrade=True to bring it up to date",
+                    found=found,
+                    expected=HEAD_REVISION,
+                )
+            self._back_up(found)
+        else:
+            self._create_file()
+        self.migrate(HEAD_REVISION)
+
+    def migrate(self, revision: str) -> None:
+        """Run the migrations up to a revision, in one transaction, once.
+
+        Of several processes that do this at once, the others wait and find it done.
+        """
+        from alembic import command
+
+        with self.write() as connection:
+            if self._revision(connection) != revision:
+                command.upgrade(migrations(connection), revision)
+
+    def _check_known(self, found: str) -> None:
+        from alembic.script import ScriptDirectory
+
+        if found not in {
+            each.revision for each in ScriptDirectory.from_config(migrations()).walk_revisions()
+        }:
+            raise SchemaVersionError(
+                f"the store has schema {found}, which is newer than this version of "
+                f"checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
+                found=found,
+                expected=HEAD_REVISION,
+            )
+
+    def _create_file(self) -> None:
+        """Set what can only be set before a SQLite file has its first table."""
+        if self.path is None:
+            return
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        deadline = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                with sqlite3.connect(self.path, timeout=self._busy_seconds) as connection:
+                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.close()
+                return
+            except sqlite3.OperationalError as error:
+                # Two processes that create at once: the change to WAL does not wait by itself.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise _translate(error, self.url, self._busy_seconds) from error
+                time.sleep(0.01)
+
+    def _back_up(self, found: str) -> None:
+        """Copy a SQLite database beside it, whole and checked, before it is upgraded."""
+        if self.path is None:
+            return
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        target = self.path.with_name(f"{self.path.name}.schema-{found}.{moment}.backup")
+        with translated(self.url, self._busy_seconds):
+            connection = sqlite3.connect(self.path, timeout=self._busy_seconds)
+            try:
+                connection.execute("VACUUM INTO ?", (str(target),))
+                connection.execute("ATTACH ? AS copy", (str(target),))
+                answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
+            finally:
+                connection.close()
+        if answer != "ok":
+            raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+
+
+_abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes them
+
+
+def _begin(connection: sa.Connection) -> None:
+    is_write = connection.get_execution_options().get("checkpointdb_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def migrations(connection: sa.Connection | None = None) -> Config:
+    """Return Alembic's configuration for our migrations, on a connection if given."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "checkpointdb.migrations:.")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+# --- errors
+
+
+@contextmanager
+def translated(url: sa.URL, busy_seconds: float = _BUSY_SECONDS) -> Iterator[None]:
+    """Turn the database's errors into ours."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise LostRace(str(error.orig)) from error
+    except DBAPIError as error:
+        raise _translate(error.orig or error, url, busy_seconds) from error
+    except sqlite3.Error as error:
+        raise _translate(error, url, busy_seconds) from error
+
+
+_UNAVAILABLE = {
+    "database or disk is full": "the disk is full: free space and retry",
+    "readonly database": "the file system or the file is read-only",
+    "unable to open database file": "was the store removed or unmounted, or is it read-only?",
+    "disk i/o error": "the disk failed, is full, or the store was removed",
+    "no such table": "the database was replaced or emptied while it was open",
+}
+
+
+def _translate(
+    error: BaseException, url: sa.URL, busy_seconds: float
+) -> CheckpointError | LostRace:
+    text = str(error).lower()
+    if getattr(error, "sqlstate", None) in {"40001", "40P01"}:
+        return LostRace(str(error))
+    if "locked" in text or "busy" in text:
+        return _busy(busy_seconds)
+    where = url.render_as_string()
+    if "malformed" in text or "not a database" in text:
+        return CorruptionError(f"the database {where} is damaged ({error}): restore a backup")
+    for symptom, advice in _UNAVAILABLE.items():
+        if symptom in text:
+            return StoreUnavailableError(f"the database {where} failed ({error}): {advice}")
+    return StoreUnavailableError(f"the database {where} failed: {error}")
+
+
+def _busy(seconds: float) -> StoreBusyError:
+    return StoreBusyError(
+        f"other writers held the store for more than {seconds:g} s: try again, or look for a "
+        "process that keeps a transaction open"
+    )

@@ -1,0 +1,104 @@
+"""The tree of exceptions, by what a handler would do about each.
+
+    CheckpointError
+    ├── NotFoundError            (ValueError)      ask for another id
+    ├── CorruptionError          (ValueError)      stored bytes are not what was saved: restore a backup
+    ├── InvalidInputError        (ValueError)      correct the call; nothing was written
+    │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
+    ├── StateChangedError        (RuntimeError)    another thread changed the state during the save
+    ├── EncryptionError          (RuntimeError)    a key is missing, wrong, or not supported here
+    ├── SchemaVersionError       (RuntimeError)    upgrade the library, or the store
+    ├── StoreBusyError           (TimeoutError)    try again later
+    ├── StoreUnavailableError    (OSError)         disk full, read-only, removed, not a store
+    └── NotSupportedError        (NotImplementedError)   this version cannot do it
+
+Every message says what happened and what to do; the facts are attributes.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "CorruptionError",
+    "EncryptionError",
+    "InvalidInputError",
+    "InvalidStateError",
+    "NotFoundError",
+    "NotSupportedError",
+    "SchemaVersionError",
+    "StateChangedError",
+    "StoreBusyError",
+    "StoreUnavailableError",
+]
+
+
+class CheckpointError(Exception):
+    """The root of every error that checkpointdb raises on purpose."""
+
+
+class NotFoundError(CheckpointError, ValueError):
+    """No such checkpoint, key or pipeline; or it was forgotten meanwhile."""
+
+    def __init__(self, message: str, *, checkpoint_id: str | None = None) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+
+
+class CorruptionError(CheckpointError, ValueError):
+    """Stored bytes are missing or are not the bytes that were saved."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        checkpoint_id: str | None = None,
+        payload: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+        self.payload = payload
+
+
+class InvalidInputError(CheckpointError, ValueError):
+    """An argument that cannot be stored; nothing was written."""
+
+
+class InvalidStateError(InvalidInputError, TypeError):
+    """A state, or one value of it, that cannot be saved; nothing was written."""
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class StateChangedError(CheckpointError, RuntimeError):
+    """A value was changed by another thread while it was being saved."""
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class EncryptionError(CheckpointError, RuntimeError):
+    """A key is missing or wrong, or encryption is not available."""
+
+
+class SchemaVersionError(CheckpointError, RuntimeError):
+    """The database has a schema that this version of the library does not read."""
+
+    def __init__(self, message: str, *, found: str | None, expected: str) -> None:
+        super().__init__(message)
+        self.found = found
+        self.expected = expected
+
+
+class StoreBusyError(CheckpointError, TimeoutError):
+    """Other writers held the store longer than the time allowed for waiting."""
+
+
+class StoreUnavailableError(CheckpointError, OSError):
+    """The store's directory or database cannot be read or written."""
+
+
+class NotSupportedError(CheckpointError, NotImplementedError):
+    """What was asked for is not part of this version."""

@@ -1,0 +1,276 @@
+"""Where payload files live: written once, read in ranges, listed, deleted.
+
+`PayloadStore` is the interface; `LocalPayloads` keeps them in a directory:
+
+    ROOT/p-<pipeline>/<sequence>-<checkpoint_id>.ckpt.gz     payloads
+    ROOT/incoming/<random>.tmp                               files not yet published
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from checkpointdb.errors import StoreUnavailableError
+
+_INCOMING = "incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """A file found below the payload root."""
+
+    name: str
+    stored_bytes: int
+    modified_at: datetime
+
+
+class PayloadReader(Protocol):
+    """An open payload; many threads may read it at once."""
+
+    @property
+    def stored_bytes(self) -> int: ...
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes of a range, fewer where the file ends before."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PayloadWriter(Protocol):
+    """A payload being written, unseen until it is published."""
+
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> None:
+        """Make what was written survive a power loss (if the store is durable)."""
+        ...
+
+    def discard(self) -> None:
+        """Remove the file, unless it was published."""
+        ...
+
+
+class PayloadStore(Protocol):
+    """Files under names; each is written once and never modified."""
+
+    def create(self) -> PayloadWriter: ...
+    def publish(self, writer: PayloadWriter, name: str) -> None:
+        """Give a finished file its name; when this returns, name and bytes are durable."""
+        ...
+
+    def open(self, name: str) -> PayloadReader:
+        """Open a payload. Raises FileNotFoundError if there is none of that name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a payload; one that is gone already is no error."""
+        ...
+
+    def files(self) -> Iterator[PayloadFile]:
+        """Yield every payload file in the order of names."""
+        ...
+
+    def unfinished(self) -> Iterator[PayloadFile]:
+        """Yield files that were created and not published: being written, or left by a crash."""
+        ...
+
+    def locate(self, name: str) -> str:
+        """Return where people and other programs find the payload."""
+        ...
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file or directory to the medium.
+
+    macOS's fsync stops at the drive's cache: F_FULLFSYNC goes through it.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the entries of a directory; Windows cannot and need not."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class LocalPayloads:
+    """Payloads as files of a local directory."""
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        self._root = root
+        self._durable = durable
+
+    def __repr__(self) -> str:
+        return f"LocalPayloads({str(self._root)!r}, durable={self._durable})"
+
+    def create(self) -> LocalWriter:
+        """Return a writer of a new file in `incoming/`.
+
+        Raises StoreUnavailableError if it cannot be made.
+        """
+        path = self._root / _INCOMING / f"{uuid.uuid4().hex}.tmp"
+        try:
+            self._make_directory(path.parent)
+            return LocalWriter(path, durable=self._durable)
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def publish(self, writer: PayloadWriter, name: str) -> None:
+        """Rename a finished file to its name and flush the directory that received it."""
+        assert isinstance(writer, LocalWriter)
+        target = self._path(name)
+        try:
+            self._make_directory(target.parent)
+            os.replace(writer.path, target)
+            writer.published()
+            # Only the receiving directory: that the name in `incoming` is gone may be lost.
+            if self._durable:
+                sync_directory(target.parent)
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def open(self, name: str) -> LocalReader:
+        return LocalReader(self._path(name))
+
+    def delete(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def files(self) -> Iterator[PayloadFile]:
+        if not self._root.is_dir():
+            return
+        for directory in sorted(self._root.glob("p-*")):
+            yield from _files(directory, "*.ckpt.gz", self._root)
+
+    def unfinished(self) -> Iterator[PayloadFile]:
+        yield from _files(self._root / _INCOMING, "*.tmp", self._root)
+
+    def locate(self, name: str) -> str:
+        return str(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        """The path of a payload; a name from a forged database must not leave the root."""
+        parts = name.split("/")
+        if len(parts) != 2 or ".." in parts or not all(parts) or "\\" in name or ":" in name:
+            raise StoreUnavailableError(f"{name!r} is not a name below the payload directory")
+        return self._root.joinpath(*parts)
+
+    def _make_directory(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        # Not the root itself: a store whose directory was removed must not come back empty.
+        path.mkdir(mode=0o700, exist_ok=True)
+        if self._durable:
+            sync_directory(path.parent)
+
+
+def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
+    for path in sorted(directory.glob(pattern)):
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # deleted by another process since it was listed
+            continue
+        modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
+        yield PayloadFile(path.relative_to(root).as_posix(), found.st_size, modified_at)
+
+
+class LocalWriter:
+    """A file in `incoming/`."""
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path = path
+        self._durable = durable
+        self._published = False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise unavailable(error, self.path.parent.parent) from error
+
+    def finish(self) -> None:
+        try:
+            if self._durable:
+                sync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise unavailable(error, self.path.parent.parent) from error
+
+    def published(self) -> None:
+        """Note that the file has its name: `discard` leaves it alone from now on."""
+        self._published = True
+
+    def discard(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            if not self._published:
+                self.path.unlink(missing_ok=True)
+
+
+class LocalReader:
+    """An open payload file."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._lock = threading.Lock()
+        self.stored_bytes = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        if sys.platform != "win32":
+            return os.pread(self._descriptor, length, offset)
+        with self._lock:  # no pread there: seek and read must not be interleaved
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, length)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> LocalReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def unavailable(error: OSError, root: Path) -> StoreUnavailableError:
+    """Return the error for a failed file operation, with the cause's number and advice."""
+    import errno
+
+    advice = {
+        errno.ENOSPC: "the disk is full: free space (forgetting checkpoints needs little) and retry",
+        errno.EDQUOT: "the disk quota is used up: free space and retry",
+        errno.EROFS: "the file system is read-only: remount it, or copy the store elsewhere",
+        errno.EACCES: "permission is denied: run as the user that owns the store",
+        errno.ENOENT: "the directory is gone: was the store removed or unmounted?",
+    }.get(error.errno or 0, "see the cause")
+    message = f"the payload directory {str(root)!r} cannot be written ({error.strerror}): {advice}"
+    result = StoreUnavailableError(message)
+    result.errno = error.errno
+    return result

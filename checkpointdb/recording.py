@@ -1,0 +1,270 @@
+"""Writing rows: a payload, what is stored and defined in it, and the checkpoint itself.
+
+Effects on a connection that the caller holds in a write transaction; no file is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy.sql.expression import bindparam
+
+from checkpointdb import custom_metadata, format
+from checkpointdb.schema import (
+    chains,
+    checkpoint_metadata,
+    checkpoints,
+    chunks,
+    entries,
+    members,
+    payloads,
+    pipelines,
+    state_values,
+    value_chunks,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk lies; `chunk_id` is None where one value alone uses it."""
+
+    member_id: int
+    offset: int
+    chunk_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRows:
+    """The rows of a payload: its id, its members' ids, and the place of each of its chunks."""
+
+    payload_id: int
+    member_ids: list[int]
+    places: list[ChunkPlace]
+
+
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> list[int]:
+    """Insert rows and return their ids, in the same order."""
+    if not rows:
+        return []
+    statement = insert(table).returning(table.c.id, sort_by_parameter_order=len(rows) > 1)
+    return list(connection.scalars(statement, rows))
+
+
+def record_pipeline(connection: Connection, name: str, next_sequence: int = 1) -> int:
+    """Insert a pipeline and return its id."""
+    return insert_rows(connection, pipelines, [{"name": name, "next_sequence": next_sequence}])[0]
+
+
+def record_payload(
+    connection: Connection,
+    pipeline_id: int,
+    name: str,
+    sha256: bytes,
+    stored_bytes: int,
+    created_at: datetime,
+    stored: Sequence[format.Member],
+) -> PayloadRows:
+    """Insert a payload, its members, and those of its chunks that can be shared."""
+    payload = {
+        "pipeline_id": pipeline_id,
+        "name": name,
+        "sha256": sha256,
+        "stored_bytes": stored_bytes,
+        "raw_bytes": sum(member.raw_bytes for member in stored),
+        "created_at": created_at,
+    }
+    [payload_id] = insert_rows(connection, payloads, [payload])
+    member_ids = insert_rows(
+        connection,
+        members,
+        [
+            {
+                "payload_id": payload_id,
+                "offset": member.offset,
+                "stored_bytes": member.stored_bytes,
+                "raw_bytes": member.raw_bytes,
+                "sha256": member.sha256,
+            }
+            for member in stored
+        ],
+    )
+    places = _record_chunks(connection, pipeline_id, member_ids, stored)
+    return PayloadRows(payload_id, member_ids, places)
+
+
+def _record_chunks(
+    connection: Connection,
+    pipeline_id: int,
+    member_ids: Sequence[int],
+    stored: Sequence[format.Member],
+) -> list[ChunkPlace]:
+    places: list[ChunkPlace] = []
+    shared: list[tuple[int, dict[str, Any]]] = []
+    for member_id, member in zip(member_ids, stored, strict=True):
+        offset = 0
+        for chunk in member.chunks:
+            if chunk.digest is not None:
+                row = {
+                    "pipeline_id": pipeline_id,
+                    "digest": chunk.digest,
+                    "member_id": member_id,
+                    "offset": offset,
+                    "raw_bytes": chunk.raw_bytes,
+                }
+                shared.append((len(places), row))
+            places.append(ChunkPlace(member_id, offset, None))
+            offset += chunk.raw_bytes
+    ids = insert_rows(connection, chunks, [row for _, row in shared])
+    for (number, row), chunk_id in zip(shared, ids, strict=True):
+        places[number] = ChunkPlace(row["member_id"], row["offset"], chunk_id)
+    return places
+
+
+def record_values(
+    connection: Connection,
+    pipeline_id: int,
+    rows: PayloadRows,
+    values: Sequence[format.Value],
+    chunk_ids: Callable[[bytes], int],
+) -> list[int]:
+    """Insert the values that a payload defines and return their ids, in order.
+
+    `chunk_ids` gives the row of a chunk that another payload stores.
+    """
+    ids = insert_rows(
+        connection,
+        state_values,
+        [_value_row(pipeline_id, rows, value) for value in values],
+    )
+    links = [
+        {
+            "value_id": value_id,
+            "seq": seq,
+            "chunk_id": rows.places[ref].chunk_id if isinstance(ref, int) else chunk_ids(ref),
+        }
+        for value_id, value in zip(ids, values, strict=True)
+        if _place_of(rows, value) is None
+        for seq, ref in enumerate(value.chunks)
+    ]
+    if links:
+        connection.execute(insert(value_chunks), links)
+    return ids
+
+
+def _place_of(rows: PayloadRows, value: format.Value) -> ChunkPlace | None:
+    """The place of a value that has its only chunk for itself."""
+    if len(value.chunks) == 1 and isinstance(value.chunks[0], int):
+        place = rows.places[value.chunks[0]]
+        return place if place.chunk_id is None else None
+    return None
+
+
+def _value_row(pipeline_id: int, rows: PayloadRows, value: format.Value) -> dict[str, Any]:
+    place = _place_of(rows, value)
+    return {
+        "pipeline_id": pipeline_id,
+        "digest": value.digest,
+        "type_name": value.type_name,
+        "serializer": value.serializer,
+        "layout": ",".join(map(str, value.layout)),
+        "raw_bytes": value.raw_bytes,
+        "payload_id": rows.payload_id,
+        "member_id": place.member_id if place else None,
+        "offset": place.offset if place else None,
+    }
+
+
+def record_chain(
+    connection: Connection, pipeline_id: int, uuid: str, forked_from: int | None
+) -> int:
+    """Insert a chain that has no checkpoint yet and return its id."""
+    row = {"pipeline_id": pipeline_id, "uuid": uuid, "next_depth": 0, "forked_from": forked_from}
+    return insert_rows(connection, chains, [row])[0]
+
+
+_NEXT_DEPTH = (
+    update(chains).where(chains.c.id == bindparam("chain")).values(next_depth=bindparam("after"))
+)
+
+
+def record_checkpoint(
+    connection: Connection,
+    pipeline_id: int,
+    chain_id: int,
+    payload_id: int,
+    stored_bytes: int,
+    checkpoint: format.Checkpoint,
+    *,
+    pinned: bool,
+) -> int:
+    """Insert a checkpoint's row and its metadata's, move its chain on, return the row's id."""
+    row = {
+        "pipeline_id": pipeline_id,
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "chain_id": chain_id,
+        "depth": checkpoint.depth,
+        "created_at": checkpoint.created_at,
+        "format_version": format.FORMAT_VERSION,
+        "payload_id": payload_id,
+        "is_incremental": checkpoint.is_incremental,
+        "since_full": checkpoint.since_full,
+        "is_encrypted": False,
+        "state_digest": checkpoint.state_digest,
+        "state_bytes": checkpoint.state_bytes,
+        "stored_bytes": stored_bytes,
+        "key_count": checkpoint.key_count,
+        "pinned": pinned,
+        "custom_metadata": checkpoint.custom_metadata,
+    }
+    [row_id] = insert_rows(connection, checkpoints, [row])
+    connection.execute(_NEXT_DEPTH, {"chain": chain_id, "after": checkpoint.depth + 1})
+    scalars = [
+        {"checkpoint_id": row_id, "key": key, "number": number, "text": text}
+        for key, number, text in custom_metadata.flatten(checkpoint.custom_metadata)
+    ]
+    if scalars:
+        connection.execute(insert(checkpoint_metadata), scalars)
+    return row_id
+
+
+_CLOSE = (
+    update(entries)
+    .where(entries.c.chain_id == bindparam("chain"))
+    .where(entries.c.key == bindparam("opened"))
+    .where(entries.c.to_depth.is_(None))
+    .values(to_depth=bindparam("depth"))
+)
+
+
+def record_entries(
+    connection: Connection,
+    chain_id: int,
+    depth: int,
+    payload_id: int,
+    opened: Iterable[tuple[format.Entry, int | None]],
+) -> None:
+    """Open entries at a depth, each with its value's row, and close what they follow."""
+    rows = [
+        {
+            "chain_id": chain_id,
+            "key": entry.key,
+            "from_depth": depth,
+            "to_depth": None,
+            "value_id": value_id,
+            "position": entry.position,
+            "payload_id": payload_id,
+        }
+        for entry, value_id in opened
+    ]
+    if not rows:
+        return
+    if depth > 0:
+        closed = [{"chain": chain_id, "opened": row["key"], "depth": depth} for row in rows]
+        connection.execute(_CLOSE, closed)
+    connection.execute(insert(entries), rows)

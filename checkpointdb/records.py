@@ -1,0 +1,201 @@
+"""The frozen values that users receive, and the enums of the public face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from checkpointdb.errors import InvalidInputError
+
+
+class RetentionPolicy(Enum):
+    """What is forgotten after each save."""
+
+    KEEP_N_RECENT = "keep_n_recent"
+    DELETE_OLDER_THAN = "delete_older_than"
+    KEEP_ALL = "keep_all"
+
+
+class CheckpointVersion(Enum):
+    """The versions of a checkpoint's format: 1 was one pickle a file, with a JSON index."""
+
+    V1_0 = "1.0.0"
+    V2_0 = "2.0.0"
+    CURRENT = V2_0
+
+
+class CloudBackupProvider(Enum):
+    """Where a backup goes."""
+
+    AWS_S3 = "aws_s3"
+    AZURE_BLOB = "azure_blob"
+    GCP_STORAGE = "gcp_storage"
+    LOCAL_ONLY = "local_only"
+
+
+@dataclass(slots=True)
+class CloudBackupConfig:
+    """Where and how often to back up. This version accepts it and copies nothing yet."""
+
+    enabled: bool = False
+    provider: CloudBackupProvider = CloudBackupProvider.LOCAL_ONLY
+    bucket_name: str | None = None
+    region: str | None = None
+    credentials_path: str | None = None
+    auto_sync: bool = False
+    sync_interval_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMetadata:
+    """What the store knows of a checkpoint without opening its payload.
+
+    `timestamp` is ISO 8601 in UTC; `size_bytes` and `hash_sha256` are those of the file at
+    `file_path`; `base_checkpoint_id` is what an incremental was saved upon: the nearest
+    earlier one that still exists.
+    """
+
+    checkpoint_id: str
+    timestamp: str
+    version: str
+    file_path: str
+    hash_sha256: str
+    is_encrypted: bool
+    is_incremental: bool
+    base_checkpoint_id: str | None
+    size_bytes: int
+    state_keys: list[str] = field(default_factory=list)
+    custom_metadata: dict[str, Any] = field(default_factory=dict)
+    state_bytes: int = 0
+    pinned: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CheckpointMetadata:
+        """Return the metadata that `to_dict` described.
+
+        Raises InvalidInputError if a field is missing; unknown ones are ignored, so that what
+        a newer version wrote can be read.
+        """
+        known = {name: data[name] for name in cls.__slots__ if name in data}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise InvalidInputError(f"this is not a checkpoint's metadata: {error}") from error
+
+
+@dataclass(slots=True)
+class CheckpointIndex:
+    """The exported form of the index: every checkpoint's metadata by its id."""
+
+    checkpoints: dict[str, CheckpointMetadata] = field(default_factory=dict)
+    last_full_checkpoint_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the index as a dictionary that JSON can hold."""
+        return {
+            "checkpoints": {name: each.to_dict() for name, each in self.checkpoints.items()},
+            "last_full_checkpoint_id": self.last_full_checkpoint_id,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CheckpointIndex:
+        """Return the index that `to_dict` described.
+
+        Raises InvalidInputError as CheckpointMetadata.from_dict does.
+        """
+        found = data.get("checkpoints", {})
+        return cls(
+            {name: CheckpointMetadata.from_dict(each) for name, each in found.items()},
+            data.get("last_full_checkpoint_id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One value that a key had: from `checkpoint_id` on, in one chain.
+
+    `change` is "set" or "removed"; the other fields are None for a removal.
+    """
+
+    key: str
+    checkpoint_id: str
+    created_at: datetime
+    chain: str
+    change: str
+    type_name: str | None
+    raw_bytes: int | None
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """How one key differs between two states; sizes are raw bytes, None where it is absent."""
+
+    key: str
+    old_bytes: int | None
+    new_bytes: int | None
+    old_type: str | None
+    new_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateDiff:
+    """What changed from one checkpoint to another, by key, in the order of the keys."""
+
+    added: tuple[KeyChange, ...]
+    removed: tuple[KeyChange, ...]
+    changed: tuple[KeyChange, ...]
+    unchanged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that `check` found: what, where, and the checkpoints that it affects."""
+
+    kind: str
+    subject: str
+    detail: str
+    checkpoint_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` looked at and found."""
+
+    checkpoints: int
+    payloads: int
+    verified_bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What `rebuild` brought back.
+
+    `left_out` are checkpoints that payloads still mention but whose state is no longer whole
+    (they had been forgotten, or bytes are missing); `unreadable` are files and why.
+    """
+
+    checkpoints: tuple[str, ...]
+    left_out: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What `sweep` removed, and rows whose file is missing (it leaves these alone)."""
+
+    removed_files: tuple[str, ...]
+    freed_bytes: int
+    missing_files: tuple[str, ...]

@@ -1,0 +1,241 @@
+"""The tables (DESIGN: rows for everything one can ask without opening a payload).
+
+Created by migrations alone; this module is what they are compared with (`alembic check`).
+A checkpoint's state is a range query over `entries`; see `queries.state_at`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite makes only `INTEGER PRIMARY KEY` an alias of its row id.
+BigInt = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite, which has no time zones, keeps the UTC wall clock."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInt, primary_key=True, autoincrement=True)
+
+
+def _to(target: str, name: str, **options: Any) -> Column[int]:
+    return Column(name, BigInt, ForeignKey(target), **options)
+
+
+# AUTOINCREMENT: a row id is never used again, so that a reference prepared outside a
+# transaction fails on its foreign key instead of meaning another row.
+_ROWS: dict[str, Any] = {"sqlite_autoincrement": True}
+_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("next_sequence", BigInt, nullable=False),
+    **_ROWS,
+)
+
+chains = Table(
+    "chains",
+    metadata,
+    _id(),
+    Column("uuid", Text, nullable=False, unique=True),
+    _to("pipelines.id", "pipeline_id", nullable=False, index=True),
+    Column("next_depth", BigInt, nullable=False),
+    Column(
+        "forked_from",
+        BigInt,
+        ForeignKey("checkpoints.id", use_alter=True),
+        index=True,
+    ),
+    **_ROWS,
+)
+
+payloads = Table(
+    "payloads",
+    metadata,
+    _id(),
+    _to("pipelines.id", "pipeline_id", nullable=False, index=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("stored_bytes", BigInt, nullable=False),
+    Column("raw_bytes", BigInt, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("damaged_at", UtcDateTime),
+    Column("key_epoch", Integer),
+    **_ROWS,
+)
+Index(
+    "ix_payloads_damaged",
+    payloads.c.pipeline_id,
+    sqlite_where=payloads.c.damaged_at.is_not(None),
+    postgresql_where=payloads.c.damaged_at.is_not(None),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _id(),
+    _to("pipelines.id", "pipeline_id", nullable=False),
+    Column("checkpoint_id", Text, nullable=False),
+    _to("chains.id", "chain_id", nullable=False),
+    Column("depth", BigInt, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("format_version", Integer, nullable=False),
+    _to("payloads.id", "payload_id", nullable=False, index=True),
+    Column("is_incremental", Boolean, nullable=False),
+    Column("since_full", Integer, nullable=False),
+    Column("is_encrypted", Boolean, nullable=False),
+    Column("state_digest", LargeBinary, nullable=False),
+    Column("state_bytes", BigInt, nullable=False),
+    Column("stored_bytes", BigInt, nullable=False),
+    Column("key_count", Integer, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("custom_metadata", JSON, nullable=False),
+    UniqueConstraint("pipeline_id", "checkpoint_id"),
+    UniqueConstraint("chain_id", "depth"),
+    **_ROWS,
+)
+Index(None, checkpoints.c.pipeline_id, checkpoints.c.pinned, checkpoints.c.id)
+Index(None, checkpoints.c.pipeline_id, checkpoints.c.created_at)
+
+checkpoint_metadata = Table(
+    "checkpoint_metadata",
+    metadata,
+    _to("checkpoints.id", "checkpoint_id", primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("number", Float),
+    Column("text", Text),
+    **_CLUSTERED,
+)
+Index(
+    None,
+    checkpoint_metadata.c.key,
+    checkpoint_metadata.c.number,
+    checkpoint_metadata.c.checkpoint_id,
+)
+Index(
+    None,
+    checkpoint_metadata.c.key,
+    checkpoint_metadata.c.text,
+    checkpoint_metadata.c.checkpoint_id,
+)
+
+members = Table(
+    "members",
+    metadata,
+    _id(),
+    _to("payloads.id", "payload_id", nullable=False, index=True),
+    Column("offset", BigInt, nullable=False),
+    Column("stored_bytes", BigInt, nullable=False),
+    Column("raw_bytes", BigInt, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    **_ROWS,
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    _id(),
+    _to("pipelines.id", "pipeline_id", nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    _to("members.id", "member_id", nullable=False, index=True),
+    Column("offset", BigInt, nullable=False),
+    Column("raw_bytes", BigInt, nullable=False),
+    **_ROWS,
+)
+Index(None, chunks.c.pipeline_id, chunks.c.digest)
+
+state_values = Table(
+    "state_values",
+    metadata,
+    _id(),
+    _to("pipelines.id", "pipeline_id", nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("type_name", Text, nullable=False),
+    Column("serializer", Text, nullable=False),
+    Column("layout", Text, nullable=False),
+    Column("raw_bytes", BigInt, nullable=False),
+    _to("payloads.id", "payload_id", nullable=False, index=True),
+    # A value of one chunk carries its place itself; the others have rows in `value_chunks`.
+    _to("members.id", "member_id", index=True),
+    Column("offset", BigInt),
+    **_ROWS,
+)
+Index(None, state_values.c.pipeline_id, state_values.c.digest)
+
+value_chunks = Table(
+    "value_chunks",
+    metadata,
+    _to("state_values.id", "value_id", primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _to("chunks.id", "chunk_id", nullable=False, index=True),
+    **_CLUSTERED,
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _to("chains.id", "chain_id", primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("from_depth", BigInt, primary_key=True, autoincrement=False),
+    Column("to_depth", BigInt),
+    _to("state_values.id", "value_id", index=True),
+    Column("position", BigInt, nullable=False),
+    _to("payloads.id", "payload_id", nullable=False, index=True),
+    **_CLUSTERED,
+)
+Index(None, entries.c.chain_id, entries.c.to_depth)
+
+removals = Table(
+    "removals",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    **_ROWS,
+)

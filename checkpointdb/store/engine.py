@@ -1,0 +1,208 @@
+"""What a handle runs on: its threads' writers, its pool, loading with retries, forgetting."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from checkpointdb import queries, recording
+from checkpointdb.database import Database, LostRace
+from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
+from checkpointdb.forgetting import collect, remove_checkpoints
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.store import loading
+from checkpointdb.store.saving import Saver, SaveRequest, SaveSettings, Writer
+from checkpointdb.store.trash import Trash
+
+Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
+
+_TRIES = 5
+
+
+class Engine:
+    """One pipeline of one store, for one handle."""
+
+    def __init__(
+        self, database: Database, payloads: PayloadStore, pipeline: str, settings: SaveSettings
+    ) -> None:
+        self.database = database
+        self.payloads = payloads
+        self.pipeline = pipeline
+        self._settings = settings
+        self._trash = Trash(payloads)
+        self._lock = threading.Lock()
+        self._pipeline_id: int | None = None
+        self._start()
+        if not database.read_only:
+            with database.read() as connection:
+                self._trash.empty_leftovers(connection)
+
+    def _start(self) -> None:
+        """Begin without threads and writers: a forked child must not go on with its parent's."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def close(self) -> None:
+        """Stop the threads and close the connections."""
+        if self._pid == os.getpid() and self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        self.database.close()
+
+    # --- saving
+
+    def save(self, request: SaveRequest) -> None:
+        """Save a checkpoint by this thread's writer."""
+        if self.database.read_only:
+            raise StoreUnavailableError(
+                f"the store {str(self.database.path)!r} was opened read-only: its directory "
+                "cannot be written"
+            )
+        saver = Saver(
+            self.database,
+            self.payloads,
+            self.executor,
+            self._make_pipeline(),
+            self.pipeline,
+            self._settings,
+            self._trash,
+        )
+        saver.save(self._writer, request)
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The pool that compresses and decompresses, made when it is first used."""
+        self._follow_fork()
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(
+                    min(os.cpu_count() or 1, 8), thread_name_prefix="checkpointdb"
+                )
+            return self._executor
+
+    @property
+    def _writer(self) -> Writer:
+        """What this thread knows of what it saved and loaded."""
+        self._follow_fork()
+        if not hasattr(self._local, "writer"):
+            self._local.writer = Writer()
+        writer: Writer = self._local.writer
+        return writer
+
+    def _follow_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._start()
+
+    def _make_pipeline(self) -> int:
+        with self._lock:
+            if self._pipeline_id is None:
+                with self.database.write() as connection:
+                    found = connection.scalar(queries.pipeline_id(self.pipeline))
+                    made = found or recording.record_pipeline(connection, self.pipeline)
+                self._pipeline_id = made
+            return self._pipeline_id
+
+    # --- finding
+
+    def place_of(self, checkpoint_id: str) -> Find:
+        """Return what finds a checkpoint of the pipeline by its id."""
+
+        def find(connection: Connection) -> Any:
+            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
+            return _found(
+                connection,
+                queries.place_by_checkpoint_id(),
+                {"pipeline_id": pipeline_id, "checkpoint_id": checkpoint_id},
+                f"checkpoint {checkpoint_id!r} is not in pipeline {self.pipeline!r}",
+                checkpoint_id,
+            )
+
+        return find
+
+    def place_of_row(self, row_id: int, checkpoint_id: str) -> Find:
+        """Return what finds the checkpoint of a row, and never one that replaced it."""
+
+        def find(connection: Connection) -> Any:
+            gone = f"checkpoint {checkpoint_id!r} was forgotten or replaced since it was opened"
+            return _found(connection, queries.place_by_row(), {"id": row_id}, gone, checkpoint_id)
+
+        return find
+
+    def newest_place(self) -> Find:
+        """Return what finds the pipeline's newest checkpoint."""
+
+        def find(connection: Connection) -> Any:
+            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
+            empty = f"pipeline {self.pipeline!r} has no checkpoint"
+            where = {"pipeline_id": pipeline_id}
+            return _found(connection, queries.newest_place(), where, empty, None)
+
+        return find
+
+    # --- loading
+
+    def load(
+        self, find: Find, keys: Collection[str] | None, *, verify_hash: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        """Load a state, or some keys of it, and return its place and it.
+
+        A payload that is gone is looked for in the rows again: if they say something else now
+        (replaced, forgotten, compacted meanwhile), that is loaded.
+        """
+        before: loading.Plan | None = None
+        while True:
+            with self.database.read() as connection:
+                place = find(connection)
+                plan = loading.plan_load(connection, place, keys, verify_hash=verify_hash)
+            try:
+                loading.read(plan, self.payloads, self.executor, verify_hash=verify_hash)
+            except FileNotFoundError as error:
+                if before is not None and plan.is_same_as(before):
+                    raise CorruptionError(
+                        f"checkpoint {plan.checkpoint_id!r} cannot be loaded: the payload "
+                        f"{error.filename!r} is gone; restore it from a backup",
+                        checkpoint_id=plan.checkpoint_id,
+                        payload=error.filename,
+                    ) from error
+                before = plan
+                continue
+            if keys is None:
+                self._writer.base_id = place.id
+            return place, loading.restore(plan)
+
+    # --- forgetting
+
+    def forget(self, find: Find) -> None:
+        """Forget a checkpoint and unlink what nothing else needs."""
+        with self.write() as connection:
+            touched = remove_checkpoints(connection, [find(connection).id])
+            freed = collect(connection, touched)
+            self._trash.clear_spent(connection)
+        self._trash.empty(freed)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a write transaction."""
+        with self.database.write() as connection:
+            yield connection
+
+
+def _found(
+    connection: Connection,
+    query: Any,
+    where: dict[str, Any],
+    message: str,
+    checkpoint_id: str | None,
+) -> Any:
+    place = connection.execute(query, where).one_or_none()
+    if place is None:
+        raise NotFoundError(message, checkpoint_id=checkpoint_id)
+    return place

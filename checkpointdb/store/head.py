@@ -1,0 +1,100 @@
+"""What a save compares with: a checkpoint's keys and values, by digest, without its bytes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from checkpointdb import queries
+from checkpointdb.queries import batches
+
+
+@dataclass(frozen=True, slots=True)
+class KnownValue:
+    """A value that the database holds, and the members in which its bytes lie."""
+
+    value_id: int
+    digest: bytes
+    members: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Head:
+    """A checkpoint as its writer left it; what is marked damaged is not in `values`.
+
+    `member_bytes` gives the raw bytes of the members that the values lie in. `damaged` is how
+    many damaged payloads the pipeline had: when that changes, the head is no longer to be
+    relied on.
+    """
+
+    row_id: int
+    chain_id: int
+    chain: str
+    depth: int
+    since_full: int
+    damaged: int
+    values: dict[str, KnownValue] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    member_bytes: dict[int, int] = field(default_factory=dict)
+
+
+def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:
+    """Read the head at a place (a row of `queries.place_by_row` or its like)."""
+    damaged = connection.scalar(select(queries.damaged_payloads()), {"pipeline_id": pipeline_id})
+    head = Head(place.id, place.chain_id, place.uuid, place.depth, place.since_full, damaged or 0)
+    rows = connection.execute(
+        queries.head_values(), {"chain_id": place.chain_id, "depth": place.depth}
+    ).all()
+    spread = _spread(connection, {row.value_id for row in rows if row.member_id is None})
+    for row in rows:
+        head.positions[row.key] = row.position
+        found = known_value(row, row.value_id, spread, head.member_bytes)
+        if found is not None and not row.is_damaged:
+            head.values[row.key] = found
+    return head
+
+
+Spread = dict[int, list[tuple[int, int, bool]]]  # value → (member, its raw bytes, damaged)
+
+
+def _spread(connection: Connection, value_ids: Iterable[int]) -> Spread:
+    found: Spread = defaultdict(list)
+    for batch in batches(sorted(value_ids)):
+        for row in connection.execute(queries.members_of_values(batch)):
+            found[row.value_id].append((row.id, row.raw_bytes, row.is_damaged))
+    return found
+
+
+def known_value(
+    row: Any, value_id: int, spread: Spread, member_bytes: dict[int, int]
+) -> KnownValue | None:
+    """Return a row's value and note its members' bytes; None if one of them is damaged."""
+    if row.member_id is not None:
+        member_bytes[row.member_id] = row.member_bytes
+        return KnownValue(value_id, row.digest, (row.member_id,))
+    members = spread[value_id]
+    if any(is_damaged for _, _, is_damaged in members):
+        return None
+    member_bytes.update((member_id, raw_bytes) for member_id, raw_bytes, _ in members)
+    return KnownValue(value_id, row.digest, tuple(member_id for member_id, _, _ in members))
+
+
+def find_values(
+    connection: Connection,
+    pipeline_id: int,
+    digests: Iterable[bytes],
+    member_bytes: dict[int, int],
+) -> dict[bytes, KnownValue]:
+    """Return what the pipeline holds of the values of given digests."""
+    rows = [
+        row
+        for batch in batches(digests)
+        for row in connection.execute(queries.values_by_digest(pipeline_id, batch))
+    ]
+    spread = _spread(connection, {row.id for row in rows if row.member_id is None})
+    found = (known_value(row, row.id, spread, member_bytes) for row in rows)
+    return {value.digest: value for value in found if value is not None}

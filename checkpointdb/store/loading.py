@@ -1,0 +1,265 @@
+"""Loading: one look at the rows, then each member read once, checked, and only then unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection
+
+from checkpointdb import format, queries, serialize
+from checkpointdb.chunking import chunk_digest, state_digest, value_digest
+from checkpointdb.errors import CorruptionError, NotFoundError
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.queries import batches
+
+_RUN_BYTES = 4 << 20  # members that one thread reads one after the other
+_THREADS_PAY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    member_id: int
+    offset: int
+    raw_bytes: int
+
+
+@dataclass(slots=True)
+class _Value:
+    """A value to be read: its parts are filled chunk by chunk, in `digests` their digests."""
+
+    key: str
+    digest: bytes
+    serializer: str
+    layout: list[int]
+    chunks: list[_Chunk]
+    parts: list[bytearray] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Where a chunk of a member goes."""
+
+    offset: int
+    target: memoryview
+    value: _Value
+    number: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to read for a state: its values, and the members that hold them."""
+
+    checkpoint_id: str
+    values: list[_Value]
+    members: list[Any]
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(member.stored_bytes for member in self.members)
+
+    def is_same_as(self, other: Plan) -> bool:
+        return [member.id for member in self.members] == [each.id for each in other.members]
+
+
+def plan_load(
+    connection: Connection, place: Any, keys: Collection[str] | None, *, verify_hash: bool
+) -> Plan:
+    """Ask the rows what must be read for the state at `place`, or for some keys of it.
+
+    Raises NotFoundError if a key is not in the state, CorruptionError if the rows do not add up
+    to the digest of the state.
+    """
+    where = {"chain_id": place.chain_id, "depth": place.depth}
+    rows = connection.execute(queries.state_at(), where).all()
+    if verify_hash and place.state_digest != state_digest((row.key, row.digest) for row in rows):
+        raise CorruptionError(
+            f"Hash verification failed for checkpoint {place.checkpoint_id!r}: "
+            "its rows do not give the state that was saved; rebuild the database",
+            checkpoint_id=place.checkpoint_id,
+        )
+    if keys is not None:
+        rows = _chosen(rows, keys, place.checkpoint_id)
+    chunks = _chunks(connection, rows)
+    members = {chunk.member_id for each in chunks.values() for chunk in each}
+    return Plan(
+        place.checkpoint_id,
+        [
+            _Value(
+                row.key,
+                row.digest,
+                row.serializer,
+                [int(length) for length in row.layout.split(",")],
+                chunks[row.value_id],
+            )
+            for row in rows
+        ],
+        [
+            row
+            for batch in batches(sorted(members))
+            for row in connection.execute(queries.members_by_id(batch))
+        ],
+    )
+
+
+def _chosen(rows: Iterable[Any], keys: Collection[str], checkpoint_id: str) -> list[Any]:
+    by_key = {row.key: row for row in rows}
+    missing = [key for key in keys if key not in by_key]
+    if missing:
+        raise NotFoundError(
+            f"checkpoint {checkpoint_id!r} has no key {', '.join(map(repr, missing))}",
+            checkpoint_id=checkpoint_id,
+        )
+    return [by_key[key] for key in dict.fromkeys(keys)]
+
+
+def _chunks(connection: Connection, rows: Iterable[Any]) -> dict[int, list[_Chunk]]:
+    found: dict[int, list[_Chunk]] = {}
+    spread: dict[int, None] = {}
+    for row in rows:
+        if row.member_id is None:
+            spread[row.value_id] = None
+        else:
+            found[row.value_id] = [_Chunk(row.member_id, row.offset, row.raw_bytes)]
+    for batch in batches(spread):
+        for value_id, chunks in groupby(
+            connection.execute(queries.chunks_of(batch)), key=lambda row: row.value_id
+        ):
+            found[value_id] = [_Chunk(row.member_id, row.offset, row.raw_bytes) for row in chunks]
+    return found
+
+
+def read(plan: Plan, payloads: PayloadStore, executor: Executor, *, verify_hash: bool) -> None:
+    """Fill the parts of every value of a plan and check their digests.
+
+    Raises FileNotFoundError if a payload is gone, CorruptionError if bytes are not those that
+    were saved.
+    """
+    pieces: dict[int, list[_Piece]] = {member.id: [] for member in plan.members}
+    for value in plan.values:
+        _allocate(plan.checkpoint_id, value, pieces)
+
+    def read_run(run: list[Any]) -> None:
+        try:
+            _read_run(run, pieces, payloads, verify_hash)
+        except CorruptionError as error:
+            raise CorruptionError(
+                f"Hash verification failed for checkpoint {plan.checkpoint_id!r}: {error}",
+                checkpoint_id=plan.checkpoint_id,
+                payload=run[0].name,
+            ) from error
+
+    runs = list(_runs(plan.members))
+    each: Callable[..., Iterable[None]] = map
+    if plan.stored_bytes >= _THREADS_PAY_BYTES and len(runs) > 1:
+        each = executor.map
+    for _ in each(read_run, runs):
+        pass
+    for value in plan.values:
+        _check_value(plan.checkpoint_id, value)
+
+
+def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]) -> None:
+    """Make the parts of a value and cut them into targets for its chunks."""
+    value.parts = [bytearray(length) for length in value.layout]
+    value.digests = [b""] * len(value.chunks)
+    views = [memoryview(part) for part in value.parts]
+    part = start = 0
+    for number, chunk in enumerate(value.chunks):
+        while part < len(views) and start == len(views[part]):
+            part, start = part + 1, 0
+        if part == len(views) or start + chunk.raw_bytes > len(views[part]):
+            _reject_layout(checkpoint_id, value)
+        target = views[part][start : start + chunk.raw_bytes]
+        pieces[chunk.member_id].append(_Piece(chunk.offset, target, value, number))
+        start += chunk.raw_bytes
+    if part < len(views) - 1 or start != len(views[-1]):
+        _reject_layout(checkpoint_id, value)
+
+
+def _reject_layout(checkpoint_id: str, value: _Value) -> None:
+    raise CorruptionError(
+        f"the chunks of key {value.key!r} of checkpoint {checkpoint_id!r} do not fit its layout; "
+        "rebuild the database",
+        checkpoint_id=checkpoint_id,
+    )
+
+
+def _runs(members: Iterable[Any]) -> Iterator[list[Any]]:
+    """Cut members, which are in the order of files, into what one thread reads."""
+    for _, group in groupby(members, key=lambda member: member.payload_id):
+        run: list[Any] = []
+        run_bytes = 0
+        for member in group:
+            run.append(member)
+            run_bytes += member.stored_bytes
+            if run_bytes >= _RUN_BYTES:
+                yield run
+                run, run_bytes = [], 0
+        if run:
+            yield run
+
+
+def _read_run(
+    run: list[Any],
+    pieces: dict[int, list[_Piece]],
+    payloads: PayloadStore,
+    verify_hash: bool,
+) -> None:
+    reader = payloads.open(run[0].name)
+    try:
+        if reader.stored_bytes != run[0].payload_bytes:
+            raise CorruptionError(
+                f"the payload {payloads.locate(run[0].name)!r} has {reader.stored_bytes} bytes "
+                f"where {run[0].payload_bytes} were written"
+            )
+        for member in run:
+            stored = reader.read(member.offset, member.stored_bytes)
+            if verify_hash and sha256(stored).digest() != member.sha256:
+                raise CorruptionError(
+                    f"bytes {member.offset} to {member.offset + member.stored_bytes} of the "
+                    f"payload {payloads.locate(member.name)!r} are not those that were written"
+                )
+            _place(format.decompress_member(stored, member.raw_bytes), pieces[member.id])
+    finally:
+        reader.close()
+
+
+def _place(raw: bytes, pieces: Iterable[_Piece]) -> None:
+    view = memoryview(raw)
+    for piece in pieces:
+        chunk = view[piece.offset : piece.offset + len(piece.target)]
+        if len(chunk) != len(piece.target):
+            raise CorruptionError("a chunk reaches beyond its member")
+        piece.value.digests[piece.number] = chunk_digest(chunk)
+        piece.target[:] = chunk
+
+
+def _check_value(checkpoint_id: str, value: _Value) -> None:
+    if value_digest(value.serializer, value.layout, value.digests) != value.digest:
+        raise CorruptionError(
+            f"Hash verification failed for key {value.key!r} of checkpoint {checkpoint_id!r}: "
+            "what is stored is not the value that was saved",
+            checkpoint_id=checkpoint_id,
+        )
+
+
+def restore(plan: Plan) -> dict[str, Any]:
+    """Unpickle what was read and checked, in the order of the keys."""
+    state: dict[str, Any] = {}
+    for value in plan.values:
+        try:
+            state[value.key] = serialize.restore(value.serializer, value.parts)
+        except Exception as error:
+            error.add_note(
+                f"while unpickling key {value.key!r} of checkpoint {plan.checkpoint_id!r}: its "
+                "bytes are as they were saved; is a class of it missing or changed?"
+            )
+            raise
+        value.parts = []
+    return state

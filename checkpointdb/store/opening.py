@@ -1,0 +1,52 @@
+"""A directory becomes a database and a payload store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from checkpointdb.database import Database
+from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.payloads import LocalPayloads, unavailable
+
+DATABASE_NAME = "checkpoints.db"
+PAYLOAD_DIRECTORY = "payloads"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where the rows and the bytes of a store are."""
+
+    directory: Path
+    database: Database
+    payloads: LocalPayloads
+
+
+def open_directory(
+    directory: Path, *, durable: bool, busy_seconds: float, upgrade: bool, rebuilds: bool = False
+) -> Opened:
+    """Open a store, made if the directory is new; read-only where nothing can be written.
+
+    Raises StoreUnavailableError if it can be neither made nor read, or if there are payloads
+    without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does.
+    """
+    root = directory / PAYLOAD_DIRECTORY
+    payloads = LocalPayloads(root, durable=durable)
+    path = directory / DATABASE_NAME
+    if path.exists() and not os.access(directory, os.W_OK):
+        database = Database.open_read_only(path, busy_seconds=busy_seconds)
+        database.prepare(upgrade=False)
+        return Opened(directory, database, payloads)
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unavailable(error, root) from error
+    if not rebuilds and not path.exists() and next(payloads.files(), None) is not None:
+        raise StoreUnavailableError(
+            f"{str(directory)!r} holds payloads but no {DATABASE_NAME}: bring the database back "
+            f"from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
+        )
+    database = Database(f"sqlite:///{path}", durable=durable, busy_seconds=busy_seconds)
+    database.prepare(upgrade=upgrade)
+    return Opened(directory, database, payloads)

@@ -1,0 +1,151 @@
+"""Chunks into members into a payload file: compressed by a pool, written in order.
+
+Memory stays bounded: at most `_IN_FLIGHT` members of a megabyte wait for a thread or the disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from hashlib import sha256
+
+from checkpointdb import format
+from checkpointdb.chunking import chunk_digest
+from checkpointdb.errors import StateChangedError
+from checkpointdb.format import CompressionLevel, Member, StoredChunk
+from checkpointdb.payloads import PayloadStore, PayloadWriter
+
+_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes to store, the digest they had when they were compared, and whose they are."""
+
+    data: memoryview
+    digest: bytes
+    key: str
+    is_shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    stored: bytes
+    sha256: bytes
+    raw_bytes: int
+    chunks: tuple[StoredChunk, ...]
+
+
+class Packer:
+    """A payload file in the making. Chunks are numbered in the order in which they are added."""
+
+    def __init__(self, payloads: PayloadStore, level: CompressionLevel, executor: Executor) -> None:
+        self._payloads = payloads
+        self._level = level
+        self._executor = executor
+        self._writer: PayloadWriter | None = None
+        self._hash = sha256()
+        self._gathered: list[Chunk] = []
+        self._gathered_bytes = 0
+        self._in_flight: deque[Future[_Packed]] = deque()
+        self.members: list[Member] = []
+        self.chunk_count = 0
+        self.raw_bytes = 0
+        self.stored_bytes = 0
+
+    @property
+    def writer(self) -> PayloadWriter:
+        """The file, made when the first bytes are ready."""
+        if self._writer is None:
+            self._writer = self._payloads.create()
+        return self._writer
+
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    def add(self, chunk: Chunk) -> int:
+        """Add a chunk and return its number in the payload."""
+        size = len(chunk.data)
+        if self._gathered_bytes + size > format.MEMBER_BYTES and self._gathered:
+            self._submit()
+        self._gathered.append(chunk)
+        self._gathered_bytes += size
+        self.raw_bytes += size
+        self.chunk_count += 1
+        return self.chunk_count - 1
+
+    def flush(self) -> tuple[Member, ...]:
+        """Write every chunk that was added and return the members."""
+        if self._gathered and not self._in_flight:
+            self._write(_pack(self._gathered, self._level))  # one member: no thread is worth it
+            self._gathered, self._gathered_bytes = [], 0
+        elif self._gathered:
+            self._submit()
+        while self._in_flight:
+            self._write(self._in_flight.popleft().result())
+        return tuple(self.members)
+
+    def finish(self, manifest: format.Manifest) -> None:
+        """Write manifest and footer and flush the file to the medium."""
+        member = format.compress_member(format.encode_manifest(manifest), self._level)
+        footer = format.footer_of(self.stored_bytes, member)
+        self._append(member)
+        self._append(format.encode_footer(footer))
+        self.writer.finish()
+
+    def discard(self) -> None:
+        """Remove the file unless it was published."""
+        for future in self._in_flight:
+            future.cancel()
+        if self._writer is not None:
+            self._writer.discard()
+
+    def _submit(self) -> None:
+        if len(self._in_flight) >= _IN_FLIGHT:
+            self._write(self._in_flight.popleft().result())
+        self._in_flight.append(self._executor.submit(_pack, self._gathered, self._level))
+        self._gathered, self._gathered_bytes = [], 0
+
+    def _write(self, packed: _Packed) -> None:
+        self.members.append(
+            Member(
+                offset=self.stored_bytes,
+                stored_bytes=len(packed.stored),
+                raw_bytes=packed.raw_bytes,
+                sha256=packed.sha256,
+                chunks=packed.chunks,
+            )
+        )
+        self._append(packed.stored)
+
+    def _append(self, data: bytes) -> None:
+        self.writer.write(data)
+        self._hash.update(data)
+        self.stored_bytes += len(data)
+
+
+def _pack(gathered: list[Chunk], level: CompressionLevel) -> _Packed:
+    """Compress chunks into one member.
+
+    Raises StateChangedError if one is no longer what was compared: its copy is hashed again,
+    so that a wrong chunk never gets a right name.
+    """
+    raw = b"".join(chunk.data for chunk in gathered)
+    view, offset = memoryview(raw), 0
+    for chunk in gathered:
+        end = offset + len(chunk.data)
+        if chunk_digest(view[offset:end]) != chunk.digest:
+            raise StateChangedError(
+                f"the value of key {chunk.key!r} was changed while it was being saved: "
+                "save a copy, or stop changing it until save returns",
+                key=chunk.key,
+            )
+        offset = end
+    stored = format.compress_member(raw, level)
+    chunks = tuple(
+        StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
+        for chunk in gathered
+    )
+    return _Packed(stored, sha256(stored).digest(), len(raw), chunks)

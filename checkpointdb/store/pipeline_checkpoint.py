@@ -1,0 +1,352 @@
+"""PipelineCheckpoint, the public face: a handle of one pipeline in a store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, update
+
+from checkpointdb import queries
+from checkpointdb.errors import InvalidInputError, NotFoundError, NotSupportedError
+from checkpointdb.filters import Field
+from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
+from checkpointdb.records import (
+    CheckpointIndex,
+    CheckpointMetadata,
+    CheckReport,
+    CloudBackupConfig,
+    KeyVersion,
+    RebuildReport,
+    RetentionPolicy,
+    StateDiff,
+    SweepReport,
+)
+from checkpointdb.retention import policy_of
+from checkpointdb.schema import checkpoints
+from checkpointdb.store import listing
+from checkpointdb.store.cloud import CloudBackup
+from checkpointdb.store.engine import Engine
+from checkpointdb.store.lazy import LazyState
+from checkpointdb.store.opening import open_directory
+from checkpointdb.store.saving import SaveRequest, SaveSettings
+from checkpointdb.store.validation import checked_count, checked_id, checked_state, new_id
+
+log = logging.getLogger("checkpointdb")
+
+SortKey = str | Field | ColumnElement[Any]
+
+
+class PipelineCheckpoint(CloudBackup):
+    """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
+
+    Any number of threads may use a handle, and any number of processes and handles a store;
+    after a fork a handle works in both. Each thread of a handle is a writer of its own: what it
+    saves is compared with what it saved or wholly loaded last.
+
+    `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
+    exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
+    nothing, a power loss may take the last saves. After `full_every` saves in a row a full is
+    saved. `compression_level` is one of stored, fastest, fast, small, smallest; whatever it is,
+    the files are gzip. `upgrade=False` refuses a store of an older schema instead of bringing it
+    up to date.
+
+    Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
+    directory can be neither made nor read, SchemaVersionError for a store of a newer version,
+    NotSupportedError for `enable_encryption`, which this version does not have.
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: str | os.PathLike[str] = "./checkpoints",
+        encryption_key: bytes | str | None = None,
+        enable_encryption: bool = False,
+        enable_incremental: bool = True,
+        retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
+        retention_count: int = 10,
+        retention_age_days: float = 30,
+        cloud_backup_config: CloudBackupConfig | None = None,
+        *,
+        pipeline: str = "default",
+        durable: bool = True,
+        full_every: int = 200,
+        compression_level: CompressionLevel = "fast",
+        busy_seconds: float = 60.0,
+        upgrade: bool = True,
+    ) -> None:
+        if enable_encryption or encryption_key is not None:
+            raise NotSupportedError(
+                "encryption is not part of this version: nothing was written. Leave out "
+                "enable_encryption and encryption_key to store in the clear"
+            )
+        if compression_level not in COMPRESSION_LEVELS:
+            raise InvalidInputError(
+                f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
+                f"not {compression_level!r}"
+            )
+        policy = policy_of(retention_policy, retention_count, retention_age_days)
+        settings = SaveSettings(
+            forgettable=policy.forgettable,
+            full_every=checked_count(full_every, "full_every"),
+            compression_level=compression_level,
+            is_incremental=bool(enable_incremental),
+        )
+        self.pipeline = checked_id(pipeline, "the pipeline's name")
+        self.configure_cloud_backup(cloud_backup_config)
+        opened = open_directory(
+            Path(checkpoint_dir), durable=durable, busy_seconds=busy_seconds, upgrade=upgrade
+        )
+        self.checkpoint_dir = opened.directory
+        self._engine = Engine(opened.database, opened.payloads, self.pipeline, settings)
+        self._finalizer = weakref.finalize(self, self._engine.close)
+
+    def __repr__(self) -> str:
+        return f"PipelineCheckpoint({str(self.checkpoint_dir)!r}, pipeline={self.pipeline!r})"
+
+    def __enter__(self) -> PipelineCheckpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the handle's connections and threads. What was saved needs no closing."""
+        self._finalizer()
+
+    # --- saving and loading
+
+    def save(
+        self,
+        state: dict[str, Any],
+        checkpoint_id: str | None = None,
+        force_full: bool = False,
+        custom_metadata: dict[str, Any] | None = None,
+        *,
+        pinned: bool = False,
+        base: str | None = None,
+    ) -> str:
+        """Save a state and return its id, one made up if none is given.
+
+        When this returns the checkpoint survives a crash (and, in a durable store, a power
+        loss). An id that exists is replaced; checkpoints saved upon the old one are unharmed.
+        `base` names the checkpoint to compare with, instead of what this thread saved or
+        loaded last. A pinned checkpoint is exempt from retention.
+
+        Raises InvalidStateError if the state is no dict with text keys or a value cannot be
+        pickled (the key is named), InvalidInputError for a bad id or metadata that is no JSON,
+        NotFoundError for an unknown `base`, StateChangedError if a value changes meanwhile,
+        StoreUnavailableError and StoreBusyError if it cannot be written. Then nothing is saved.
+        """
+        # Imported here, since nobody who only reads needs it.
+        from checkpointdb.custom_metadata import checked
+
+        request = SaveRequest(
+            state=checked_state(state),
+            checkpoint_id=new_id() if checkpoint_id is None else checked_id(checkpoint_id),
+            custom_metadata=checked(custom_metadata),
+            force_full=force_full,
+            pinned=pinned,
+            base=None if base is None else checked_id(base, "the base"),
+        )
+        self._engine.save(request)
+        return request.checkpoint_id
+
+    def load(
+        self,
+        checkpoint_id: str,
+        verify_hash: bool = True,
+        *,
+        keys: Collection[str] | None = None,
+    ) -> dict[str, Any]:
+        """Return the state of a checkpoint, or the values of `keys` alone, byte for byte.
+
+        Every byte is checked before anything is unpickled; `verify_hash=False` leaves out the
+        SHA-256 of stored bytes and the digest of the state, never the digests of values.
+        Arrays come back writable.
+
+        Raises NotFoundError if there is no such checkpoint or key, CorruptionError if stored
+        bytes are missing or changed; whatever unpickling a value raises passes through.
+        """
+        if isinstance(keys, str):
+            raise InvalidInputError(f"keys must be a list of keys: write keys=[{keys!r}]")
+        place = self._engine.place_of(checkpoint_id)
+        return self._engine.load(place, keys, verify_hash=verify_hash)[1]
+
+    def load_latest(self) -> tuple[CheckpointMetadata, dict[str, Any]] | None:
+        """Return the newest checkpoint's metadata and state; None if there is no checkpoint.
+
+        Raises what `load` raises.
+        """
+        try:
+            place, state = self._engine.load(self._engine.newest_place(), None, verify_hash=True)
+        except NotFoundError:
+            return None
+        with self._engine.database.read() as connection:
+            [found] = self._describe(connection, [place.id]) or [None]
+        return None if found is None else (found, state)
+
+    def lazy(self, checkpoint_id: str) -> LazyState:
+        """Return a checkpoint's state as a read-only mapping that reads a key when touched.
+
+        Raises NotFoundError, here and at each first touch, if the checkpoint is gone.
+        """
+        engine = self._engine
+        with engine.database.read() as connection:
+            place = engine.place_of(checkpoint_id)(connection)
+            keys = [key for _, key in connection.execute(queries.state_keys([place.id]))]
+        find = engine.place_of_row(place.id, checkpoint_id)
+        return LazyState(
+            checkpoint_id, keys, lambda key: engine.load(find, [key], verify_hash=True)[1][key]
+        )
+
+    # --- asking
+
+    def list_checkpoints(
+        self,
+        sort_by: SortKey = "timestamp",
+        reverse: bool = True,
+        filter_fn: Callable[[CheckpointMetadata], bool] | None = None,
+        *,
+        where: ColumnElement[bool] | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> list[CheckpointMetadata]:
+        """Return the metadata of checkpoints, newest first.
+
+        `where` is answered by SQL: any combination of `meta("…")` comparisons, `has_key("…")`
+        and columns of `checkpoints`. `sort_by` is "timestamp", "size" or "id", a column, or a
+        `meta("…")`. `filter_fn` is called for each that `where` leaves.
+
+        Raises InvalidInputError for a sort key or a limit that make no sense.
+        """
+        for what, value in (("limit", limit), ("offset", offset)):
+            if value is not None:
+                checked_count(value, what, least=0)
+        in_sql = filter_fn is None
+        with self._engine.database.read() as connection:
+            rows = listing.find_rows(
+                connection,
+                self.pipeline,
+                where,
+                sort_by,
+                reverse,
+                limit if in_sql else None,
+                offset if in_sql else None,
+            )
+            found = self._describe(connection, rows)
+        if filter_fn is None:
+            return found
+        start = offset or 0
+        chosen = [each for each in found if filter_fn(each)]
+        return chosen[start : None if limit is None else start + limit]
+
+    def get_checkpoint_info(self, checkpoint_id: str) -> CheckpointMetadata | None:
+        """Return the metadata of a checkpoint, None if there is none of this id."""
+        with self._engine.database.read() as connection:
+            try:
+                place = self._engine.place_of(checkpoint_id)(connection)
+            except NotFoundError:
+                return None
+            return self._describe(connection, [place.id])[0]
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Return counts and sizes of the pipeline's checkpoints (docs/reference/api.md)."""
+        with self._engine.database.read() as connection:
+            return listing.statistics(connection, self.pipeline)
+
+    def index(self) -> CheckpointIndex:
+        """Return the whole index in its exported form."""
+        found = self.list_checkpoints(reverse=False)
+        fulls = [each.checkpoint_id for each in found if not each.is_incremental]
+        return CheckpointIndex(
+            {each.checkpoint_id: each for each in found}, fulls[-1] if fulls else None
+        )
+
+    def history(self, key: str) -> list[KeyVersion]:
+        """Return every value that `key` had in checkpoints that still exist, oldest first."""
+        with self._engine.database.read() as connection:
+            return listing.key_history(connection, self.pipeline, key)
+
+    def diff(self, old: str, new: str) -> StateDiff:
+        """Return what changed from checkpoint `old` to `new`, by key; no payload is read.
+
+        Raises NotFoundError if one of them does not exist.
+        """
+        with self._engine.database.read() as connection:
+            places = [self._engine.place_of(each)(connection) for each in (old, new)]
+            return listing.diff_states(connection, *places)
+
+    def pipelines(self) -> list[str]:
+        """Return the names of all pipelines in the store."""
+        with self._engine.database.read() as connection:
+            return list(connection.scalars(queries.pipeline_names()))
+
+    @contextmanager
+    def query(self) -> Iterator[Connection]:
+        """Open a read-only SQLAlchemy connection that sees one state of the whole store.
+
+        The tables are in `checkpointdb.schema`; the views' names are in docs/reference/schema.md.
+        """
+        with self._engine.database.read_only_connection() as connection:
+            yield connection
+
+    # --- keeping and forgetting
+
+    def delete_checkpoint(self, checkpoint_id: str) -> None:
+        """Forget a checkpoint; every other loads as before. An unknown id logs a warning."""
+        try:
+            self._engine.forget(self._engine.place_of(checkpoint_id))
+        except NotFoundError as error:
+            log.warning("nothing was deleted: %s", error)
+
+    def pin(self, checkpoint_id: str) -> None:
+        """Exempt a checkpoint from retention. Raises NotFoundError if it does not exist."""
+        self._set_pinned(checkpoint_id, True)
+
+    def unpin(self, checkpoint_id: str) -> None:
+        """Let retention have a checkpoint again. Raises NotFoundError if it does not exist."""
+        self._set_pinned(checkpoint_id, False)
+
+    def check(self, *, read_data: bool = False) -> CheckReport:
+        """Compare rows and files of the whole store, both ways; with `read_data`, every byte."""
+        from checkpointdb.check import check
+
+        return check(self._engine.database, self._engine.payloads, read_data=read_data)
+
+    def sweep(self) -> SweepReport:
+        """Remove files of the whole store that a crash left and that are over a day old."""
+        from checkpointdb.sweep import sweep
+
+        return sweep(self._engine.database, self._engine.payloads)
+
+    @staticmethod
+    def rebuild(checkpoint_dir: str | os.PathLike[str]) -> RebuildReport:
+        """Make the database of a directory anew from its payloads; all that returns is pinned.
+
+        Raises StoreUnavailableError if there is a database: move it away first.
+        """
+        from checkpointdb.store.rebuilding import rebuild_directory
+
+        return rebuild_directory(Path(checkpoint_dir))
+
+    def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
+        find = self._engine.place_of(checkpoint_id)
+        with self._engine.write() as connection:
+            place = find(connection)
+            connection.execute(
+                update(checkpoints).where(checkpoints.c.id == place.id).values(pinned=pinned)
+            )
+
+    def _describe(self, connection: Connection, rows: list[int]) -> list[CheckpointMetadata]:
+        return listing.describe_rows(connection, rows, self._engine.payloads.locate)

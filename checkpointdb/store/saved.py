@@ -1,0 +1,170 @@
+"""A staged state described: its place in a chain, its manifest, its rows, and the next head."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from checkpointdb import format, recording
+from checkpointdb.chunking import state_digest
+from checkpointdb.recording import PayloadRows
+from checkpointdb.store.head import Head, KnownValue
+from checkpointdb.store.positions import place_keys
+from checkpointdb.store.staging import Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a save will write: `base` is what it relies on, None for a full."""
+
+    staged: Staged
+    base: Head | None
+    appends: bool
+    checkpoint: format.Checkpoint
+    manifest: format.Manifest
+    positions: dict[str, int]
+
+    def insert(
+        self,
+        connection: Connection,
+        pipeline_id: int,
+        name: str,
+        *,
+        pinned: bool,
+        damaged: int,
+        replaced: int | None,
+    ) -> Head:
+        """Insert every row and return the head that the writer has from now on."""
+        staged, checkpoint, packer = self.staged, self.checkpoint, self.staged.packer
+        rows = recording.record_payload(
+            connection,
+            pipeline_id,
+            name,
+            packer.sha256,
+            packer.stored_bytes,
+            checkpoint.created_at,
+            self.manifest.members,
+        )
+        value_ids = recording.record_values(
+            connection,
+            pipeline_id,
+            rows,
+            self.manifest.values,
+            lambda digest: staged.reused_chunks[digest].chunk_id,
+        )
+        known = self._known(rows, value_ids)
+        if self.base is not None and self.appends:
+            chain_id = self.base.chain_id
+        else:
+            origin = self.base.row_id if self.base else None
+            forked_from = None if origin == replaced else origin
+            chain_id = recording.record_chain(
+                connection, pipeline_id, checkpoint.chain, forked_from
+            )
+        recording.record_entries(
+            connection,
+            chain_id,
+            checkpoint.depth,
+            rows.payload_id,
+            (
+                (entry, None if entry.value is None else known[entry.value].value_id)
+                for entry in checkpoint.entries
+            ),
+        )
+        row_id = recording.record_checkpoint(
+            connection,
+            pipeline_id,
+            chain_id,
+            rows.payload_id,
+            packer.stored_bytes,
+            checkpoint,
+            pinned=pinned,
+        )
+        return Head(
+            row_id,
+            chain_id,
+            checkpoint.chain,
+            checkpoint.depth,
+            checkpoint.since_full,
+            damaged,
+            {key: known[digest] for key, digest in staged.digests.items()},
+            self.positions,
+            self._member_bytes(rows, known),
+        )
+
+    def _known(self, rows: PayloadRows, value_ids: Sequence[int]) -> dict[bytes, KnownValue]:
+        known = dict(self.staged.reused_values)
+        for value, value_id in zip(self.manifest.values, value_ids, strict=True):
+            used = dict.fromkeys(
+                rows.places[ref].member_id
+                if isinstance(ref, int)
+                else self.staged.reused_chunks[ref].member_id
+                for ref in value.chunks
+            )
+            known[value.digest] = KnownValue(value_id, value.digest, tuple(used))
+        return known
+
+    def _member_bytes(self, rows: PayloadRows, known: dict[bytes, KnownValue]) -> dict[int, int]:
+        sizes = dict(self.base.member_bytes) if self.base else {}
+        sizes |= self.staged.member_bytes
+        for member_id, member in zip(rows.member_ids, self.manifest.members, strict=True):
+            sizes[member_id] = member.raw_bytes
+        used = {member for value in known.values() for member in value.members}
+        return {member: sizes[member] for member in used}
+
+
+def describe(
+    staged: Staged,
+    own: Head | None,
+    keys: Sequence[str],
+    pipeline: str,
+    checkpoint_id: str,
+    custom_metadata: dict[str, Any],
+) -> Saved:
+    """Describe a staged state; `own` is what its writer saved last.
+
+    It appends to its writer's own chain, and forks from any other: a chain has one writer.
+    """
+    base = None if staged.is_full else staged.head
+    appends = base is not None and base is own
+    positions = place_keys(keys, base.positions if base and appends else {})
+    checkpoint = format.Checkpoint(
+        pipeline=pipeline,
+        checkpoint_id=checkpoint_id,
+        chain=base.chain if base and appends else uuid.uuid4().hex,
+        depth=base.depth + 1 if base and appends else 0,
+        created_at=datetime.now(UTC),
+        is_incremental=base is not None,
+        since_full=base.since_full + 1 if base else 0,
+        forked_from=(base.chain, base.depth) if base and not appends else None,
+        state_digest=state_digest((key, staged.digests[key]) for key in keys),
+        state_bytes=staged.state_bytes,
+        key_count=len(keys),
+        custom_metadata=custom_metadata,
+        entries=tuple(_opened(staged, base if appends else None, keys, positions)),
+    )
+    manifest = format.Manifest(
+        staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,)
+    )
+    return Saved(staged, base, appends, checkpoint, manifest, positions)
+
+
+def _opened(
+    staged: Staged, before: Head | None, keys: Sequence[str], positions: dict[str, int]
+) -> Iterator[format.Entry]:
+    """Yield the entries that differ from those before: all of them in a new chain."""
+    for key in keys:
+        digest = staged.digests[key]
+        if before is not None:
+            same = before.values.get(key)
+            if same and same.digest == digest and before.positions[key] == positions[key]:
+                continue
+        yield format.Entry(key, positions[key], digest)
+    for key, position in before.positions.items() if before else ():
+        if key not in staged.digests:
+            yield format.Entry(key, position, None)

@@ -1,0 +1,222 @@
+"""Saving: a state staged without a lock, then one short write transaction for its rows.
+
+    stage     serialize, compare by digest, write and flush a file nobody sees    (no lock)
+    commit    lock, check what it was compared with, insert rows, collect what
+              retention forgets, give the file its name, commit                  (the lock)
+    unlink    what the commit freed                                               (no lock)
+
+The rename comes last before the commit, under the lock: a transaction that fails on a foreign
+key leaves no file, and a crash between the two leaves an orphan, never a row without its file.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, update
+
+from checkpointdb import format, queries
+from checkpointdb.database import Database, LostRace
+from checkpointdb.errors import NotFoundError, StoreBusyError
+from checkpointdb.forgetting import collect, remove_checkpoints
+from checkpointdb.format import CompressionLevel
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.schema import pipelines
+from checkpointdb.store.head import Head, load_head
+from checkpointdb.store.packer import Packer
+from checkpointdb.store.saved import Saved, describe
+from checkpointdb.store.staging import Staged
+from checkpointdb.store.trash import Trash
+
+_TRIES = 6
+
+
+@dataclass(slots=True)
+class Writer:
+    """What one thread of one handle knows: the chain that is its own, and what it builds on."""
+
+    head: Head | None = None  # what it saved last: only upon this does it append
+    base_id: int | None = None  # what it saved or wholly loaded last
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSettings:
+    """The choices of a handle that concern saving."""
+
+    forgettable: Callable[[int, datetime], Select[Any] | None]
+    full_every: int
+    compression_level: CompressionLevel
+    is_incremental: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """One checkpoint to be saved, checked."""
+
+    state: Mapping[str, object]
+    checkpoint_id: str
+    custom_metadata: dict[str, Any]
+    force_full: bool
+    pinned: bool
+    base: str | None
+
+
+@dataclass(slots=True)
+class Saver:
+    """Saves into one pipeline."""
+
+    database: Database
+    payloads: PayloadStore
+    executor: Executor
+    pipeline_id: int
+    pipeline: str
+    settings: SaveSettings
+    trash: Trash
+
+    def save(self, writer: Writer, request: SaveRequest) -> None:
+        """Save a checkpoint; when this returns it is acknowledged.
+
+        A try that lost a race (what it relied on is gone) starts again; the last one is a full,
+        which relies on nothing. Raises StoreBusyError if even that failed.
+        """
+        for attempt in range(_TRIES):
+            try:
+                self._try(writer, request, is_last=attempt == _TRIES - 1)
+                return
+            except LostRace as error:
+                writer.head = None  # whatever happened, this writer's chain ends here
+                lost = error
+                time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - no secret
+            except BaseException:
+                writer.head = None
+                raise
+        raise StoreBusyError(
+            f"checkpoint {request.checkpoint_id!r} was not saved: other writers changed what it "
+            f"was compared with, {_TRIES} times; try again"
+        ) from lost
+
+    def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
+        must_be_full = request.force_full or is_last or not self.settings.is_incremental
+        head = None if must_be_full else self._head(writer, request.base)
+        if head is not None and head.since_full + 1 >= self.settings.full_every:
+            head = None
+        packer = Packer(self.payloads, self.settings.compression_level, self.executor)
+        try:
+            saved = self._stage(writer, request, packer, head)
+            packer.finish(saved.manifest)
+            writer.head, freed = self._commit(saved, request)
+        except BaseException:
+            packer.discard()
+            raise
+        writer.base_id = writer.head.row_id
+        self.trash.empty(freed)
+
+    def _stage(
+        self, writer: Writer, request: SaveRequest, packer: Packer, head: Head | None
+    ) -> Saved:
+        items = dict(request.state)
+        staged = Staged(self.database, self.pipeline_id, packer, head, head is None)
+        staged.add(items.items())
+        if not staged.is_full and staged.is_too_large():
+            staged.make_full(items)
+        return describe(
+            staged,
+            writer.head,
+            list(items),
+            self.pipeline,
+            request.checkpoint_id,
+            request.custom_metadata,
+        )
+
+    def _head(self, writer: Writer, base: str | None) -> Head | None:
+        """Choose what to compare with: `base`, what the writer had last, or the newest."""
+        own = writer.head
+        if base is None and own is not None and own.row_id == writer.base_id:
+            return own
+        with self.database.read() as connection:
+            place = self._place(connection, writer, base)
+            if place is None:
+                return None
+            if own is not None and own.row_id == place.id:
+                return own
+            return load_head(connection, self.pipeline_id, place)
+
+    def _place(self, connection: Connection, writer: Writer, base: str | None) -> Any:
+        pipeline = {"pipeline_id": self.pipeline_id}
+        if base is not None:
+            query = queries.place_by_checkpoint_id()
+            place = connection.execute(query, {**pipeline, "checkpoint_id": base}).one_or_none()
+            if place is None:
+                raise NotFoundError(f"the base {base!r} is not in the store", checkpoint_id=base)
+            return place
+        if writer.base_id is not None:
+            query = queries.place_by_row()
+            place = connection.execute(query, {"id": writer.base_id}).one_or_none()
+            if place is not None:
+                return place
+        return connection.execute(queries.newest_place(), pipeline).one_or_none()
+
+    # --- the transaction
+
+    def _commit(self, saved: Saved, request: SaveRequest) -> tuple[Head, list[str]]:
+        with self.database.write() as connection:
+            place = connection.execute(
+                queries.place_of_save(),
+                {
+                    "pipeline_id": self.pipeline_id,
+                    "checkpoint_id": request.checkpoint_id,
+                    "base_id": saved.base.row_id if saved.base else None,
+                },
+            ).one()
+            _check_base(saved, place)
+            name = format.payload_name(self.pipeline, place.next_sequence, request.checkpoint_id)
+            connection.execute(
+                _NEXT_SEQUENCE, {"pipeline": self.pipeline_id, "after": place.next_sequence + 1}
+            )
+            replaced = [] if place.replaced_id is None else [place.replaced_id]
+            touched = remove_checkpoints(connection, replaced)
+            head = saved.insert(
+                connection,
+                self.pipeline_id,
+                name,
+                pinned=request.pinned,
+                damaged=place.damaged,
+                replaced=place.replaced_id,
+            )
+            forgotten = self._forgettable(connection, head, saved.checkpoint.created_at)
+            touched.update(remove_checkpoints(connection, forgotten))
+            freed = collect(connection, touched)
+            self.trash.clear_spent(connection)
+            self.payloads.publish(saved.staged.packer.writer, name)
+        return head, freed
+
+    def _forgettable(self, connection: Connection, head: Head, now: datetime) -> list[int]:
+        query = self.settings.forgettable(self.pipeline_id, now)
+        if query is None:
+            return []
+        return [row for row in connection.scalars(query) if row != head.row_id]
+
+
+_NEXT_SEQUENCE = (
+    update(pipelines)
+    .where(pipelines.c.id == bindparam("pipeline"))
+    .values(next_sequence=bindparam("after"))
+)
+
+
+def _check_base(saved: Saved, place: Any) -> None:
+    """Raise LostRace unless what was compared with is as it was."""
+    if saved.base is None:
+        return
+    if place.next_depth is None:
+        raise LostRace("the checkpoint that was compared with is gone")
+    if place.damaged != saved.base.damaged:
+        raise LostRace("payloads were marked damaged meanwhile")
+    if saved.appends and place.next_depth != saved.checkpoint.depth:
+        raise LostRace("the chain has another writer")

@@ -1,0 +1,201 @@
+"""A state becomes a file not yet published: serialized, cut, compared by digest, packed.
+
+Nothing is read back from disk: what the pipeline already has is known by its digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from checkpointdb import format, queries, serialize
+from checkpointdb.chunking import chunk_digest, cut_buffer, cut_stream, value_digest
+from checkpointdb.database import Database
+from checkpointdb.queries import batches
+from checkpointdb.store.head import Head, KnownValue, find_values
+from checkpointdb.store.packer import Chunk, Packer
+
+# Values are compared in groups, so that ten thousand small ones take few queries; a group's
+# in-band streams are held in memory.
+_GROUP_VALUES = 500
+_GROUP_BYTES = 1 << 20
+
+_FULL_SHARE = 0.7  # of the state: a larger delta is stored as a full
+_MOST_READ = 2.0  # times the state: what a load may have to decompress
+
+
+@dataclass(slots=True)
+class Cut:
+    """A serialized value in chunks, with every digest."""
+
+    key: str
+    serialized: serialize.Serialized
+    chunks: list[memoryview]
+    digests: list[bytes]
+    digest: bytes
+
+    @property
+    def raw_bytes(self) -> int:
+        return sum(self.serialized.layout)
+
+
+def cut(key: str, value: object) -> Cut:
+    """Serialize a value, cut it, and take its digests."""
+    serialized = serialize.dump(key, value)
+    chunks: list[memoryview] = []
+    for number, part in enumerate(serialized.parts):
+        lengths = cut_buffer(part.nbytes) if number else cut_stream(part)
+        start = 0
+        for length in lengths:
+            chunks.append(part[start : start + length])
+            start += length
+    digests = [chunk_digest(chunk) for chunk in chunks]
+    digest = value_digest(serialized.serializer, serialized.layout, digests)
+    return Cut(key, serialized, chunks, digests, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundChunk:
+    chunk_id: int
+    member_id: int
+
+
+@dataclass(slots=True)
+class Staged:
+    """A state being stored: each key's value, and what of it this payload stores."""
+
+    database: Database
+    pipeline_id: int
+    packer: Packer
+    head: Head | None
+    is_full: bool
+    digests: dict[str, bytes] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    new_values: dict[bytes, format.Value] = field(default_factory=dict)
+    reused_values: dict[bytes, KnownValue] = field(default_factory=dict)
+    reused_chunks: dict[bytes, _FoundChunk] = field(default_factory=dict)
+    own_chunks: dict[bytes, int] = field(default_factory=dict)
+    member_bytes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(self.sizes.values())
+
+    def add(self, items: Iterable[tuple[str, object]]) -> None:
+        """Store what the pipeline lacks of these keys' values (in a full: all)."""
+        for group in _groups(items):
+            unknown = [each for each in group if not self._is_known(each)]
+            if unknown and not self.is_full:
+                unknown = self._without_found(unknown)
+                self._find_chunks(unknown)
+            for each in unknown:
+                if each.digest not in self.new_values:
+                    self.new_values[each.digest] = self._define(each)
+
+    def is_too_large(self) -> bool:
+        """Say whether this should rather be a full: by its delta, or by what a load reads."""
+        state_bytes, delta = self.state_bytes, self.packer.raw_bytes
+        if delta and delta >= _FULL_SHARE * state_bytes:
+            return True
+        return delta + self._reused_member_bytes() > max(_MOST_READ * state_bytes, 1 << 16)
+
+    def make_full(self, items: dict[str, object]) -> None:
+        """Store here too what was found elsewhere, so that this payload alone is enough."""
+        self.is_full = True
+        elsewhere = {
+            digest
+            for digest, value in self.new_values.items()
+            if any(isinstance(ref, bytes) for ref in value.chunks)
+        }
+        elsewhere |= self.reused_values.keys()
+        for digest in elsewhere:
+            self.new_values.pop(digest, None)
+        self.reused_values.clear()
+        self.reused_chunks.clear()
+        self.add((key, items[key]) for key, digest in self.digests.items() if digest in elsewhere)
+
+    # --- comparing
+
+    def _is_known(self, each: Cut) -> bool:
+        self.digests[each.key] = each.digest
+        self.sizes[each.key] = each.raw_bytes
+        if each.digest in self.new_values or each.digest in self.reused_values:
+            return True
+        if self.head is None or self.is_full:
+            return False
+        before = self.head.values.get(each.key)
+        if before is None or before.digest != each.digest:
+            return False
+        self.reused_values[each.digest] = before
+        return True
+
+    def _without_found(self, unknown: list[Cut]) -> list[Cut]:
+        with self.database.read() as connection:
+            found = find_values(
+                connection,
+                self.pipeline_id,
+                {each.digest for each in unknown},
+                self.member_bytes,
+            )
+        self.reused_values |= found
+        return [each for each in unknown if each.digest not in found]
+
+    def _find_chunks(self, unknown: list[Cut]) -> None:
+        wanted = {digest for each in unknown if len(each.chunks) > 1 for digest in each.digests}
+        wanted -= self.own_chunks.keys() | self.reused_chunks.keys()
+        if not wanted:
+            return
+        with self.database.read() as connection:
+            for batch in batches(wanted):
+                for row in connection.execute(queries.chunks_by_digest(self.pipeline_id, batch)):
+                    self.reused_chunks[row.digest] = _FoundChunk(row.id, row.member_id)
+                    self.member_bytes[row.member_id] = row.member_bytes
+
+    # --- storing
+
+    def _define(self, each: Cut) -> format.Value:
+        return format.Value(
+            digest=each.digest,
+            type_name=each.serialized.type_name,
+            serializer=each.serialized.serializer,
+            layout=each.serialized.layout,
+            chunks=tuple(self._refs(each)),
+        )
+
+    def _refs(self, each: Cut) -> Iterator[int | bytes]:
+        is_shared = len(each.chunks) > 1
+        for data, digest in zip(each.chunks, each.digests, strict=True):
+            if is_shared and digest in self.reused_chunks:
+                yield digest
+                continue
+            number = self.own_chunks.get(digest) if is_shared else None
+            if number is None:
+                number = self.packer.add(Chunk(data, digest, each.key, is_shared))
+                if is_shared:
+                    self.own_chunks[digest] = number
+            yield number
+
+    def _reused_member_bytes(self) -> int:
+        """The raw bytes of all members of other payloads that a load would decompress."""
+        used = {member for value in self.reused_values.values() for member in value.members}
+        used |= {
+            self.reused_chunks[ref].member_id
+            for value in self.new_values.values()
+            for ref in value.chunks
+            if isinstance(ref, bytes)
+        }
+        known = self.head.member_bytes if self.head else {}
+        return sum(self.member_bytes.get(each) or known[each] for each in used)
+
+
+def _groups(items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
+    group: list[Cut] = []
+    held_bytes = 0
+    for key, value in items:
+        group.append(cut(key, value))
+        held_bytes += group[-1].serialized.layout[0]
+        if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
+            yield group
+            group, held_bytes = [], 0
+    if group:
+        yield group

@@ -1,0 +1,53 @@
+"""Files that nothing needs any more: unlinked after the commit that freed them.
+
+Their names stand in `removals` from that commit on. A row is spent when its file is gone, and
+is deleted by the next save's transaction, so that a save costs one commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, select
+
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.queries import batches
+from checkpointdb.schema import removals
+
+log = logging.getLogger("checkpointdb")
+
+
+class Trash:
+    """The removals that one handle has worked off."""
+
+    def __init__(self, payloads: PayloadStore) -> None:
+        self._payloads = payloads
+        self._lock = threading.Lock()
+        self._spent: list[str] = []
+
+    def empty(self, names: Iterable[str]) -> None:
+        """Unlink payloads whose removal is committed; what fails is left for a sweep."""
+        for name in names:
+            try:
+                self._payloads.delete(name)
+            except OSError as error:
+                log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
+                continue
+            with self._lock:
+                self._spent.append(name)
+
+    def empty_leftovers(self, connection: Connection) -> None:
+        """Unlink what a process that stopped between commit and unlinking has left."""
+        self.empty(connection.scalars(select(removals.c.name).order_by(removals.c.id)).all())
+
+    def clear_spent(self, connection: Connection) -> None:
+        """Delete the rows of what is gone, within a write transaction.
+
+        If that is rolled back the rows stay, and the next opening works them off again.
+        """
+        with self._lock:
+            spent, self._spent = self._spent, []
+        for batch in batches(spent):
+            connection.execute(delete(removals).where(removals.c.name.in_(batch)))

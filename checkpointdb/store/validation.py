@@ -1,0 +1,59 @@
+"""What a caller hands over, checked before anything is written."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from checkpointdb.errors import InvalidInputError, InvalidStateError
+from checkpointdb.text import storable
+
+_MAX_ID_CHARACTERS = 16_384
+
+
+def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
+    """Return an id or a pipeline's name, which may be any text but empty.
+
+    Raises InvalidInputError for what is no text, is empty, over 16 384 characters long, or
+    holds NUL or a lone surrogate.
+    """
+    if not isinstance(checkpoint_id, str):
+        raise InvalidInputError(f"{what} must be text, not {type(checkpoint_id).__name__}")
+    if not checkpoint_id:
+        raise InvalidInputError(f"{what} is empty: give a name, or None for one made up")
+    if len(checkpoint_id) > _MAX_ID_CHARACTERS:
+        raise InvalidInputError(
+            f"{what} has {len(checkpoint_id)} characters, at most {_MAX_ID_CHARACTERS} are taken"
+        )
+    return storable(checkpoint_id, what)
+
+
+def new_id() -> str:
+    """Return an id that tells its time and is used once."""
+    return f"ckpt_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
+
+
+def checked_state(state: object) -> dict[str, object]:
+    """Return a state that is a dictionary with text keys.
+
+    Raises InvalidStateError, naming the key, otherwise.
+    """
+    if not isinstance(state, dict):
+        raise InvalidStateError(
+            f"a state must be a dict, not {type(state).__name__}: wrap it as {{'value': state}}"
+        )
+    for key in state:
+        if not isinstance(key, str):
+            raise InvalidStateError(f"the keys of a state must be text, not {key!r}", key=repr(key))
+        try:
+            storable(key, "the key")
+        except InvalidInputError as error:
+            raise InvalidStateError(str(error), key=key) from error
+    return state
+
+
+def checked_count(value: object, what: str, *, least: int = 1) -> int:
+    """Return a whole number of at least `least`. Raises InvalidInputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInputError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    return value

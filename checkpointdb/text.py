@@ -1,0 +1,27 @@
+"""Text that a database can hold."""
+
+from __future__ import annotations
+
+from checkpointdb.errors import InvalidInputError
+
+
+def storable(text: str, what: str) -> str:
+    """Return `text`, which `what` describes in the message.
+
+    Raises InvalidInputError for NUL, which PostgreSQL cannot hold and SQLite cuts at, and for
+    lone surrogates, which UTF-8 cannot encode.
+    """
+    if "\0" in text:
+        raise InvalidInputError(f"{what} {_short(text)} contains a NUL character: remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{what} {_short(text)} contains a lone surrogate at {error.start}: "
+            "decode it with the right encoding, or with errors='replace'"
+        ) from error
+    return text
+
+
+def _short(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "…")

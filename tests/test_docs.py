@@ -1,0 +1,80 @@
+"""README.md, docs/ and examples/ say what is true: every example in them runs."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import runpy
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLE = re.compile(r"^```(python|pycon|sql)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
+DATABASE = Path("checkpoints/checkpoints.db")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def run_python(text: str, names: dict[str, object], where: str) -> None:
+    exec(compile(text, where, "exec"), names)
+
+
+def run_session(text: str, names: dict[str, object], where: str) -> None:
+    """Run a `>>>` session and compare what it prints; `...` stands for anything."""
+    test = doctest.DocTestParser().get_doctest(text, names, where, where, 0)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+    printed: list[str] = []
+    runner.run(test, out=printed.append, clear_globs=False)
+    names.update(test.globs)
+    assert not runner.failures, "".join(printed)
+
+
+def run_sql(text: str, names: dict[str, object], where: str) -> None:
+    """Ask the store that the page made, or else that of the quickstart; expect an answer."""
+    if not DATABASE.exists():
+        runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
+    with closing(sqlite3.connect(f"{DATABASE.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        assert database.execute(text).fetchall(), f"{where}: no rows for {text}"
+
+
+RUN = {"python": run_python, "pycon": run_session, "sql": run_sql}
+
+
+@each_page
+def test_every_example_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for example in EXAMPLE.finditer(page.read_text()):
+        language, text = example.groups()
+        line = page.read_text()[: example.start()].count("\n") + 1
+        RUN[language](text, names, f"{page.name}, line {line}")
+
+
+@each_page
+def test_every_link_of_a_page_leads_to_a_file(page):
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_is_under_120_lines():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+def test_the_readme_names_only_targets_that_the_makefile_has():
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"^make (\w+)|`make (\w+)`", text, re.MULTILINE))
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"".join(pair) for pair in named} <= targets
+
+
+def test_the_quickstart_runs_and_prints_what_it_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "quickstart.py"))
+    printed = capsys.readouterr().out
+    assert "reported: {'report': 'seven groups'}" in printed
+    assert re.search(r"found: +reported \d+ bytes", printed)

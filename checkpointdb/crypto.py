@@ -1,4 +1,4 @@
-"""Encryption keys: Fernet keys, made and read. (Encrypting payloads is a later version's.)"""
+"""Encryption keys: Fernet keys, made and read; nothing is encrypted with them yet."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ def _check_keys(value: object) -> None:
 
 
 def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
-    """Yield (key, number, text) for every scalar; nested keys are joined as `a.b`.
+    r"""Yield (key, number, text) for every scalar; nested keys are joined as `a.b`.
 
-    A dot within a key is written `\\.`, so that {"a.b": 1} and {"a": {"b": 2}} differ. True and
+    A dot within a key is written `\.`, so that {"a.b": 1} and {"a": {"b": 2}} differ. True and
     false are 1 and 0, null is neither number nor text. Lists, and texts over
     `MAX_INDEXED_TEXT`, have no row: they are in the JSON column alone.
     """

@@ -28,6 +28,7 @@ from checkpointdb.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
+from checkpointdb.gate import Gate, is_unsafe_child
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -61,6 +62,7 @@ class Database:
         self._durable = durable
         self._busy_seconds = busy_seconds
         self._pid = os.getpid()
+        self._identity: tuple[int, int] | None = None
         self._start()
 
     def __repr__(self) -> str:
@@ -90,7 +92,7 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that reads one state of the store."""
         self._follow_fork()
-        with translated(self.url, self._busy_seconds), self._reading.begin() as connection:
+        with self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
@@ -106,7 +108,8 @@ class Database:
         if not writer.acquire(timeout=self._busy_seconds):
             raise _busy(self._busy_seconds)
         try:
-            with translated(self.url, self._busy_seconds), self._writing.begin() as connection:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                self._check_file()
                 yield connection
         finally:
             writer.release()
@@ -128,7 +131,7 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
         if self._pid == os.getpid():
-            self._reading.dispose()
+            self._close_connections()
 
     # --- connections
 
@@ -139,12 +142,12 @@ class Database:
                 "timeout": self._busy_seconds,
                 "check_same_thread": False,
             }
-        self._reading = sa.create_engine(self.url, **options)
-        self._writing = self._reading.execution_options(checkpointdb_write=True)
+        self._engine = sa.create_engine(self.url, **options)
         self._writer = threading.Lock()
+        self._gate = Gate(self._close_connections)
+        self._log_identity: tuple[int, int] | None = None
         if self.path is not None:
-            sa.event.listen(self._reading, "connect", self._connected)
-            sa.event.listen(self._reading, "begin", _begin)
+            sa.event.listen(self._engine.pool, "connect", self._connected)
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun by `_begin` alone
@@ -154,12 +157,53 @@ class Database:
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -16384")  # KiB
 
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sa.Connection]:
+        """Open a transaction, begun by `begin` in SQLite; a server's driver does so by itself.
+
+        Not by SQLAlchemy's "begin" event: an engine that has any listener calls all hooks for
+        each statement, which makes a small save a third slower.
+        """
+        with (
+            self._gate.passing(),
+            translated(self.url, self._busy_seconds),
+            self._engine.begin() as connection,
+        ):
+            if self.path is not None:
+                connection.connection.cursor().execute(begin)
+            yield connection
+
+    def _check_file(self) -> None:
+        """Raise StoreUnavailableError if the SQLite file or its log is not the one that is open.
+
+        SQLite goes on writing to a file that was unlinked, and what it acknowledges is lost. The
+        log stays the same file while a connection is open, unless the locks were lost: by a
+        program that copied the database in this process, for one.
+        """
+        if self.path is None or self._identity is None:
+            return
+        log = _identity(self.path.with_name(self.path.name + "-wal"))
+        self._log_identity = self._log_identity or log
+        if _identity(self.path) != self._identity or log != self._log_identity:
+            raise StoreUnavailableError(
+                f"the database {str(self.path)!r} or its log was removed or replaced while it was "
+                "open: nothing was written; open the store again"
+            )
+
+    def _close_connections(self) -> None:
+        self._engine.dispose()
+        self._log_identity = None  # SQLite removes the log with the last connection
+
     def _follow_fork(self) -> None:
-        """After a fork, leave the parent's connections alone and open new ones: SQLite's locks and a
-        server's sockets belong to the process that opened them."""
+        """After a fork, begin anew: locks and a server's sockets are the parent's (see `gate`)."""
+        if self.path is not None and is_unsafe_child():
+            raise StoreUnavailableError(
+                f"this process was forked within a transaction, and SQLite's locks do not work in "
+                f"it: {str(self.path)!r} was not touched. Fork outside `query()`, or use spawn"
+            )
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            _abandoned.append(self._reading)
+            _abandoned.append(self._engine)
             self._start()
 
     # --- revisions
@@ -190,9 +234,14 @@ class Database:
         Raises SchemaVersionError if the database is newer than this library, or older and
         `upgrade` is False.
         """
-        found = self.revision()
-        if found == HEAD_REVISION:
-            return
+        with _preparing:
+            self._create_file()
+            found = self.revision()
+            if found != HEAD_REVISION:
+                self._bring_to_head(found, upgrade=upgrade)
+            self._identity = _identity(self.path) if self.path else None
+
+    def _bring_to_head(self, found: str | None, *, upgrade: bool) -> None:
         if found is not None:
             self._check_known(found)
             if not upgrade:
@@ -203,8 +252,6 @@ class Database:
                     expected=HEAD_REVISION,
                 )
             self._back_up(found)
-        else:
-            self._create_file()
         self.migrate(HEAD_REVISION)
 
     def migrate(self, revision: str) -> None:
@@ -232,10 +279,21 @@ class Database:
             )
 
     def _create_file(self) -> None:
-        """Set what can only be set before a SQLite file has its first table."""
-        if self.path is None:
+        """Create a new SQLite file, with what can only be set before its first table.
+
+        Only a new one is opened by ourselves: to close any descriptor of a database would drop
+        all locks that SQLite holds on it in this process.
+        """
+        if self.path is None or (self.path.exists() and self.path.stat().st_size):
             return
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass  # another process was first; both set the same
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the database {str(self.path)!r} cannot be made: {error.strerror}"
+            ) from error
         deadline = time.monotonic() + self._busy_seconds
         while True:
             try:
@@ -269,12 +327,18 @@ class Database:
             raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
 
 
-_abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes them
+# Of two threads that create one database, one must see that the other did.
+_preparing = threading.RLock()
+
+_abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
 
 
-def _begin(connection: sa.Connection) -> None:
-    is_write = connection.get_execution_options().get("checkpointdb_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def migrations(connection: sa.Connection | None = None) -> Config:
@@ -307,7 +371,8 @@ def translated(url: sa.URL, busy_seconds: float = _BUSY_SECONDS) -> Iterator[Non
 _UNAVAILABLE = {
     "database or disk is full": "the disk is full: free space and retry",
     "readonly database": "the file system or the file is read-only",
-    "unable to open database file": "was the store removed or unmounted, or is it read-only?",
+    "unable to open database file": "was the store removed, is it read-only, or are too many "
+    "files open?",
     "disk i/o error": "the disk failed, is full, or the store was removed",
     "no such table": "the database was replaced or emptied while it was open",
 }

@@ -2,7 +2,7 @@
 
     CheckpointError
     ├── NotFoundError            (ValueError)      ask for another id
-    ├── CorruptionError          (ValueError)      stored bytes are not what was saved: restore a backup
+    ├── CorruptionError          (ValueError)      stored bytes changed: restore a backup
     ├── InvalidInputError        (ValueError)      correct the call; nothing was written
     │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
     ├── StateChangedError        (RuntimeError)    another thread changed the state during the save

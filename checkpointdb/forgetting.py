@@ -9,20 +9,27 @@ take away chunks that they rely on.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from bisect import bisect
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
+    CursorResult,
     Delete,
-    Table,
+    Executable,
+    Insert,
+    Select,
+    Update,
+    bindparam,
     delete,
     exists,
-    func,
     insert,
     or_,
     select,
@@ -68,20 +75,15 @@ def remove_checkpoints(connection: Connection, rows: Collection[int]) -> Touched
     """Delete the rows of checkpoints; what they leave behind is for `collect`."""
     touched = Touched()
     for batch in batches(rows):
-        connection.execute(
-            update(chains).where(chains.c.forked_from.in_(batch)).values(forked_from=None)
-        )
-        connection.execute(
-            delete(checkpoint_metadata).where(checkpoint_metadata.c.checkpoint_id.in_(batch))
-        )
-        gone = connection.execute(
-            delete(checkpoints)
-            .where(checkpoints.c.id.in_(batch))
-            .returning(checkpoints.c.chain_id, checkpoints.c.depth, checkpoints.c.payload_id)
-        )
-        for chain_id, depth, payload_id in gone:
-            touched.depths.setdefault(chain_id, set()).add(depth)
-            touched.payloads.add(payload_id)
+        found = _run(connection, _places, batch).all()
+        for row in found:
+            touched.depths.setdefault(row.chain_id, set()).add(row.depth)
+            touched.payloads.add(row.payload_id)
+        if any(row.has_forks for row in found):
+            _run(connection, _unlink_forks, batch)
+        if any(row.has_metadata for row in found):
+            _run(connection, _delete_metadata, batch)
+        _run(connection, _delete_checkpoints, batch)
     return touched
 
 
@@ -91,38 +93,33 @@ def collect(connection: Connection, touched: Touched) -> list[str]:
     Their names are in `removals` too, so that a crash before the unlinking is made good.
     """
     for chain_id, depths in sorted(touched.depths.items()):
-        _collect_entries(connection, chain_id, depths, touched)
+        _collect_chain(connection, chain_id, depths, touched)
     _collect_values(connection, touched)
-    _collect_chunks(connection, touched)
-    _collect_members(connection, touched)
-    names = _collect_payloads(connection, touched)
-    _collect_chains(connection, touched.depths)
+    for row in _each(connection, _delete_chunks, touched.chunks):
+        touched.members.add(row.member_id)
+    for row in _each(connection, _delete_members, touched.members):
+        touched.payloads.add(row.payload_id)
+    names = sorted(row.name for row in _each(connection, _delete_payloads, touched.payloads))
+    if names:
+        now = datetime.now(UTC)
+        connection.execute(_note(), [{"name": name, "created_at": now} for name in names])
     return names
 
 
-def _collect_entries(
+def _collect_chain(
     connection: Connection, chain_id: int, depths: set[int], touched: Touched
 ) -> None:
-    survivors = list(
-        connection.scalars(
-            select(checkpoints.c.depth)
-            .where(checkpoints.c.chain_id == chain_id)
-            .order_by(checkpoints.c.depth)
-        )
-    )
+    """Delete the entries that covered only what went, and the chain if nothing is left of it."""
+    survivors = connection.scalars(_survivors(), {"chain": chain_id}).all()
     for before, after in gaps(survivors, depths):
-        dead = (
-            delete(entries)
-            .where(entries.c.chain_id == chain_id)
-            .where(entries.c.from_depth > before)
-            .returning(entries.c.value_id, entries.c.payload_id)
-        )
-        if after is not None:
-            dead = dead.where(entries.c.to_depth > before).where(entries.c.to_depth <= after)
-        for value_id, payload_id in connection.execute(dead):
+        statement = _delete_last_entries() if after is None else _delete_entries()
+        where = {"chain": chain_id, "before": before, "after": after}
+        for value_id, payload_id in connection.execute(statement, where):
             touched.payloads.add(payload_id)
             if value_id is not None:
                 touched.values.add(value_id)
+    if not survivors:
+        connection.execute(_delete_chain(), {"chain": chain_id})
 
 
 def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int | None]]:
@@ -130,8 +127,6 @@ def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int |
 
     Entries whose interval lies wholly between the two cover nobody.
     """
-    from bisect import bisect
-
     found = set()
     for depth in gone:
         index = bisect(survivors, depth)
@@ -141,95 +136,192 @@ def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int |
     return sorted(found, key=lambda gap: gap[0])
 
 
-def _unused(column: Column[Any], *users: Column[Any]) -> ColumnElement[bool]:
-    """Say that no row refers to the row whose id is `column`. (Not NOT IN: it fails on NULL.)"""
-    return ~or_(*(exists().where(user == column) for user in users))
-
-
-def _delete_unused(
-    connection: Connection,
-    ids: set[int],
-    statement: Callable[[list[int]], Delete],
-    *columns: Column[Any],
-) -> Iterable[Any]:
-    for batch in batches(sorted(ids)):
-        yield from connection.execute(statement(batch).returning(*columns))
-
-
 def _collect_values(connection: Connection, touched: Touched) -> None:
-    dead: list[int] = []
-    for batch in batches(sorted(touched.values)):
-        dead += connection.scalars(
-            select(state_values.c.id)
-            .where(state_values.c.id.in_(batch))
-            .where(_unused(state_values.c.id, entries.c.value_id))
-        )
-    for batch in batches(dead):
-        links = delete(value_chunks).where(value_chunks.c.value_id.in_(batch))
-        touched.chunks.update(connection.scalars(links.returning(value_chunks.c.chunk_id)))
-        rows = connection.execute(
-            delete(state_values)
-            .where(state_values.c.id.in_(batch))
-            .returning(state_values.c.payload_id, state_values.c.member_id)
-        )
-        for payload_id, member_id in rows:
-            touched.payloads.add(payload_id)
-            if member_id is not None:
-                touched.members.add(member_id)
-
-
-def _collect_chunks(connection: Connection, touched: Touched) -> None:
-    def dead(batch: list[int]) -> Delete:
-        return (
-            delete(chunks)
-            .where(chunks.c.id.in_(batch))
-            .where(_unused(chunks.c.id, value_chunks.c.chunk_id))
-        )
-
-    for row in _delete_unused(connection, touched.chunks, dead, chunks.c.member_id):
+    """Delete the values that no entry has: first those that hold their place themselves."""
+    spread = set(touched.values)
+    for row in _each(connection, _delete_placed_values, touched.values):
+        spread.discard(row.id)
+        touched.payloads.add(row.payload_id)
         touched.members.add(row.member_id)
-
-
-def _collect_members(connection: Connection, touched: Touched) -> None:
-    def dead(batch: list[int]) -> Delete:
-        return (
-            delete(members)
-            .where(members.c.id.in_(batch))
-            .where(_unused(members.c.id, chunks.c.member_id, state_values.c.member_id))
-        )
-
-    for row in _delete_unused(connection, touched.members, dead, members.c.payload_id):
+    dead = [row.id for row in _each(connection, _dead_spread_values, spread)]
+    for row in _each(connection, _delete_value_chunks, dead):
+        touched.chunks.add(row.chunk_id)
+    for row in _each(connection, _delete_values, dead):
         touched.payloads.add(row.payload_id)
 
 
-def _collect_payloads(connection: Connection, touched: Touched) -> list[str]:
-    def dead(batch: list[int]) -> Delete:
-        return (
-            delete(payloads)
-            .where(payloads.c.id.in_(batch))
-            .where(
-                _unused(
-                    payloads.c.id,
-                    checkpoints.c.payload_id,
-                    entries.c.payload_id,
-                    state_values.c.payload_id,
-                    members.c.payload_id,
-                )
+def _each(connection: Connection, statement: Statement, ids: Collection[int]) -> Iterator[Any]:
+    for batch in batches(sorted(ids)):
+        yield from _run(connection, statement, batch)
+
+
+def _run(connection: Connection, statement: Statement, ids: list[int]) -> CursorResult[Any]:
+    is_one = len(ids) == 1
+    return connection.execute(statement(is_one), {"ids": ids[0] if is_one else ids})
+
+
+# --- the statements, built once: building them anew costs more than SQLite takes to run them
+
+# Of rows by their ids: for one id, or for a list, which SQLAlchemy expands at each execution.
+Statement = Callable[[bool], Executable]
+
+
+def _among(column: Column[Any], is_one: bool) -> ColumnElement[bool]:
+    ids: BindParameter[Any] = bindparam("ids", expanding=not is_one)
+    return column == ids if is_one else column.in_(ids)
+
+
+def _unused(column: Column[Any], *users: Column[Any]) -> ColumnElement[bool]:
+    """Say that no row refers to the row whose id is `column`.
+
+    By NOT EXISTS: a NOT IN over a set with a NULL in it is never true.
+    """
+    return ~or_(*(exists().where(user == column) for user in users))
+
+
+@cache
+def _places(is_one: bool) -> Select[Any]:
+    return select(
+        checkpoints.c.chain_id,
+        checkpoints.c.depth,
+        checkpoints.c.payload_id,
+        exists().where(chains.c.forked_from == checkpoints.c.id).label("has_forks"),
+        exists()
+        .where(checkpoint_metadata.c.checkpoint_id == checkpoints.c.id)
+        .label("has_metadata"),
+    ).where(_among(checkpoints.c.id, is_one))
+
+
+@cache
+def _unlink_forks(is_one: bool) -> Update:
+    return update(chains).where(_among(chains.c.forked_from, is_one)).values(forked_from=None)
+
+
+@cache
+def _delete_metadata(is_one: bool) -> Delete:
+    return delete(checkpoint_metadata).where(_among(checkpoint_metadata.c.checkpoint_id, is_one))
+
+
+@cache
+def _delete_checkpoints(is_one: bool) -> Delete:
+    return delete(checkpoints).where(_among(checkpoints.c.id, is_one))
+
+
+@cache
+def _survivors() -> Select[Any]:
+    return (
+        select(checkpoints.c.depth)
+        .where(checkpoints.c.chain_id == bindparam("chain"))
+        .order_by(checkpoints.c.depth)
+    )
+
+
+def _entries_after() -> Delete:
+    return (
+        delete(entries)
+        .where(entries.c.chain_id == bindparam("chain"))
+        .where(entries.c.from_depth > bindparam("before"))
+    )
+
+
+@cache
+def _delete_entries() -> Executable:
+    return (
+        _entries_after()
+        .where(entries.c.to_depth > bindparam("before"))
+        .where(entries.c.to_depth <= bindparam("after"))
+        .returning(entries.c.value_id, entries.c.payload_id)
+    )
+
+
+@cache
+def _delete_last_entries() -> Executable:
+    return _entries_after().returning(entries.c.value_id, entries.c.payload_id)
+
+
+@cache
+def _delete_chain() -> Delete:
+    return delete(chains).where(chains.c.id == bindparam("chain"))
+
+
+@cache
+def _delete_placed_values(is_one: bool) -> Executable:
+    return (
+        delete(state_values)
+        .where(_among(state_values.c.id, is_one))
+        .where(state_values.c.member_id.is_not(None))
+        .where(_unused(state_values.c.id, entries.c.value_id))
+        .returning(state_values.c.id, state_values.c.payload_id, state_values.c.member_id)
+    )
+
+
+@cache
+def _dead_spread_values(is_one: bool) -> Select[Any]:
+    return (
+        select(state_values.c.id)
+        .where(_among(state_values.c.id, is_one))
+        .where(state_values.c.member_id.is_(None))
+        .where(_unused(state_values.c.id, entries.c.value_id))
+        .order_by(state_values.c.id)
+    )
+
+
+@cache
+def _delete_value_chunks(is_one: bool) -> Executable:
+    return (
+        delete(value_chunks)
+        .where(_among(value_chunks.c.value_id, is_one))
+        .returning(value_chunks.c.chunk_id)
+    )
+
+
+@cache
+def _delete_values(is_one: bool) -> Executable:
+    return (
+        delete(state_values)
+        .where(_among(state_values.c.id, is_one))
+        .returning(state_values.c.payload_id)
+    )
+
+
+@cache
+def _note() -> Insert:
+    return insert(removals)
+
+
+@cache
+def _delete_chunks(is_one: bool) -> Executable:
+    return (
+        delete(chunks)
+        .where(_among(chunks.c.id, is_one))
+        .where(_unused(chunks.c.id, value_chunks.c.chunk_id))
+        .returning(chunks.c.member_id)
+    )
+
+
+@cache
+def _delete_members(is_one: bool) -> Executable:
+    return (
+        delete(members)
+        .where(_among(members.c.id, is_one))
+        .where(_unused(members.c.id, chunks.c.member_id, state_values.c.member_id))
+        .returning(members.c.payload_id)
+    )
+
+
+@cache
+def _delete_payloads(is_one: bool) -> Executable:
+    return (
+        delete(payloads)
+        .where(_among(payloads.c.id, is_one))
+        .where(
+            _unused(
+                payloads.c.id,
+                checkpoints.c.payload_id,
+                entries.c.payload_id,
+                state_values.c.payload_id,
+                members.c.payload_id,
             )
         )
-
-    found = _delete_unused(connection, touched.payloads, dead, payloads.c.name)
-    names = sorted(row.name for row in found)
-    if names:
-        now = datetime.now(UTC)
-        connection.execute(insert(removals), [{"name": name, "created_at": now} for name in names])
-    return names
-
-
-def _collect_chains(connection: Connection, depths: dict[int, set[int]]) -> None:
-    for batch in batches(sorted(depths)):
-        connection.execute(
-            delete(chains)
-            .where(chains.c.id.in_(batch))
-            .where(_unused(chains.c.id, checkpoints.c.chain_id))
-        )
+        .returning(payloads.c.name)
+    )

@@ -32,6 +32,7 @@ COMPRESSION_LEVELS: tuple[CompressionLevel, ...] = get_args(CompressionLevel)
 # Header of every member: deflate, no name, no time (equal content, equal bytes), unknown system.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _GZIP_WBITS = 31
+_InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says otherwise
 _STORED_BLOCK_BYTES = 65_535  # RFC 1951, 3.2.4: LEN is two bytes
 _SAMPLE_BYTES = 8 << 10
 _SAMPLES = 4
@@ -153,7 +154,8 @@ def _plain(text: str) -> str:
     # A case-insensitive file system takes "A" and "a" for one directory: capitals count as
     # changed too.
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:60]
-    if plain == text and plain == plain.lower():
+    looks_changed = re.search(r"-[0-9a-f]{10}$", text)  # else two texts could have one name
+    if plain == text and plain == plain.lower() and not looks_changed:
         return plain
     return f"{plain}-{blake3(text.encode()).hexdigest()[:10]}"
 
@@ -196,7 +198,7 @@ def decompress_member(stored: bytes, raw_bytes: int) -> bytes:
     inflate = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
     try:
         raw = inflate.decompress(stored, raw_bytes + 1)
-    except isal_zlib.error as error:
+    except _InflateError as error:
         raise CorruptionError(f"a gzip member does not decompress: {error}") from error
     if len(raw) != raw_bytes or not inflate.eof or inflate.unused_data:
         raise CorruptionError(
@@ -264,6 +266,17 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+# What reading JSON of another shape may raise; OverflowError, an ArithmeticError: of `Infinity`.
+_NO_MANIFEST = (
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
+
+
 def decode_manifest(raw: bytes) -> Manifest:
     """Read a manifest's JSON.
 
@@ -279,7 +292,7 @@ def decode_manifest(raw: bytes) -> Manifest:
             int(document["format"]),
         )
         _check_manifest(manifest)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except _NO_MANIFEST as error:
         raise CorruptionError(f"the manifest cannot be read: {error}") from error
     return manifest
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -63,9 +64,13 @@ class PayloadStore(Protocol):
 
     def create(self) -> PayloadWriter: ...
     def publish(self, writer: PayloadWriter, name: str) -> None:
-        """Give a finished file its name; when this returns, name and bytes are durable."""
+        """Give a finished file its name; when this returns, name and bytes are durable.
+
+        The caller holds the lock that gives names, and has seen that this one is free.
+        """
         ...
 
+    def exists(self, name: str) -> bool: ...
     def open(self, name: str) -> PayloadReader:
         """Open a payload. Raises FileNotFoundError if there is none of that name."""
         ...
@@ -128,8 +133,11 @@ class LocalPayloads:
         """
         path = self._root / _INCOMING / f"{uuid.uuid4().hex}.tmp"
         try:
-            self._make_directory(path.parent)
-            return LocalWriter(path, durable=self._durable)
+            try:
+                return LocalWriter(path, durable=self._durable)
+            except FileNotFoundError:
+                self._make_directory(path.parent)
+                return LocalWriter(path, durable=self._durable)
         except OSError as error:
             raise unavailable(error, self._root) from error
 
@@ -138,14 +146,20 @@ class LocalPayloads:
         assert isinstance(writer, LocalWriter)
         target = self._path(name)
         try:
-            self._make_directory(target.parent)
-            os.replace(writer.path, target)
+            try:
+                writer.path.replace(target)
+            except FileNotFoundError:
+                self._make_directory(target.parent)
+                writer.path.replace(target)
             writer.published()
             # Only the receiving directory: that the name in `incoming` is gone may be lost.
             if self._durable:
                 sync_directory(target.parent)
         except OSError as error:
             raise unavailable(error, self._root) from error
+
+    def exists(self, name: str) -> bool:
+        return self._path(name).exists()
 
     def open(self, name: str) -> LocalReader:
         return LocalReader(self._path(name))
@@ -173,8 +187,6 @@ class LocalPayloads:
         return self._root.joinpath(*parts)
 
     def _make_directory(self, path: Path) -> None:
-        if path.is_dir():
-            return
         # Not the root itself: a store whose directory was removed must not come back empty.
         path.mkdir(mode=0o700, exist_ok=True)
         if self._durable:
@@ -238,7 +250,7 @@ class LocalReader:
         self.stored_bytes = os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        if sys.platform != "win32":
+        if hasattr(os, "pread"):
             return os.pread(self._descriptor, length, offset)
         with self._lock:  # no pread there: seek and read must not be interleaved
             os.lseek(self._descriptor, offset, os.SEEK_SET)
@@ -259,18 +271,28 @@ class LocalReader:
         self.close()
 
 
+def advice(error: OSError) -> str:
+    """Return what to do about a failed file operation."""
+    return _ADVICE.get(errno.errorcode.get(error.errno or 0, ""), "see the cause")
+
+
+_ADVICE = {  # by name: not every system has all of them
+    "ENOSPC": "the disk is full: free space and retry",
+    "EDQUOT": "the disk quota is used up: free space and retry",
+    "EFBIG": "the file is larger than this process may write: raise the limit (ulimit -f)",
+    "EROFS": "the file system is read-only: remount it, or copy the store elsewhere",
+    "EACCES": "permission is denied: run as the user that owns the store",
+    "ENOENT": "the directory is gone: was the store removed or unmounted?",
+    "EMFILE": "this process has too many files open: close some, or raise ulimit -n",
+    "ENFILE": "the system has too many files open: close some",
+    "EIO": "the disk failed: look at the system's log, and at a backup",
+}
+
+
 def unavailable(error: OSError, root: Path) -> StoreUnavailableError:
     """Return the error for a failed file operation, with the cause's number and advice."""
-    import errno
-
-    advice = {
-        errno.ENOSPC: "the disk is full: free space (forgetting checkpoints needs little) and retry",
-        errno.EDQUOT: "the disk quota is used up: free space and retry",
-        errno.EROFS: "the file system is read-only: remount it, or copy the store elsewhere",
-        errno.EACCES: "permission is denied: run as the user that owns the store",
-        errno.ENOENT: "the directory is gone: was the store removed or unmounted?",
-    }.get(error.errno or 0, "see the cause")
-    message = f"the payload directory {str(root)!r} cannot be written ({error.strerror}): {advice}"
-    result = StoreUnavailableError(message)
+    result = StoreUnavailableError(
+        f"the payload directory {str(root)!r} cannot be written ({error.strerror}): {advice(error)}"
+    )
     result.errno = error.errno
     return result

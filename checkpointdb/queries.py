@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     ScalarSelect,
     Select,
+    and_,
     bindparam,
     exists,
     func,
@@ -54,8 +55,9 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 def covers(depth: Any) -> ColumnElement[bool]:
     """Say whether an entry's interval holds `depth`."""
-    return (entries.c.from_depth <= depth) & or_(
-        entries.c.to_depth.is_(None), entries.c.to_depth > depth
+    return and_(
+        entries.c.from_depth <= depth,
+        or_(entries.c.to_depth.is_(None), entries.c.to_depth > depth),
     )
 
 
@@ -138,8 +140,8 @@ def members_by_id(member_ids: Sequence[int]) -> Select[Any]:
 def place_of_save() -> Select[Any]:
     """Return what a save must know of :pipeline_id under its lock, in one row.
 
-    The next sequence; how many payloads are damaged; the row that :checkpoint_id has now;
-    and of the base :base_id, its chain's next depth (NULL if the base is gone).
+    What tells which payloads are damaged; the row that :checkpoint_id has now; and of the base
+    :base_id, its chain's next depth (NULL if the base is gone).
     """
     replaced = (
         select(checkpoints.c.id)
@@ -153,22 +155,20 @@ def place_of_save() -> Select[Any]:
         .where(checkpoints.c.id == bindparam("base_id"))
         .scalar_subquery()
     )
-    return (
-        select(
-            pipelines.c.next_sequence,
-            damaged_payloads().label("damaged"),
-            replaced.label("replaced_id"),
-            next_depth.label("next_depth"),
-        )
-        .where(pipelines.c.id == bindparam("pipeline_id"))
-        .with_for_update(of=pipelines)  # the writers' lock; SQLite holds its own already
+    return select(
+        damaged_payloads().label("damaged"),
+        replaced.label("replaced_id"),
+        next_depth.label("next_depth"),
     )
 
 
 def damaged_payloads() -> ColumnElement[int]:
-    """Count the damaged payloads of :pipeline_id."""
+    """Return a number that changes when other payloads of :pipeline_id are damaged.
+
+    Not their count: one may be forgotten while another is marked.
+    """
     return (
-        select(func.count())
+        select(func.coalesce(func.sum(payloads.c.id * payloads.c.id), 0))
         .select_from(payloads)
         .where(payloads.c.pipeline_id == bindparam("pipeline_id"))
         .where(payloads.c.damaged_at.is_not(None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from sqlalchemy import Select, false, select
@@ -50,13 +51,7 @@ class KeepNewest:
         _check_integer(self.count, 1, "retention_count")
 
     def forgettable(self, pipeline_id: int, now: datetime) -> Select[int]:
-        return (
-            select(checkpoints.c.id)
-            .where(checkpoints.c.pipeline_id == pipeline_id)
-            .where(checkpoints.c.pinned == false())
-            .order_by(checkpoints.c.id.desc())
-            .offset(self.count)
-        )
+        return _beyond(pipeline_id, self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +97,18 @@ def policy_of(
     if chosen is RetentionPolicy.DELETE_OLDER_THAN:
         return KeepYoungerThan(retention_age_days)
     return KeepAll()
+
+
+@lru_cache
+def _beyond(pipeline_id: int, count: int) -> Select[int]:
+    """Built once for a handle: each of its saves asks it."""
+    return (
+        select(checkpoints.c.id)
+        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .where(checkpoints.c.pinned == false())
+        .order_by(checkpoints.c.id.desc())
+        .offset(count)
+    )
 
 
 def _check_integer(value: object, least: int, name: str) -> None:

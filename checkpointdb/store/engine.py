@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
 
 from checkpointdb import queries, recording
-from checkpointdb.database import Database, LostRace
+from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.store import loading
+from checkpointdb.store.pool import Pool
 from checkpointdb.store.saving import Saver, SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 
 Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
-
-_TRIES = 5
 
 
 class Engine:
@@ -35,8 +33,6 @@ class Engine:
         self.payloads = payloads
         self.pipeline = pipeline
         self._settings = settings
-        self._trash = Trash(payloads)
-        self._lock = threading.Lock()
         self._pipeline_id: int | None = None
         self._start()
         if not database.read_only:
@@ -48,19 +44,20 @@ class Engine:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._executor: ThreadPoolExecutor | None = None
+        self._trash = Trash(self.payloads)
+        self._pool = Pool()
 
     def close(self) -> None:
         """Stop the threads and close the connections."""
-        if self._pid == os.getpid() and self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
+        if self._pid == os.getpid():
+            self._pool.close()
         self.database.close()
 
     # --- saving
 
     def save(self, request: SaveRequest) -> None:
         """Save a checkpoint by this thread's writer."""
+        self._follow_fork()
         if self.database.read_only:
             raise StoreUnavailableError(
                 f"the store {str(self.database.path)!r} was opened read-only: its directory "
@@ -69,24 +66,13 @@ class Engine:
         saver = Saver(
             self.database,
             self.payloads,
-            self.executor,
+            self._pool,
             self._make_pipeline(),
             self.pipeline,
             self._settings,
             self._trash,
         )
         saver.save(self._writer, request)
-
-    @property
-    def executor(self) -> ThreadPoolExecutor:
-        """The pool that compresses and decompresses, made when it is first used."""
-        self._follow_fork()
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(
-                    min(os.cpu_count() or 1, 8), thread_name_prefix="checkpointdb"
-                )
-            return self._executor
 
     @property
     def _writer(self) -> Writer:
@@ -157,13 +143,14 @@ class Engine:
         A payload that is gone is looked for in the rows again: if they say something else now
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
+        self._follow_fork()
         before: loading.Plan | None = None
         while True:
             with self.database.read() as connection:
                 place = find(connection)
                 plan = loading.plan_load(connection, place, keys, verify_hash=verify_hash)
             try:
-                loading.read(plan, self.payloads, self.executor, verify_hash=verify_hash)
+                loading.read(plan, self.payloads, self._pool, verify_hash=verify_hash)
             except FileNotFoundError as error:
                 if before is not None and plan.is_same_as(before):
                     raise CorruptionError(

@@ -26,9 +26,8 @@ class KnownValue:
 class Head:
     """A checkpoint as its writer left it; what is marked damaged is not in `values`.
 
-    `member_bytes` gives the raw bytes of the members that the values lie in. `damaged` is how
-    many damaged payloads the pipeline had: when that changes, the head is no longer to be
-    relied on.
+    `member_bytes` gives the raw bytes of the members that the values lie in. `damaged` is
+    what `queries.damaged_payloads` said: when that changes, the head is no longer to be relied on.
     """
 
     row_id: int

@@ -35,14 +35,15 @@ def find_rows(
     pipeline_id = connection.scalar(queries.pipeline_id(pipeline))
     if pipeline_id is None:
         return []
-    if where is not None:
-        total = connection.execute(filters.estimated_total()).scalar_one()
-        first = None if limit is None else limit + (offset or 0)
-        bounds = filters.match_bounds(total, first, sort_by)
-        where = filters.resolve(
-            filters.checked(where), lambda query: connection.execute(query).scalar_one(), bounds
-        )
-    query = filters.select_checkpoints(pipeline_id, where, sort_by, reverse, limit, offset)
+    query = filters.planned_checkpoints(
+        lambda counting: connection.execute(counting).scalar_one(),
+        pipeline_id,
+        where,
+        sort_by,
+        reverse,
+        limit,
+        offset,
+    )
     return list(connection.scalars(query))
 
 

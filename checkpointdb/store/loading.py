@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
@@ -13,12 +12,13 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries, serialize
 from checkpointdb.chunking import chunk_digest, state_digest, value_digest
-from checkpointdb.errors import CorruptionError, NotFoundError
-from checkpointdb.payloads import PayloadStore
+from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
+from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
+from checkpointdb.store.pool import Pool
 
-_RUN_BYTES = 4 << 20  # members that one thread reads one after the other
-_THREADS_PAY_BYTES = 1 << 20
+_RUN_BYTES = 4 << 20  # members that one thread reads one after the other, at most
+_THREADS_PAY_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _chunks(connection: Connection, rows: Iterable[Any]) -> dict[int, list[_Chun
     return found
 
 
-def read(plan: Plan, payloads: PayloadStore, executor: Executor, *, verify_hash: bool) -> None:
+def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -> None:
     """Fill the parts of every value of a plan and check their digests.
 
     Raises FileNotFoundError if a payload is gone, CorruptionError if bytes are not those that
@@ -153,13 +153,22 @@ def read(plan: Plan, payloads: PayloadStore, executor: Executor, *, verify_hash:
                 checkpoint_id=plan.checkpoint_id,
                 payload=run[0].name,
             ) from error
+        except FileNotFoundError:
+            raise  # the rows are asked again
+        except OSError as error:
+            where = payloads.locate(run[0].name)
+            raise StoreUnavailableError(
+                f"checkpoint {plan.checkpoint_id!r} was not loaded: the payload {where!r} cannot "
+                f"be read ({error.strerror}): {advice(error)}"
+            ) from error
 
-    runs = list(_runs(plan.members))
-    each: Callable[..., Iterable[None]] = map
-    if plan.stored_bytes >= _THREADS_PAY_BYTES and len(runs) > 1:
-        each = executor.map
-    for _ in each(read_run, runs):
-        pass
+    if plan.stored_bytes < _THREADS_PAY_BYTES:
+        for run in _runs(plan.members, _RUN_BYTES):
+            read_run(run)
+    else:
+        share = plan.stored_bytes // pool.threads // 2
+        most_bytes = min(max(share, _THREADS_PAY_BYTES), _RUN_BYTES)
+        pool.run(read_run, _runs(plan.members, most_bytes))
     for value in plan.values:
         _check_value(plan.checkpoint_id, value)
 
@@ -190,7 +199,7 @@ def _reject_layout(checkpoint_id: str, value: _Value) -> None:
     )
 
 
-def _runs(members: Iterable[Any]) -> Iterator[list[Any]]:
+def _runs(members: Iterable[Any], most_bytes: int) -> Iterator[list[Any]]:
     """Cut members, which are in the order of files, into what one thread reads."""
     for _, group in groupby(members, key=lambda member: member.payload_id):
         run: list[Any] = []
@@ -198,7 +207,7 @@ def _runs(members: Iterable[Any]) -> Iterator[list[Any]]:
         for member in group:
             run.append(member)
             run_bytes += member.stored_bytes
-            if run_bytes >= _RUN_BYTES:
+            if run_bytes >= most_bytes:
                 yield run
                 run, run_bytes = [], 0
         if run:

@@ -6,7 +6,7 @@ Memory stays bounded: at most `_IN_FLIGHT` members of a megabyte wait for a thre
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,6 +15,7 @@ from checkpointdb.chunking import chunk_digest
 from checkpointdb.errors import StateChangedError
 from checkpointdb.format import CompressionLevel, Member, StoredChunk
 from checkpointdb.payloads import PayloadStore, PayloadWriter
+from checkpointdb.store.pool import Pool
 
 _IN_FLIGHT = 8
 
@@ -40,10 +41,10 @@ class _Packed:
 class Packer:
     """A payload file in the making. Chunks are numbered in the order in which they are added."""
 
-    def __init__(self, payloads: PayloadStore, level: CompressionLevel, executor: Executor) -> None:
+    def __init__(self, payloads: PayloadStore, level: CompressionLevel, pool: Pool) -> None:
         self._payloads = payloads
         self._level = level
-        self._executor = executor
+        self._pool = pool
         self._writer: PayloadWriter | None = None
         self._hash = sha256()
         self._gathered: list[Chunk] = []
@@ -105,7 +106,7 @@ class Packer:
     def _submit(self) -> None:
         if len(self._in_flight) >= _IN_FLIGHT:
             self._write(self._in_flight.popleft().result())
-        self._in_flight.append(self._executor.submit(_pack, self._gathered, self._level))
+        self._in_flight.append(self._pool.submit(_pack, self._gathered, self._level))
         self._gathered, self._gathered_bytes = [], 0
 
     def _write(self, packed: _Packed) -> None:

@@ -70,7 +70,7 @@ class PipelineCheckpoint(CloudBackup):
         enable_incremental: bool = True,
         retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
         retention_count: int = 10,
-        retention_age_days: float = 30,
+        retention_age_days: int = 30,
         cloud_backup_config: CloudBackupConfig | None = None,
         *,
         pipeline: str = "default",
@@ -188,13 +188,19 @@ class PipelineCheckpoint(CloudBackup):
 
         Raises what `load` raises.
         """
+        newest = self._engine.newest_place()
+        found: list[CheckpointMetadata] = []
+
+        def find(connection: Connection) -> Any:
+            place = newest(connection)
+            found[:] = self._describe(connection, [place.id])
+            return place
+
         try:
-            place, state = self._engine.load(self._engine.newest_place(), None, verify_hash=True)
+            _, state = self._engine.load(find, None, verify_hash=True)
         except NotFoundError:
             return None
-        with self._engine.database.read() as connection:
-            [found] = self._describe(connection, [place.id]) or [None]
-        return None if found is None else (found, state)
+        return found[0], state
 
     def lazy(self, checkpoint_id: str) -> LazyState:
         """Return a checkpoint's state as a read-only mapping that reads a key when touched.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 GAP = 1 << 20
 
@@ -42,7 +43,7 @@ def _fill(result: dict[str, int], waiting: Sequence[str], low: int, high: int) -
 
 def _longest_increasing(numbers: Sequence[int]) -> set[int]:
     """Return the longest increasing subsequence of distinct numbers (patience sorting)."""
-    if all(a < b for a, b in zip(numbers, numbers[1:], strict=False)):
+    if all(a < b for a, b in pairwise(numbers)):
         return set(numbers)
     tops: list[int] = []
     previous: dict[int, int | None] = {}

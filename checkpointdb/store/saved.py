@@ -60,11 +60,12 @@ class Saved:
         known = self._known(rows, value_ids)
         if self.base is not None and self.appends:
             chain_id = self.base.chain_id
+            recording.extend_chain(connection, chain_id, checkpoint.depth)
         else:
             origin = self.base.row_id if self.base else None
             forked_from = None if origin == replaced else origin
             chain_id = recording.record_chain(
-                connection, pipeline_id, checkpoint.chain, forked_from
+                connection, pipeline_id, checkpoint.chain, forked_from, checkpoint.depth + 1
             )
         recording.record_entries(
             connection,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +29,7 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import pipelines
 from checkpointdb.store.head import Head, load_head
 from checkpointdb.store.packer import Packer
+from checkpointdb.store.pool import Pool
 from checkpointdb.store.saved import Saved, describe
 from checkpointdb.store.staging import Staged
 from checkpointdb.store.trash import Trash
@@ -73,7 +73,7 @@ class Saver:
 
     database: Database
     payloads: PayloadStore
-    executor: Executor
+    pool: Pool
     pipeline_id: int
     pipeline: str
     settings: SaveSettings
@@ -106,7 +106,7 @@ class Saver:
         head = None if must_be_full else self._head(writer, request.base)
         if head is not None and head.since_full + 1 >= self.settings.full_every:
             head = None
-        packer = Packer(self.payloads, self.settings.compression_level, self.executor)
+        packer = Packer(self.payloads, self.settings.compression_level, self.pool)
         try:
             saved = self._stage(writer, request, packer, head)
             packer.finish(saved.manifest)
@@ -166,6 +166,9 @@ class Saver:
 
     def _commit(self, saved: Saved, request: SaveRequest) -> tuple[Head, list[str]]:
         with self.database.write() as connection:
+            name = self._free_name(connection, request.checkpoint_id)
+            # A statement of its own: in PostgreSQL the one that waited for the lock would still
+            # see what was there before it.
             place = connection.execute(
                 queries.place_of_save(),
                 {
@@ -175,10 +178,6 @@ class Saver:
                 },
             ).one()
             _check_base(saved, place)
-            name = format.payload_name(self.pipeline, place.next_sequence, request.checkpoint_id)
-            connection.execute(
-                _NEXT_SEQUENCE, {"pipeline": self.pipeline_id, "after": place.next_sequence + 1}
-            )
             replaced = [] if place.replaced_id is None else [place.replaced_id]
             touched = remove_checkpoints(connection, replaced)
             head = saved.insert(
@@ -196,6 +195,18 @@ class Saver:
             self.payloads.publish(saved.staged.packer.writer, name)
         return head, freed
 
+    def _free_name(self, connection: Connection, checkpoint_id: str) -> str:
+        """Lock the pipeline and take a sequence number under which there is no file.
+
+        There may be one: a commit that failed may still come to life (when the log that it was
+        written to is recovered after a crash), and then it needs the file of its name.
+        """
+        while True:
+            sequence = connection.execute(_LOCK, {"pipeline": self.pipeline_id}).scalar_one()
+            name = format.payload_name(self.pipeline, sequence, checkpoint_id)
+            if not self.payloads.exists(name):
+                return name
+
     def _forgettable(self, connection: Connection, head: Head, now: datetime) -> list[int]:
         query = self.settings.forgettable(self.pipeline_id, now)
         if query is None:
@@ -203,10 +214,12 @@ class Saver:
         return [row for row in connection.scalars(query) if row != head.row_id]
 
 
-_NEXT_SEQUENCE = (
+# Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
+_LOCK = (
     update(pipelines)
     .where(pipelines.c.id == bindparam("pipeline"))
-    .values(next_sequence=bindparam("after"))
+    .values(next_sequence=pipelines.c.next_sequence + 1)
+    .returning(pipelines.c.next_sequence - 1)
 )
 
 

@@ -20,6 +20,10 @@ from checkpointdb.store.packer import Chunk, Packer
 _GROUP_VALUES = 500
 _GROUP_BYTES = 1 << 20
 
+# To ask whether the pipeline has a value under another key, or had it before, takes longer than
+# to store less than this again.
+_LOOK_UP_BYTES = 16 << 10
+
 _FULL_SHARE = 0.7  # of the state: a larger delta is stored as a full
 _MOST_READ = 2.0  # times the state: what a load may have to decompress
 
@@ -85,7 +89,7 @@ class Staged:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
         for group in _groups(items):
             unknown = [each for each in group if not self._is_known(each)]
-            if unknown and not self.is_full:
+            if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
                 self._find_chunks(unknown)
             for each in unknown:

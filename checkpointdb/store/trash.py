@@ -1,7 +1,8 @@
 """Files that nothing needs any more: unlinked after the commit that freed them.
 
-Their names stand in `removals` from that commit on. A row is spent when its file is gone, and
-is deleted by the next save's transaction, so that a save costs one commit.
+Their names stand in `removals` from that commit on. A row is spent when its file is gone. Spent
+rows are deleted by a later save's transaction, some at a time, so that a save costs one commit
+and seldom a statement for them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from sqlalchemy import Connection, delete, select
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.schema import removals
+
+_MANY_SPENT = 20
 
 log = logging.getLogger("checkpointdb")
 
@@ -48,6 +51,8 @@ class Trash:
         If that is rolled back the rows stay, and the next opening works them off again.
         """
         with self._lock:
+            if len(self._spent) < _MANY_SPENT:
+                return
             spent, self._spent = self._spent, []
         for batch in batches(spent):
             connection.execute(delete(removals).where(removals.c.name.in_(batch)))

@@ -57,8 +57,16 @@ class Demo:
         python = ".".join(platform.python_version_tuple()[:2])
         stage, percent = KILL_AT
         self.screen.heading("checkpointdb")
-        self.screen.line(f"{len(STAGES)} stages over the sources of Python {python}'s own library,")
-        self.screen.line(f"a checkpoint after each; at {percent} % of stage {stage}, kill -9.")
+        self.screen.line(
+            f"A pipeline of {len(STAGES)} stages reads the sources of Python {python}'s own"
+        )
+        self.screen.line("library and finds out what its modules are about and which matter most.")
+        self.screen.line(
+            "After each stage it saves its whole state, which grows from stage to stage."
+        )
+        self.screen.line(
+            f"At {percent} % of stage {stage} it is killed with SIGKILL, then started again."
+        )
 
     def run_and_kill(self) -> None:
         run = self._begin("The first run")
@@ -69,7 +77,7 @@ class Demo:
             + self.screen.paint("red", f"SIGKILL at {run.percent} % of the stage")
         )
         self.check("the first run died of SIGKILL", run.returncode == -signal.SIGKILL)
-        self.check(f"it died within stage {KILL_AT[0]}", run.stages[-1] == KILL_AT[0])
+        self.check(f"it died within stage {KILL_AT[0]}", run.stages[-1:] == [KILL_AT[0]])
 
     def look_after_the_kill(self) -> None:
         names = [row[0] for row in ask(self.database, SAVED).rows]
@@ -77,8 +85,7 @@ class Demo:
         self.check("every stage finished before it has its checkpoint", names == expected)
         self.check("each of these loads, verified", self._all_load(names))
         self.screen.line(
-            f"{len(names)} checkpoints are there, each whole: every byte was read and verified.",
-            "dim",
+            f"{len(names)} checkpoints are there; all were loaded, every byte verified.", "dim"
         )
 
     def resume(self) -> None:
@@ -97,8 +104,8 @@ class Demo:
             lines = store.load(_checkpoint_id(len(STAGES)), keys=["report"])["report"]
             spent = time.perf_counter() - start
         self.screen.heading(
-            "What it found: the modules that all others lean on",
-            f"one key of the last checkpoint, read in {seconds(spent)}",
+            "What matters most",
+            f"the key 'report' of the last checkpoint, read in {seconds(spent)}",
         )
         for line in lines[:5]:
             self.screen.line("  " + line)
@@ -119,7 +126,7 @@ class Demo:
     def compare(self) -> None:
         self.screen.heading(
             "What the deltas saved",
-            f"the same run, uninterrupted, writing pickle + gzip -{naive.LEVEL} per stage",
+            f"against pickle + gzip -{naive.LEVEL} per stage, in an uninterrupted run",
         )
         plain = naive.run(self.naive, self._passing_stage)
         with open_store(self.store) as store:
@@ -151,6 +158,9 @@ class Demo:
                 ),
             ],
         )
+        self.screen.line(
+            "  (checkpointdb's saves were flushed to the disk; the plain files were not.)", "dim"
+        )
         self.check(
             "the resumed result is that of the uninterrupted run", digest(state) == plain.digest
         )
@@ -166,12 +176,11 @@ class Demo:
             self.check(f"SQL question {number} has an answer", bool(answer.rows))
 
     def ask_in_python(self) -> None:
-        self.screen.heading("The same in Python: late stages that hold a graph and took no time")
+        self.screen.heading("In Python: which late stages hold a graph and took no time?")
         self.screen.line(
-            '  list_checkpoints(where=(meta("stage") >= 5) & (meta("seconds") < 0.5)'
-            ' & has_key("graph"))',
-            "cyan",
+            '  where = (meta("stage") >= 5) & (meta("seconds") < 0.5) & has_key("graph")', "cyan"
         )
+        self.screen.line("  store.list_checkpoints(where=where)", "cyan")
         where = (meta("stage") >= 5) & (meta("seconds") < 0.5) & has_key("graph")
         with open_store(self.store) as store:
             found = store.list_checkpoints(where=where)
@@ -205,6 +214,7 @@ class Demo:
         run = Run(self.screen, self.store)
         run.save_seconds = self.save_seconds
         self.screen.heading(title, f"process {run.process.pid}")
+        run.head()
         return run
 
     def _all_load(self, checkpoint_ids: list[str]) -> bool:

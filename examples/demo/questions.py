@@ -50,12 +50,11 @@ SELECT key, type, raw_bytes, since
  ORDER BY raw_bytes DESC""",
     ),
     Question(
-        "How much of what is on disk is still needed?",
+        "How many bytes were saved, how many of them were new, how many are on disk?",
         """
-SELECT count(*) AS payloads,
-       sum(stored_bytes) AS stored_bytes,
-       sum(raw_bytes) AS raw_bytes,
-       round(100.0 * sum(alive_raw_bytes) / sum(raw_bytes), 1) AS percent_alive
+SELECT (SELECT sum(state_bytes) FROM checkpoint_overview) AS saved_bytes,
+       sum(raw_bytes) AS new_bytes,
+       sum(stored_bytes) AS stored_bytes
   FROM payload_usage""",
     ),
 ]

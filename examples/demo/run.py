@@ -29,6 +29,11 @@ class Run:
         command = [sys.executable, "-m", "examples.demo.worker", str(store.resolve())]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
+    def head(self) -> None:
+        """Print what the columns are."""
+        columns = f"{'stage':<12} {'result':<34} {'work':>7}  {'stored':>8}  {'save':>7}"
+        self.screen.line(columns, "dim")
+
     def follow(self, kill_at: tuple[int, int] | None = None) -> None:
         """Draw what the worker tells until it ends; at `kill_at` (stage, percent), kill it."""
         for event in self._events():
@@ -62,6 +67,6 @@ class Run:
     def _on_saved(self, event: Event) -> None:
         self.save_seconds.append(event["save_seconds"])
         self.screen.line(
-            f"{self._label} {event['said']:<42} {seconds(event['work_seconds']):>7}   "
-            f"saved {size(event['stored_bytes']):>8} in {seconds(event['save_seconds']):>6}"
+            f"{self._label} {event['said']:<34} {seconds(event['work_seconds']):>7}"
+            f"  {size(event['stored_bytes']):>8}  {seconds(event['save_seconds']):>7}"
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "cyan": "36"}
+# What `size`, `seconds` and ratios look like.
+AMOUNT = re.compile(r"[\d.,]+ (B|kB|MB|ms|s|×|%)")
 
 
 class Screen:
@@ -47,7 +50,7 @@ class Screen:
         self.passing(f"{label} {drawn} {percent:3d} %")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print rows in columns: numbers to the right, texts to the left."""
+        """Print rows in columns: numbers and amounts to the right, texts to the left."""
         cells = [[_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
         right = [all(_is_number(row[i]) for row in rows) for i in range(len(header))]
@@ -75,7 +78,7 @@ def _text(cell: Any) -> str:
 
 
 def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float)
+    return isinstance(cell, int | float) or bool(AMOUNT.fullmatch(cell))
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

@@ -91,7 +91,7 @@ def score(state: State, progress: Progress) -> Outcome:
         module: _best({word: n * rarity[word] for word, n in counts.items()}, 12)
         for module, counts in progress(state["counts"].items())
     }
-    return {"scores": scores}, f"12 telling words for each of {total:,} modules"
+    return {"scores": scores}, "12 telling words per module"
 
 
 def parse(state: State, progress: Progress) -> Outcome:
@@ -133,7 +133,7 @@ def report(state: State, progress: Progress) -> Outcome:
     """Report: the ten modules that the rest leans on most, and what they are about."""
     lines = [
         f"{module:<18} {value * 100:4.1f} %   "
-        + " ".join(word for word, _ in state["scores"][module][:5])
+        + " ".join(word for word, _ in state["scores"][module][:4])
         for module, value in progress(_best(state["ranks"], 10))
     ]
     return {"report": lines}, f"{len(lines)} lines"

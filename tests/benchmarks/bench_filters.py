@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import sqlite3
@@ -25,14 +26,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from checkpointdb.database import Database
-from checkpointdb.filters import (
-    estimated_total,
-    has_key,
-    match_bounds,
-    meta,
-    resolve,
-    select_checkpoints,
-)
+from checkpointdb.filters import has_key, meta, planned_checkpoints
 from checkpointdb.schema import checkpoints, payloads
 
 DATABASE = "checkpoints.db"
@@ -49,13 +43,11 @@ STAGES = ("read", "tokenize", "index", "score", "graph")
 def newest(database: Database, where: sa.ColumnElement[bool]) -> list[sa.Row]:
     """List the newest checkpoints that match: what a store does in its list_checkpoints."""
     with database.read() as connection:
-        total = connection.execute(estimated_total()).scalar_one()
-        chosen = resolve(
-            where,
-            lambda statement: connection.execute(statement).scalar_one(),
-            match_bounds(total, LIMIT),
+        statement = planned_checkpoints(
+            lambda counted: connection.execute(counted).scalar_one(),
+            *(PIPELINE, where),
+            limit=LIMIT,
         )
-        statement = select_checkpoints(PIPELINE, chosen, limit=LIMIT)
         ids = connection.execute(statement).scalars().all()
         rows = sa.select(checkpoints, payloads.c.name, payloads.c.sha256).join(payloads)
         found = connection.execute(rows.where(checkpoints.c.id.in_(ids))).all()
@@ -67,13 +59,15 @@ def questions() -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
     """Yield each question with its name: a share of the checkpoints alone, then combined."""
     large = checkpoints.c.state_bytes > 10**6
     host = meta("run.host") == "n17"
+    stage = meta("stage") == "graph"
     for percent in (0.01, 0.1, 0.3, 0.5, 1, 10, 90):
         good = meta("accuracy") > 1 - percent / 100
         yield f"{percent:g} %", good
         yield f"{percent:g} % & large (50 %)", good & large
         yield f"{percent:g} % & host (2.5 %)", good & host
+        yield f"{percent:g} % & stage (20 %)", good & stage
     yield "host (2.5 %)", host
-    yield "stage (20 %)", meta("stage") == "graph"
+    yield "stage (20 %)", stage
     yield "0.01 % | 0.01 %", (meta("accuracy") > 0.9999) | (meta("accuracy") < 0.0001)
     yield "not 90 %", ~(meta("accuracy") < 0.9)
     yield "stage != (80 %)", meta("stage") != "graph"
@@ -233,9 +227,8 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     if fresh:
         print(f"filling {folder} with {options.checkpoints:,} checkpoints …", flush=True)
         fill(database, options.checkpoints)
-    print(
-        f"{platform.platform()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    )
+    machine = f"{platform.platform()}, {os.cpu_count()} cores"
+    print(f"{machine}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     columns = {"no statistics": measure(database, options.rounds, options.explain)}
     with database.write() as connection:
         connection.exec_driver_sql("ANALYZE")

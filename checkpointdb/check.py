@@ -1,0 +1,306 @@
+"""Checking a store: rows against rows, rows against files, files against rows.
+
+Whatever the other operations promise is asked here, so that tests end by calling it. It reads
+only, and holds beside running writers: rows are compared within one transaction, and a
+suspicion about a file is looked at again before it is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from checkpointdb import format, invariants
+from checkpointdb.chunking import state_digest
+from checkpointdb.custom_metadata import flatten
+from checkpointdb.database import Database
+from checkpointdb.errors import CorruptionError
+from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
+from checkpointdb.inventory import (
+    PayloadRow,
+    missing_files,
+    named_files,
+    orphans,
+    payload_rows,
+    still_named,
+    under_lock,
+)
+from checkpointdb.manifests import hash_payload, part_of, read_manifest
+from checkpointdb.payloads import PayloadFile, PayloadReader, PayloadStore
+from checkpointdb.queries import BATCH
+from checkpointdb.records import CheckReport, Problem
+from checkpointdb.schema import checkpoints, members
+
+Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
+
+
+def check(
+    database: Database,
+    payloads: PayloadStore,
+    *,
+    read_data: bool = False,
+    grace: timedelta = timedelta(0),
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Look for everything that should not be, and name the checkpoints that it affects.
+
+    With `read_data` every payload is read and compared with its hashes and its manifest; else
+    files are only looked for. Files in `incoming/` younger than `grace` are taken for saves
+    under way. Nothing is changed, and nothing raised that can be reported.
+    """
+    unfinished = _unfinished(payloads, grace)
+    try:
+        with database.read() as connection:
+            rows = payload_rows(connection)
+            count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
+            problems = list(_check_rows(connection))
+    except CorruptionError as error:  # SQLite cannot even read it
+        return CheckReport(0, 0, 0, (Problem("database", str(database.path), str(error)),))
+    problems += _check_files(database, payloads, rows)
+    problems += _left_over(payloads, unfinished)
+    verified_bytes = 0
+    if read_data:
+        for number, row in enumerate(rows, 1):
+            found = list(_check_payload(database, payloads, row))
+            problems += found
+            verified_bytes += 0 if found else row.stored_bytes
+            if progress is not None:
+                progress(number, len(rows))
+    return CheckReport(count, len(rows), verified_bytes, tuple(problems))
+
+
+# --- rows against rows
+
+
+def _check_rows(connection: Connection) -> Iterator[Problem]:
+    if connection.dialect.name == "sqlite":
+        yield from _check_sqlite(connection)
+    for invariant in invariants.INVARIANTS:
+        for row in connection.execute(invariant.violations):
+            yield Problem(invariant.kind, _subject(row), invariant.detail)
+    yield from _check_states(connection)
+    yield from _check_metadata(connection)
+    yield from _check_sequences(connection)
+
+
+def _subject(row: Any) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in row._mapping.items())
+
+
+def _check_sqlite(connection: Connection) -> Iterator[Problem]:
+    for (answer,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if answer != "ok":
+            yield Problem("database", "integrity_check", answer)
+    for table, row, referred, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield Problem("database", f"{table} row {row}", f"it refers to a missing row of {referred}")
+
+
+def _check_states(connection: Connection) -> Iterator[Problem]:
+    for chain_id, chain in connection.execute(invariants.chains_with_checkpoints()).all():
+        told = connection.execute(invariants.checkpoints_of_chain(chain_id)).all()
+        entries = connection.execute(invariants.entries_of_chain(chain_id)).all()
+        for each, state in zip(told, _states(entries, [row.depth for row in told]), strict=True):
+            found = (
+                len(state),
+                sum(entry.raw_bytes for entry in state),
+                state_digest((entry.key, entry.digest) for entry in state),
+            )
+            if found != (each.key_count, each.state_bytes, each.state_digest):
+                yield Problem(
+                    "state",
+                    f"checkpoint {each.checkpoint_id!r}",
+                    f"its entries (chain {chain}, depth {each.depth}) are {len(state)} keys with "
+                    f"{found[1]} bytes, and not the state that was saved",
+                    (each.checkpoint_id,),
+                )
+
+
+def _states(entries: Iterable[Any], depths: Iterable[int]) -> Iterator[list[Any]]:
+    """Yield the entries that cover each depth, in the order of keys; depths must grow."""
+    opening = sorted(entries, key=lambda entry: -entry.from_depth)
+    closing = sorted(
+        (entry for entry in opening if entry.to_depth is not None),
+        key=lambda entry: -entry.to_depth,
+    )
+    alive: dict[tuple[str, int], Any] = {}
+    for depth in depths:
+        while opening and opening[-1].from_depth <= depth:
+            entry = opening.pop()
+            alive[entry.key, entry.from_depth] = entry
+        while closing and closing[-1].to_depth <= depth:
+            entry = closing.pop()
+            alive.pop((entry.key, entry.from_depth), None)
+        yield sorted(alive.values(), key=lambda entry: (entry.position, entry.key))
+
+
+def _check_metadata(connection: Connection) -> Iterator[Problem]:
+    after = 0
+    while told := connection.execute(invariants.metadata_of_checkpoints(after, BATCH)).all():
+        after = told[-1].id
+        found: dict[int, set[Any]] = {row.id: set() for row in told}
+        for row in connection.execute(invariants.metadata_rows(list(found))):
+            found[row.checkpoint_id].add((row.key, row.number, row.text))
+        for row in told:
+            if found[row.id] != set(flatten(row.custom_metadata)):
+                yield Problem(
+                    "metadata",
+                    f"checkpoint {row.checkpoint_id!r}",
+                    "the rows of its metadata are not its metadata: filters will not find it",
+                    (row.checkpoint_id,),
+                )
+
+
+def _check_sequences(connection: Connection) -> Iterator[Problem]:
+    for name, next_sequence in connection.execute(invariants.payload_sequences()):
+        try:
+            if format.sequence_of(name) < next_sequence:
+                continue
+            detail = f"its pipeline would use the sequence again: {next_sequence} is next"
+        except CorruptionError as error:
+            detail = str(error)
+        yield Problem("sequence", name, detail)
+
+
+# --- rows against files, files against rows
+
+
+def _check_files(
+    database: Database, payloads: PayloadStore, rows: list[PayloadRow]
+) -> Iterator[Problem]:
+    for row in missing_files(database, payloads, rows):
+        detail = "the file is missing: restore it from a backup"
+        yield Problem("missing", row.name, detail, _affected(database, row))
+    told = {row.name: row for row in rows}
+    strangers = []
+    for file in payloads.files():
+        if file.name not in told:
+            strangers.append(file)
+            continue
+        row = told[file.name]
+        if row.stored_bytes != file.stored_bytes and still_named(database, row):
+            detail = f"the file has {file.stored_bytes} bytes, it was saved with {row.stored_bytes}"
+            yield Problem("length", row.name, detail, _affected(database, row))
+    yield from _check_strangers(database, payloads, strangers)
+
+
+def _check_strangers(
+    database: Database, payloads: PayloadStore, files: list[PayloadFile]
+) -> Iterator[Problem]:
+    with database.read() as connection:
+        known = named_files(connection, [file.name for file in files])
+    suspects = [file for file in files if file.name not in known]
+    if not suspects:
+        return
+    with under_lock(database) as connection:
+        found = orphans(connection, payloads, suspects)
+    for file in found:
+        yield Problem(
+            "orphan",
+            file.name,
+            "no row names the file: a save was killed before its commit; sweep removes it",
+        )
+
+
+def _unfinished(payloads: PayloadStore, grace: timedelta) -> dict[str, int]:
+    latest = datetime.now(UTC) - grace
+    return {
+        file.name: file.stored_bytes for file in payloads.unfinished() if file.modified_at <= latest
+    }
+
+
+def _left_over(payloads: PayloadStore, before: dict[str, int]) -> Iterator[Problem]:
+    """Report what lay in `incoming/` when the check began and has not changed since."""
+    for file in payloads.unfinished():
+        if before.get(file.name) == file.stored_bytes:
+            yield Problem(
+                "unfinished",
+                file.name,
+                "a save is writing the file, or was killed while it did; sweep removes it",
+            )
+
+
+# --- files against what they should hold
+
+
+def _check_payload(
+    database: Database, payloads: PayloadStore, row: PayloadRow
+) -> Iterator[Problem]:
+    with database.read() as connection:
+        told = set(facts_of_rows(connection, row.id))
+        parts = {
+            part_of(each.offset, each.stored_bytes): each
+            for each in connection.execute(_members_of(row.id))
+        }
+    try:
+        reader = payloads.open(row.name)
+    except FileNotFoundError:
+        return  # reported with the missing files, or removed meanwhile
+    except OSError as error:
+        yield Problem("damaged", row.name, f"it cannot be read: {error}", _affected(database, row))
+        return
+    try:
+        yield from _check_bytes(database, reader, row, parts)
+        yield from _check_manifest(database, reader, row, told)
+    finally:
+        reader.close()
+
+
+def _members_of(payload_id: int) -> Select[Any]:
+    return (
+        select(members.c.id, members.c.offset, members.c.stored_bytes, members.c.sha256)
+        .where(members.c.payload_id == payload_id)
+        .order_by(members.c.offset)
+    )
+
+
+def _check_bytes(
+    database: Database,
+    reader: PayloadReader,
+    row: PayloadRow,
+    parts: dict[tuple[int, int], Any],
+) -> Iterator[Problem]:
+    try:
+        hashes = hash_payload(reader, parts)
+    except OSError as error:
+        yield Problem("damaged", row.name, f"it cannot be read: {error}", _affected(database, row))
+        return
+    damaged = [each for part, each in parts.items() if hashes.parts.get(part) != each.sha256]
+    if damaged:
+        where = ", ".join(str(each.offset) for each in damaged)
+        query = invariants.checkpoints_of_members([each.id for each in damaged])
+        yield Problem(
+            "damaged",
+            row.name,
+            f"{len(damaged)} of its members, at {where}, are not what was saved",
+            _ids(database, query),
+        )
+    elif hashes.whole != row.sha256:
+        detail = "its bytes are not what was saved, but all that is loaded from it is whole"
+        yield Problem("damaged", row.name, detail)
+
+
+def _check_manifest(
+    database: Database, reader: PayloadReader, row: PayloadRow, told: set[Any]
+) -> Iterator[Problem]:
+    try:
+        manifest = read_manifest(reader)
+    except (CorruptionError, OSError) as error:
+        detail = f"a rebuild could not use it: {error}"
+        yield Problem("manifest", row.name, detail, _affected(database, row))
+        return
+    unsaid = sorted(map(show, told.difference(facts_of_manifest(manifest))))
+    if unsaid:
+        detail = f"{len(unsaid)} facts of the rows are not in its manifest, such as: {unsaid[0]}"
+        yield Problem("manifest", row.name, detail, _affected(database, row))
+
+
+def _affected(database: Database, row: PayloadRow) -> tuple[str, ...]:
+    return _ids(database, invariants.checkpoints_of_payload(row.id))
+
+
+def _ids(database: Database, query: Select[Any]) -> tuple[str, ...]:
+    with database.read() as connection:
+        return tuple(row.checkpoint_id for row in connection.execute(query))

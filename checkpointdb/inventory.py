@@ -1,0 +1,114 @@
+"""Which payloads the rows name, and which files there are.
+
+Both change while one looks. A payload is renamed under the writers' lock before its row is
+committed, and unlinked after the commit that deleted its row: whoever finds a file missing asks
+for its row again, whoever finds a row missing asks again under the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, select, union_all
+
+from checkpointdb.database import Database
+from checkpointdb.payloads import PayloadFile, PayloadStore
+from checkpointdb.queries import batches
+from checkpointdb.schema import payloads as payload_table
+from checkpointdb.schema import pipelines, removals
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRow:
+    """What the database says of a payload."""
+
+    id: int
+    name: str
+    sha256: bytes
+    stored_bytes: int
+
+
+def all_payloads() -> Select[Any]:
+    """Return the rows of all payloads, in the order in which they were saved."""
+    return _payload_rows().order_by(payload_table.c.id)
+
+
+def _payload_rows() -> Select[Any]:
+    return select(
+        payload_table.c.id,
+        payload_table.c.name,
+        payload_table.c.sha256,
+        payload_table.c.stored_bytes,
+    )
+
+
+def _named(names: Collection[str]) -> Select[Any]:
+    """Return those of the names that a payload or a removal has."""
+    of_payloads = select(payload_table.c.name).where(payload_table.c.name.in_(names))
+    of_removals = select(removals.c.name).where(removals.c.name.in_(names))
+    return select(union_all(of_payloads, of_removals).subquery().c.name)
+
+
+def payload_rows(connection: Connection) -> list[PayloadRow]:
+    """Return what the database says of each payload."""
+    return [PayloadRow(*row) for row in connection.execute(all_payloads())]
+
+
+def named_files(connection: Connection, names: Collection[str]) -> set[str]:
+    """Return those of the names that the database knows, as payloads or to be removed."""
+    return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
+
+
+@contextmanager
+def under_lock(database: Database) -> Iterator[Connection]:
+    """Open a transaction in which no file is renamed that has no row yet.
+
+    A database that cannot be written has no writers here: it is read.
+    """
+    if database.read_only:
+        with database.read() as connection:
+            yield connection
+        return
+    with database.write() as connection:
+        lock = select(pipelines.c.id).order_by(pipelines.c.id).with_for_update()
+        connection.execute(lock).all()  # SQLite has locked the whole file already
+        yield connection
+
+
+def is_there(payloads: PayloadStore, name: str) -> bool:
+    """Say whether a payload's file can be opened."""
+    try:
+        payloads.open(name).close()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def still_named(database: Database, row: PayloadRow) -> bool:
+    """Say whether a payload's row is there, in a transaction of its own."""
+    query = select(payload_table.c.id).where(payload_table.c.id == row.id)
+    with database.read() as connection:
+        return connection.scalar(query) is not None
+
+
+def missing_files(
+    database: Database, payloads: PayloadStore, rows: Collection[PayloadRow]
+) -> list[PayloadRow]:
+    """Return the rows whose file is missing, and not because both have just been removed."""
+    found = {file.name for file in payloads.files()}
+    return [
+        row
+        for row in rows
+        if row.name not in found and not is_there(payloads, row.name) and still_named(database, row)
+    ]
+
+
+def orphans(
+    connection: Connection, payloads: PayloadStore, files: Collection[PayloadFile]
+) -> list[PayloadFile]:
+    """Return the files that exist and that the database does not know, asked under the lock."""
+    named = named_files(connection, [file.name for file in files])
+    return [file for file in files if file.name not in named and is_there(payloads, file.name)]

@@ -1,0 +1,68 @@
+"""Reading a payload from its end: the footer, the manifest, and whether its bytes are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+
+from checkpointdb import format
+from checkpointdb.errors import CorruptionError
+from checkpointdb.format import FOOTER_BYTES, Manifest
+from checkpointdb.payloads import PayloadReader
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """The SHA-256 of a file, and of each part that was asked for: by (offset, end)."""
+
+    whole: bytes
+    parts: dict[tuple[int, int], bytes]
+
+
+def read_manifest(reader: PayloadReader) -> Manifest:
+    """Read what a payload says of itself.
+
+    Raises CorruptionError if footer or manifest are not whole, or do not fit the file.
+    """
+    size = reader.stored_bytes
+    tail = reader.read(max(size - FOOTER_BYTES, 0), FOOTER_BYTES)
+    footer = format.decode_footer(tail, size)
+    stored = reader.read(footer.manifest_offset, footer.manifest_bytes)
+    if sha256(stored).digest() != footer.manifest_sha256:
+        raise CorruptionError("the manifest's bytes are not those that the footer names")
+    raw_bytes = int.from_bytes(stored[-4:], "little")  # ISIZE of RFC 1952, 2.3.1
+    manifest = format.decode_manifest(format.decompress_member(stored, raw_bytes))
+    end = max((each.offset + each.stored_bytes for each in manifest.members), default=0)
+    if end > footer.manifest_offset:
+        raise CorruptionError("the manifest names members that the file does not have")
+    return manifest
+
+
+def hash_payload(reader: PayloadReader, parts: Iterable[tuple[int, int]]) -> Hashes:
+    """Hash a file from its beginning to its end, once, and parts of it that do not overlap.
+
+    A part that leaves the file or overlaps another has no hash.
+    """
+    size = reader.stored_bytes
+    asked = set(parts)
+    cuts = {cut for part in asked for cut in part if 0 <= cut <= size}
+    whole, found = sha256(), {}
+    for start, end in pairwise(sorted(cuts | {0, size})):
+        part = sha256()
+        for offset in range(start, end, _BLOCK_BYTES):
+            data = reader.read(offset, min(_BLOCK_BYTES, end - offset))
+            whole.update(data)
+            if (start, end) in asked:
+                part.update(data)
+        if (start, end) in asked:
+            found[start, end] = part.digest()
+    return Hashes(whole.digest(), found)
+
+
+def part_of(offset: int, stored_bytes: int) -> tuple[int, int]:
+    """Return a member's part of the file, as `hash_payload` takes it."""
+    return offset, offset + stored_bytes

@@ -1,0 +1,282 @@
+"""Making the database anew from the payload files, which describe themselves.
+
+What comes back is decided in `salvage`; here files are read, and rows written as a save would
+have. Nothing is ever deleted: files that nothing alive needs stay, for a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from sqlalchemy import Connection, select, update
+
+from checkpointdb import format, recording
+from checkpointdb.database import Database, LostRace
+from checkpointdb.errors import CorruptionError, InvalidInputError
+from checkpointdb.forgetting import Touched, collect
+from checkpointdb.manifests import hash_payload, part_of, read_manifest
+from checkpointdb.payloads import PayloadFile, PayloadStore
+from checkpointdb.recording import ChunkPlace, PayloadRows
+from checkpointdb.records import RebuildReport
+from checkpointdb.salvage import Opening, Salvaged, Source, salvage
+from checkpointdb.schema import chains, metadata
+
+Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
+
+
+def rebuild(
+    database: Database, payloads: PayloadStore, *, progress: Progress | None = None
+) -> RebuildReport:
+    """Fill an empty, prepared database from the payload files, in one transaction.
+
+    Every byte is read and verified; what is unreadable is skipped and reported. All that comes
+    back is pinned, since pins are not in the files. Raises InvalidInputError if the database
+    is not empty, CorruptionError if payloads contradict one another.
+    """
+    files = list(payloads.files())
+    log = _Log(len(files), progress)
+    try:
+        with database.write() as connection:
+            _check_empty(connection)
+            for directory, group in groupby(files, key=lambda file: file.name.partition("/")[0]):
+                _rebuild_pipeline(connection, payloads, directory, list(group), log)
+    except LostRace as error:
+        raise CorruptionError(f"the payloads contradict one another: {error}") from error
+    return RebuildReport(tuple(log.checkpoints), tuple(log.left_out), tuple(log.unreadable))
+
+
+@dataclass(slots=True)
+class _Log:
+    """The report in the making."""
+
+    total: int
+    progress: Progress | None
+    done: int = 0
+    checkpoints: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def step(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _check_empty(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        if connection.execute(select(table).limit(1)).first() is not None:
+            raise InvalidInputError(
+                f"the database is not empty (it has {table.name}): rebuild into a new one"
+            )
+
+
+def _rebuild_pipeline(
+    connection: Connection,
+    payloads: PayloadStore,
+    directory: str,
+    files: list[PayloadFile],
+    log: _Log,
+) -> None:
+    sources = _read_sources(payloads, directory, files, log)
+    if not sources:
+        return
+    pipeline = sources[0].manifest.checkpoints[0].pipeline
+    last = max(sequence for file in files if (sequence := _sequence(file.name)) is not None)
+    pipeline_id = recording.record_pipeline(connection, pipeline, last + 1)
+    found = salvage(sources)
+    _Rows(connection, pipeline_id, sources, found).insert()
+    log.checkpoints += [item.checkpoint.checkpoint_id for item in found.checkpoints]
+    log.left_out += found.left_out
+
+
+# --- reading
+
+
+def _sequence(name: str) -> int | None:
+    try:
+        return format.sequence_of(name)
+    except CorruptionError:
+        return None
+
+
+def _read_sources(
+    payloads: PayloadStore, directory: str, files: Iterable[PayloadFile], log: _Log
+) -> list[Source]:
+    """Read the payloads of a directory, from oldest to newest."""
+    sources = []
+    for file in files:
+        try:
+            source = _read_source(payloads, file.name)
+            _check_pipeline(source, directory)
+        except (CorruptionError, OSError) as error:
+            log.unreadable.append((file.name, str(error)))
+        else:
+            sources.append(source)
+            if source.damaged:
+                offsets = [str(source.manifest.members[n].offset) for n in sorted(source.damaged)]
+                reason = f"members are not what its manifest names, at {', '.join(offsets)}"
+                log.unreadable.append((file.name, reason))
+        log.step()
+    return sorted(sources, key=lambda source: (source.sequence, source.name))
+
+
+def _read_source(payloads: PayloadStore, name: str) -> Source:
+    sequence = format.sequence_of(name)
+    reader = payloads.open(name)
+    try:
+        manifest = read_manifest(reader)
+        parts = [part_of(each.offset, each.stored_bytes) for each in manifest.members]
+        hashes = hash_payload(reader, parts)
+        damaged = frozenset(
+            number
+            for number, (part, member) in enumerate(zip(parts, manifest.members, strict=True))
+            if hashes.parts.get(part) != member.sha256
+        )
+        return Source(name, sequence, hashes.whole, reader.stored_bytes, manifest, damaged)
+    finally:
+        reader.close()
+
+
+def _check_pipeline(source: Source, directory: str) -> None:
+    """Refuse a payload that describes nothing, or whose directory is another pipeline's."""
+    named = {each.pipeline for each in source.manifest.checkpoints}
+    if not named:
+        raise CorruptionError("the manifest describes no checkpoint", payload=source.name)
+    expected = {format.payload_name(each, 0, "").partition("/")[0] for each in named}
+    if len(named) > 1 or expected != {directory}:
+        raise CorruptionError(
+            f"it is a payload of pipeline {min(named)!r}, whose directory is {min(expected)!r}",
+            payload=source.name,
+        )
+
+
+# --- writing
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of one pipeline, written in the order in which saves would have."""
+
+    connection: Connection
+    pipeline_id: int
+    sources: list[Source]
+    found: Salvaged
+    payloads: dict[int, PayloadRows] = field(default_factory=dict)
+    values: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    chains: dict[str, int] = field(default_factory=dict)
+    places: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def insert(self) -> None:
+        needed = self.found.sources()
+        for number in needed:
+            self.payloads[number] = self._insert_payload(number)
+        for number in needed:
+            self._insert_values(number)
+        self._insert_checkpoints()
+        self._insert_openings()
+        self._insert_origins()
+        self._collect_chunks()
+
+    def _insert_payload(self, number: int) -> PayloadRows:
+        source = self.sources[number]
+        every = source.manifest.members
+        kept = sorted(self.found.members.get(number, ()))
+        rows = recording.record_payload(
+            self.connection,
+            self.pipeline_id,
+            source.name,
+            source.sha256,
+            source.stored_bytes,
+            max(each.created_at for each in source.manifest.checkpoints),
+            [every[each] for each in kept],
+        )
+        # Chunks are numbered through all members; nothing asks for those of members left out.
+        found = iter(rows.places)
+        nowhere = ChunkPlace(0, 0, None)
+        places = [
+            next(found) if each in kept else nowhere
+            for each, member in enumerate(every)
+            for _ in member.chunks
+        ]
+        return PayloadRows(rows.payload_id, rows.member_ids, places)
+
+    def _insert_values(self, number: int) -> None:
+        values = self.found.values.get(number, {})
+        ids = recording.record_values(
+            self.connection,
+            self.pipeline_id,
+            self.payloads[number],
+            list(values.values()),
+            self._chunk_id,
+        )
+        self.values.update(zip(((number, digest) for digest in values), ids, strict=True))
+
+    def _chunk_id(self, digest: bytes) -> int:
+        source, chunk = self.found.chunks[digest]
+        chunk_id = self.payloads[source].places[chunk].chunk_id
+        assert chunk_id is not None
+        return chunk_id
+
+    def _insert_checkpoints(self) -> None:
+        """Insert checkpoints from oldest to newest: the newest is the one with the last row."""
+        for item in self.found.checkpoints:
+            each = item.checkpoint
+            if each.chain not in self.chains:
+                self.chains[each.chain] = recording.record_chain(
+                    self.connection,
+                    self.pipeline_id,
+                    each.chain,
+                    None,
+                    self.found.next_depths[each.chain],
+                )
+            self.places[each.chain, each.depth] = recording.record_checkpoint(
+                self.connection,
+                self.pipeline_id,
+                self.chains[each.chain],
+                self.payloads[item.source].payload_id,
+                self.sources[item.source].stored_bytes,
+                each,
+                pinned=True,
+            )
+
+    def _insert_openings(self) -> None:
+        def place(opening: Opening) -> tuple[str, int, int]:
+            return opening.chain, opening.depth, opening.source
+
+        for (chain, depth, source), group in groupby(self.found.openings, key=place):
+            recording.record_entries(
+                self.connection,
+                self.chains[chain],
+                depth,
+                self.payloads[source].payload_id,
+                [(opening.entry, self._value_id(opening)) for opening in group],
+            )
+
+    def _value_id(self, opening: Opening) -> int | None:
+        if opening.defined_in is None or opening.entry.value is None:
+            return None
+        return self.values[opening.defined_in, opening.entry.value]
+
+    def _insert_origins(self) -> None:
+        """Note what chains were forked from, where that checkpoint is back."""
+        for source in self.sources:
+            for each in source.manifest.checkpoints:
+                origin = None if each.forked_from is None else self.places.get(each.forked_from)
+                if origin is not None and each.chain in self.chains:
+                    self.connection.execute(
+                        update(chains)
+                        .where(chains.c.id == self.chains[each.chain])
+                        .values(forked_from=origin)
+                    )
+
+    def _collect_chunks(self) -> None:
+        """Delete the rows of chunks that lie in a member beside others that are needed."""
+        inserted = {
+            place.chunk_id
+            for rows in self.payloads.values()
+            for place in rows.places
+            if place.chunk_id is not None
+        }
+        collect(self.connection, Touched(chunks=inserted))

@@ -1,0 +1,114 @@
+"""Removing files that nothing needs: left by a crash, or by an unlink that did not happen.
+
+A file is unlinked inside a write transaction in which the rows were just looked at. Since a
+payload is renamed under the same lock, none can get its row in between: that makes it safe. The
+grace period is for files of saves that are still being written, which have no row to look at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, select
+
+from checkpointdb.database import Database
+from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.inventory import missing_files, named_files, orphans, payload_rows, under_lock
+from checkpointdb.payloads import PayloadFile, PayloadStore
+from checkpointdb.queries import batches
+from checkpointdb.records import SweepReport
+from checkpointdb.schema import removals
+
+log = logging.getLogger("checkpointdb")
+
+
+def sweep(
+    database: Database,
+    payloads: PayloadStore,
+    *,
+    grace: timedelta = timedelta(days=1),
+    now: datetime | None = None,
+) -> SweepReport:
+    """Remove what `removals` lists, and payloads without a row and unfinished files.
+
+    The latter two only if they are older than `grace` at `now`. Rows whose file is missing are
+    reported and left alone: a backup may bring the file back. A file that cannot be removed is
+    named in the log and stays for the next sweep. Raises StoreUnavailableError if the store is
+    read-only.
+    """
+    if database.read_only:
+        raise StoreUnavailableError(
+            f"the store {str(database.path)!r} was opened read-only: its files cannot be removed"
+        )
+    latest = (now or datetime.now(UTC)) - grace
+    removed = [*_work_off_removals(database, payloads)]
+    removed += _remove_orphans(database, payloads, latest)
+    removed += _remove_unfinished(database, payloads, latest)
+    with database.read() as connection:
+        rows = payload_rows(connection)
+    return SweepReport(
+        tuple(file.name for file in removed),
+        sum(file.stored_bytes for file in removed),
+        tuple(row.name for row in missing_files(database, payloads, rows)),
+    )
+
+
+def _work_off_removals(database: Database, payloads: PayloadStore) -> list[PayloadFile]:
+    with under_lock(database) as connection:
+        names = list(connection.scalars(select(removals.c.name).order_by(removals.c.id)))
+        if not names:
+            return []
+        wanted = set(names)
+        found = [file for file in payloads.files() if file.name in wanted]
+        removed = _unlink(payloads, found)
+        stuck = {file.name for file in found} - {file.name for file in removed}
+        for batch in batches(wanted - stuck):
+            connection.execute(delete(removals).where(removals.c.name.in_(batch)))
+    return removed
+
+
+def _remove_orphans(
+    database: Database, payloads: PayloadStore, latest: datetime
+) -> Iterator[PayloadFile]:
+    """Remove old payloads without a row; the lock is let go between batches of them."""
+    with database.read() as connection:
+        suspects = _strangers(connection, _older(payloads.files(), latest))
+    for batch in batches(suspects):
+        with under_lock(database) as connection:
+            removed = _unlink(payloads, orphans(connection, payloads, batch))
+        yield from removed
+
+
+def _strangers(connection: Connection, files: list[PayloadFile]) -> list[PayloadFile]:
+    named = named_files(connection, [file.name for file in files])
+    return [file for file in files if file.name not in named]
+
+
+def _remove_unfinished(
+    database: Database, payloads: PayloadStore, latest: datetime
+) -> list[PayloadFile]:
+    found = _older(payloads.unfinished(), latest)
+    if not found:
+        return []
+    with under_lock(database):
+        return _unlink(payloads, found)
+
+
+def _older(files: Iterable[PayloadFile], latest: datetime) -> list[PayloadFile]:
+    return [file for file in files if file.modified_at <= latest]
+
+
+def _unlink(payloads: PayloadStore, files: Iterable[PayloadFile]) -> list[PayloadFile]:
+    """Unlink files and return those that are gone now."""
+    removed = []
+    for file in files:
+        try:
+            payloads.delete(file.name)
+        except OSError as error:
+            where = payloads.locate(file.name)
+            log.warning("%s could not be removed, the next sweep will retry: %s", where, error)
+        else:
+            removed.append(file)
+    return removed

@@ -1,0 +1,56 @@
+"""Importing the package: what it takes in a fresh interpreter that has imported SQLAlchemy."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from .figures import Figure, Setting, ms
+
+MOST_MS = 40
+SLOWEST = 25  # modules that --explain names
+
+CHILD = """
+import time
+begun = time.perf_counter()
+import sqlalchemy
+between = time.perf_counter()
+from checkpointdb import PipelineCheckpoint
+print(between - begun, time.perf_counter() - between)
+"""
+
+
+def run(setting: Setting) -> Iterator[Figure]:
+    interpreter("-c", CHILD)  # writes the byte code
+    pairs = [
+        tuple(map(float, interpreter("-c", CHILD).stdout.split()))
+        for _ in range(setting.rounds(25))
+    ]
+    sqlalchemy, ours = zip(*pairs, strict=True)
+    beyond = statistics.median(ours)
+    yield Figure(
+        "import checkpointdb, beyond SQLAlchemy",
+        beyond * 1000,
+        "ms",
+        ms(beyond),
+        ms(statistics.median(sqlalchemy)),
+        at_most=MOST_MS,
+        samples={"ours": list(ours), "sqlalchemy": list(sqlalchemy)},
+    )
+    if setting.explain:
+        print("\n".join(slowest()))
+
+
+def interpreter(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+
+
+def slowest() -> list[str]:
+    """Return the modules that take longest by themselves once SQLAlchemy is there."""
+    code = "import sqlalchemy, sys; sys.stderr.write('---\\n'); import checkpointdb.store"
+    report = interpreter("-X", "importtime", "-c", code).stderr.split("---\n")[1]
+    rows = [line.removeprefix("import time:").split("|") for line in report.splitlines()]
+    rows.sort(key=lambda row: int(row[0]), reverse=True)
+    return [f"  {int(own) / 1000:7.2f} ms  {name.strip()}" for own, _, name in rows[:SLOWEST]]

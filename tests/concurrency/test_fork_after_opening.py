@@ -1,0 +1,57 @@
+"""os.fork with an open handle: parent and child go on, each in chains of its own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from breaking import KEEP_ALL, run_well, tags_of
+
+from checkpointdb import PipelineCheckpoint
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+
+def assert_nothing_lost(directory, lines):
+    """What every process acknowledged is there, and no chain had two writers."""
+    saved = {line.split()[1] for line in lines if line.startswith("saved ")}
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        assert tags_of(handle) == {each: each for each in saved}
+        assert handle.check(read_data=True).problems == ()
+        with handle.query() as connection:
+            shared = connection.exec_driver_sql(
+                "SELECT chain_id FROM checkpoints JOIN checkpoint_metadata m "
+                "ON m.checkpoint_id = checkpoints.id AND m.key = 'writer' "
+                "GROUP BY chain_id HAVING count(DISTINCT m.text) > 1"
+            ).all()
+    assert shared == []
+    assert "child 0" in lines
+    return saved
+
+
+def test_a_child_goes_on_after_its_parent_closed(tmp_path):
+    lines = run_well("fork_with_a_used_handle", tmp_path)
+    saved = assert_nothing_lost(tmp_path, lines)
+    assert len(saved) == 13
+    [others] = [line.split()[1:] for line in lines if line.startswith("others")]
+    assert set(others) == saved
+
+
+def test_a_child_with_a_handle_of_its_own_goes_on_after_its_parent_closed(tmp_path):
+    lines = run_well("fork_and_open_anew", tmp_path)
+    assert assert_nothing_lost(tmp_path, lines) == {"p0", "c0", "c1", "c2"}
+
+
+def test_a_parent_goes_on_after_its_child_closed(tmp_path):
+    lines = run_well("fork_and_outlive_the_child", tmp_path)
+    assert assert_nothing_lost(tmp_path, lines) == {"p0", "c0", "c1", "p1", "p2"}
+
+
+@pytest.mark.parametrize("forking", [1, 2, 4])
+def test_threads_may_fork_while_others_save(tmp_path, forking):
+    lines = run_well("fork_among_threads", tmp_path, forking, 6)
+    assert len(assert_nothing_lost(tmp_path, lines)) > forking * 18
+
+
+def test_a_child_forked_within_a_query_refuses_or_keeps_what_it_saves(tmp_path):
+    assert_nothing_lost(tmp_path, run_well("fork_within_a_query", tmp_path))

@@ -1,0 +1,97 @@
+"""Fixtures: stores that have to pass `check` when a test ends, and ways to look at them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from checkpointdb import PipelineCheckpoint, RetentionPolicy
+from checkpointdb.store import saved
+
+# HYPOTHESIS_PROFILE=nightly looks twenty times longer. No deadlines: machines differ.
+settings.register_profile("default", max_examples=50, deadline=None)
+settings.register_profile("nightly", max_examples=1_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "damages: breaks its store; `check` is not asked at the end")
+
+
+@pytest.fixture
+def store(tmp_path, request):
+    """Open handles of stores below `tmp_path`; at the end each store passes `check`.
+
+    Not durable unless asked: a test loses no power, and flushing is most of what it would do.
+    """
+    handles = []
+
+    def open_store(name="store", **options):
+        handles.append(PipelineCheckpoint(tmp_path / name, **{"durable": False, **options}))
+        return handles[-1]
+
+    yield open_store
+    for handle in handles:
+        handle.close()
+    if request.node.get_closest_marker("damages") is None:
+        for directory in sorted({handle.checkpoint_dir for handle in handles}):
+            with PipelineCheckpoint(directory) as handle:
+                assert handle.check(read_data=True).problems == (), directory
+
+
+@pytest.fixture
+def archive(store):
+    """A handle of a store that forgets nothing by itself."""
+    return store(retention_policy=RetentionPolicy.KEEP_ALL)
+
+
+def _alter(handle: PipelineCheckpoint, statement: str, *values: object) -> list[tuple]:
+    path = handle.checkpoint_dir / "checkpoints.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        return database.execute(statement, values).fetchall()
+
+
+@pytest.fixture
+def alter():
+    """Run a statement on a store's database behind its back, foreign keys unguarded."""
+    return _alter
+
+
+def _tree(root: Path) -> dict[str, int | None]:
+    return {
+        path.relative_to(root).as_posix(): None if path.is_dir() else path.stat().st_size
+        for path in root.rglob("*")
+    }
+
+
+@pytest.fixture
+def tree():
+    """Return every path below a directory, with the sizes of files."""
+    return _tree
+
+
+class Clock:
+    """What saves take for `datetime`: stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self, _zone: object = None) -> datetime:
+        return self.time
+
+    def advance(self, **amount: float) -> None:
+        self.time += timedelta(**amount)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that saves write down."""
+    clock = Clock()
+    monkeypatch.setattr(saved, "datetime", clock)
+    return clock

@@ -1,0 +1,227 @@
+"""A state that cannot be saved: a clear error, and the store as it was."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from checkpointdb import CheckpointError, InvalidInputError, InvalidStateError, StateChangedError
+
+NOISE = random.Random(41).randbytes(3_000_000)
+
+
+class RaisesWhenPickled:
+    def __reduce__(self):
+        raise OSError("no descriptors left")
+
+
+class ActsWhenPickled:
+    """Calls something in the middle of a save."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __reduce__(self):
+        self.action()
+        return (list, ())
+
+
+@pytest.fixture
+def unchanged(archive, tree):
+    """A handle with one checkpoint, whose store is the same at the end."""
+    archive.save({"good": NOISE[:50_000]}, "good")
+    before = tree(archive.checkpoint_dir / "payloads")
+    yield archive
+    assert tree(archive.checkpoint_dir / "payloads") == before
+    assert [each.checkpoint_id for each in archive.list_checkpoints()] == ["good"]
+    assert archive.load("good") == {"good": NOISE[:50_000]}
+
+
+UNPICKLABLE = {
+    "a function": lambda: None,
+    "a lock": threading.Lock(),
+    "a generator": (n for n in ()),
+    "raises": RaisesWhenPickled(),
+    "deep inside": [{"x": [threading.Lock()]}],
+    "an array of it": np.array([threading.Lock()], dtype=object),
+}
+
+
+@pytest.mark.parametrize("name", UNPICKLABLE)
+def test_a_value_that_cannot_be_pickled_is_named_and_leaves_nothing(unchanged, name):
+    state = {"large": NOISE, "before": 1, name: UNPICKLABLE[name], "after": 2}
+    with pytest.raises(InvalidStateError, match=f"'{name}'") as caught:
+        unchanged.save(state, "bad")
+    assert caught.value.key == name
+    assert isinstance(caught.value, (ValueError, TypeError))
+    assert caught.value.__cause__ is not None
+
+
+def test_a_value_nested_too_deep_is_named(unchanged):
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidStateError, match="'deep'"):
+        unchanged.save({"deep": deep}, "bad")
+    while deep:  # freed from the outside in: as one it would overflow the interpreter's stack
+        deep = deep.pop()
+
+
+@pytest.mark.parametrize("state", [None, [("a", 1)], "text", 3, {1}, object(), NOISE[:5]], ids=str)
+def test_what_is_no_dictionary_is_refused(unchanged, state):
+    with pytest.raises(InvalidStateError, match="dict"):
+        unchanged.save(state, "bad")
+
+
+@pytest.mark.parametrize("key", [1, None, b"a", ("a", "b"), 1.5, True], ids=str)
+def test_a_key_that_is_no_text_is_refused_and_shown(unchanged, key):
+    with pytest.raises(InvalidStateError, match="text"):
+        unchanged.save({"fine": 1, key: 2}, "bad")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"x": float("nan")},
+        {"x": float("inf")},
+        {"x": [float("-inf")]},
+        {"x": object()},
+        {"x": {1, 2}},
+        {"x": b"bytes"},
+        {"x": np.float64},
+        {1: "x"},
+        {"x": {None: 1}},
+        ["x"],
+        "text",
+        {"x": 10**5000},
+    ],
+    ids=lambda each: str(type(each)),
+)
+def test_metadata_that_is_no_json_is_refused(unchanged, metadata):
+    with pytest.raises(InvalidInputError, match="metadata"):
+        unchanged.save({"a": 1}, "bad", custom_metadata=metadata)
+
+
+def test_metadata_in_a_circle_is_refused(unchanged):
+    circle: dict = {}
+    circle["self"] = circle
+    with pytest.raises(InvalidInputError, match="metadata"):
+        unchanged.save({"a": 1}, "bad", custom_metadata=circle)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"n": 2**53 + 1},
+        {"n": 10**400},
+        {"n": -(10**400)},
+        {"n": 1e308},
+        {"text": r"a literal \u0000 and a \ud800"},
+        {"text": "x" * 5_000},
+        {"list": [1, "a", None, {"b": [True]}]},
+        {"a.b": 1, "a": {"b": 2}},
+        {"a\\": {".b": 3}},
+        {"": {"": ""}},
+        {},
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_metadata_that_is_json_comes_back_as_it_was(store, metadata):
+    handle = store()
+    handle.save({"a": 1}, "x", custom_metadata=metadata)
+    assert handle.get_checkpoint_info("x").custom_metadata == metadata
+
+
+@pytest.mark.parametrize("depth", [100, 500, 900, 960, 980, 990, 1_000, 5_000])
+def test_deep_metadata_is_saved_whole_or_refused(archive, depth):
+    metadata: dict = {}
+    for _ in range(depth):
+        metadata = {"x": metadata}
+    try:
+        archive.save({"a": 1}, "deep", custom_metadata=metadata)
+    except InvalidInputError:
+        assert archive.list_checkpoints() == []
+    else:
+        assert archive.get_checkpoint_info("deep").checkpoint_id == "deep"
+
+
+def test_metadata_is_copied(store):
+    handle = store()
+    metadata = {"a": [1]}
+    handle.save({}, "x", custom_metadata=metadata)
+    metadata["a"].append(2)
+    assert handle.get_checkpoint_info("x").custom_metadata == {"a": [1]}
+
+
+# --- changed meanwhile
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000, 400_000])
+def test_an_array_changed_while_it_is_saved_is_an_error_that_names_it(unchanged, size):
+    array = np.zeros(size)
+
+    def change():
+        array[-1] += 1
+
+    state = {"array": array, "trigger": ActsWhenPickled(change)}
+    if array.nbytes < 10_000:
+        state["array"] = [array, np.zeros(2_000)[:0]]
+    with pytest.raises(StateChangedError, match="'array'") as caught:
+        unchanged.save(state, "bad")
+    assert caught.value.key == "array"
+
+
+def test_after_an_array_was_changed_meanwhile_the_next_save_is_whole(archive):
+    array = np.zeros(100_000)
+    changes = [lambda: array.__setitem__(-1, 5.0)]
+    trigger = ActsWhenPickled(lambda: changes.pop()() if changes else None)
+    archive.save({"array": array}, "before")
+    with pytest.raises(StateChangedError):
+        archive.save({"array": array + 0, "b": array, "trigger": trigger}, "bad")
+    archive.save({"array": array, "trigger": trigger}, "after")
+    assert archive.load("before")["array"][-1] == 0
+    assert archive.load("after")["array"][-1] == 5
+
+
+def test_a_key_added_while_it_is_saved_is_not_half_there(store):
+    handle = store()
+    state = {"a": 1}
+    state["trigger"] = ActsWhenPickled(lambda: state.update(late=2))
+    handle.save(state, "x")
+    assert list(handle.load("x")) == ["a", "trigger"]
+
+
+def test_a_dictionary_that_grows_while_it_is_saved_is_an_error_that_names_it(unchanged):
+    inner: dict = {"a": 1}
+    inner["trigger"] = ActsWhenPickled(lambda: inner.update({f"k{len(inner)}": 1}))
+    inner["z"] = 1
+    with pytest.raises(CheckpointError, match="'inner'") as caught:
+        unchanged.save({"inner": inner}, "bad")
+    assert caught.value.key == "inner"
+
+
+@pytest.mark.parametrize("value", ["array", "list"])
+def test_a_thread_that_changes_the_state_gets_an_error_or_a_save_that_loads(archive, value):
+    state = {"array": np.zeros(500_000), "list": [0] * 50_000}
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            state[value][random.randrange(50_000)] = random.random()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for number in range(10):
+            try:
+                archive.save({value: state[value]}, f"s{number}")
+            except StateChangedError:
+                continue
+    finally:
+        stop.set()
+        thread.join()
+    for each in archive.list_checkpoints():
+        assert len(archive.load(each.checkpoint_id)[value]) >= 50_000

@@ -1,0 +1,380 @@
+"""Programs that tests run in processes of their own, to kill them, race them or starve them.
+
+Each prints what it has been told is done, unbuffered: a line is printed after the call returned.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from breaking import KEEP_ALL, array_state_of, state_of, tag_of, tags_of
+
+from checkpointdb import CheckpointError, NotFoundError, PipelineCheckpoint
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+# --- to be killed
+
+
+def save_for_ever(directory: str, first: str, kind: str = "small") -> None:
+    """Save new ids until killed."""
+    make = array_state_of if kind == "large" else state_of
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for number in itertools.count(int(first)):
+            say(handle.save(make(f"tag {number}"), f"s{number}"))
+
+
+# What `save_and_forget` does, keeping three: saves, replaces, deletes and retention.
+SCRIPT = (
+    [("save", each) for each in "abc"]
+    + [("delete", "b"), ("save", "a"), ("save", "d"), ("save", "e"), ("delete", "e")]
+    + [("save", "f"), ("save", "f"), ("save", "a")]
+)
+KEPT = 3
+
+
+def save_and_forget(directory: str) -> None:
+    """Go through SCRIPT; tags are the numbers of its steps."""
+    with PipelineCheckpoint(directory, retention_count=KEPT) as handle:
+        for number, (what, each) in enumerate(SCRIPT):
+            if what == "save":
+                handle.save(state_of(str(number)), each)
+            else:
+                handle.delete_checkpoint(each)
+            say("done", number)
+
+
+def expected_after(steps: int) -> dict[str, str]:
+    """What a store holds after so many steps of SCRIPT: id to tag, oldest first."""
+    found: dict[str, str] = {}
+    for number, (what, each) in enumerate(SCRIPT[:steps]):
+        found.pop(each, None)
+        if what == "save":
+            found[each] = str(number)
+        found = dict(list(found.items())[-KEPT:])
+    return found
+
+
+# --- to fail
+
+
+def try_saves(directory: str, *ids: str) -> None:
+    """Save ids one after the other; say what came of each."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for number, each in enumerate(ids):
+            try:
+                say("saved", handle.save(state_of(f"{each} {number}"), each))
+            except CheckpointError as error:
+                say("failed", each, type(error).__name__, error)
+
+
+def look(directory: str) -> None:
+    """Open, load everything, close."""
+    with PipelineCheckpoint(directory) as handle:
+        for each in handle.list_checkpoints(reverse=False):
+            try:
+                say(each.checkpoint_id, tag_of(handle.load(each.checkpoint_id)))
+            except NotFoundError:
+                continue
+
+
+# --- to race each other
+
+
+def crowd(directory: str, name: str, threads: str, seconds: str) -> None:
+    """Save, load, replace, delete and prune by many threads for a while.
+
+    In the pipeline "kept" each thread has ids of its own: it prints `kept ID TAG` for what it
+    saved there and did not delete. In "pruned" all fight over a few ids. Prints `operations N`.
+    """
+    kept = PipelineCheckpoint(directory, pipeline="kept", **KEEP_ALL)
+    pruned = PipelineCheckpoint(directory, pipeline="pruned", retention_count=PRUNED_TO)
+    until = time.monotonic() + float(seconds)
+    members = [CrowdMember(f"{name}t{number}", kept, pruned, until) for number in range(int(threads))]
+    in_threads([member.run for member in members])
+    for member in members:
+        for checkpoint_id, tag in member.mine.items():
+            say("kept", checkpoint_id, tag)
+    say("operations", sum(member.operations for member in members))
+    kept.close()
+    pruned.close()
+
+
+PRUNED_TO = 6
+
+
+class CrowdMember:
+    """One thread of a crowd."""
+
+    def __init__(
+        self, name: str, kept: PipelineCheckpoint, pruned: PipelineCheckpoint, until: float
+    ) -> None:
+        self.name, self.kept, self.pruned, self.until = name, kept, pruned, until
+        self.random = random.Random(name)
+        self.mine: dict[str, str] = {}
+        self.operations = 0
+
+    def run(self) -> None:
+        acts = [self.save_mine, self.load_mine, self.delete_mine, self.save_shared]
+        acts += [self.load_shared, self.load_latest, self.list_shared, self.delete_shared]
+        while time.monotonic() < self.until:
+            self.random.choices(acts, (3, 3, 1, 4, 5, 2, 1, 1))[0]()
+            self.operations += 1
+
+    def save_mine(self) -> None:
+        checkpoint_id, tag = f"{self.name}-{self.random.randrange(6)}", self.tag()
+        self.mine.pop(checkpoint_id, None)
+        self.kept.save(array_state_of(tag), checkpoint_id)
+        self.mine[checkpoint_id] = tag
+
+    def load_mine(self) -> None:
+        for checkpoint_id, tag in list(self.mine.items())[:1]:
+            assert tag_of(self.kept.load(checkpoint_id)) == tag
+
+    def delete_mine(self) -> None:
+        if self.mine:
+            self.kept.delete_checkpoint(self.mine.popitem()[0])
+
+    def save_shared(self) -> None:
+        checkpoint_id = self.shared()
+        self.pruned.save(array_state_of(f"{checkpoint_id} {self.tag()}"), checkpoint_id)
+
+    def load_shared(self) -> None:
+        checkpoint_id = self.shared()
+        try:
+            tag = tag_of(self.pruned.load(checkpoint_id))
+        except NotFoundError:
+            return
+        assert tag.split()[0] == checkpoint_id
+
+    def load_latest(self) -> None:
+        found = self.pruned.load_latest()
+        if found is not None:
+            assert tag_of(found[1]).split()[0] == found[0].checkpoint_id
+
+    def list_shared(self) -> None:
+        assert len(self.pruned.list_checkpoints()) <= PRUNED_TO
+
+    def delete_shared(self) -> None:
+        self.pruned.delete_checkpoint(self.shared())
+
+    def shared(self) -> str:
+        return f"s{self.random.randrange(12)}"
+
+    def tag(self) -> str:
+        return f"{self.name}.{self.operations}"
+
+
+def in_threads(programs: list[Callable[[], None]]) -> None:
+    """Run all at once; raise what the first of them to fail raised."""
+    failed: list[BaseException] = []
+
+    def guarded(program: Callable[[], None]) -> None:
+        try:
+            program()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(each,)) for each in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def replace(directory: str, checkpoint_id: str, times: str, name: str = "") -> None:
+    """Replace one id again and again, its tag counting."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for number in range(int(times)):
+            handle.save(array_state_of(f"{number} {name}"), checkpoint_id)
+        say("done")
+
+
+def open_and_close(directory: str, times: str) -> None:
+    """Open, save under an own id, and close, again and again."""
+    for number in range(int(times)):
+        with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+            say("saved", handle.save(state_of(f"{os.getpid()} {number}"), f"{os.getpid()}-{number}"))
+
+
+# --- to fork
+
+
+def fork(child: Callable[[], None]) -> int:
+    """Run a function in a forked child that ends there; return its process id."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        child()
+    except BaseException as error:
+        say("child failed:", type(error).__name__, error)
+        os._exit(1)
+    os._exit(0)
+
+
+def save_each(handle: PipelineCheckpoint, *ids: str) -> None:
+    """Save ids and load them again; say which were saved."""
+    writer = f"{os.getpid()}.{threading.get_ident()}"
+    for each in ids:
+        handle.save(state_of(each), each, custom_metadata={"writer": writer})
+        say("saved", each)
+        assert tag_of(handle.load(each)) == each
+
+
+class Signal:
+    """Something that one process tells another, once or more."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def give(self) -> None:
+        os.write(self._write, b".")
+
+    def take(self) -> None:
+        assert os.read(self._read, 1)
+
+
+def fork_with_a_used_handle(directory: str) -> None:
+    """Parent and child take turns; then the parent closes and the child goes on."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    save_each(handle, "p0")
+    parents, childs = Signal(), Signal()
+
+    def child() -> None:
+        for number in range(5):
+            save_each(handle, f"c{number}")
+            childs.give()
+            parents.take()
+        save_each(handle, "c-alone-0", "c-alone-1")
+        childs.give()
+        parents.take()  # it holds its connections while others look
+
+    process = fork(child)
+    for number in range(5):
+        childs.take()
+        save_each(handle, f"p{number + 1}")
+        if number == 4:
+            handle.close()
+        parents.give()
+    childs.take()
+    say("others", *_as_another_sees(directory))
+    parents.give()
+    say("child", os.waitpid(process, 0)[1])
+
+
+def _as_another_sees(directory: str) -> list[str]:
+    from breaking import run_well
+
+    return [line.split()[0] for line in run_well("look", directory)]
+
+
+def fork_and_open_anew(directory: str) -> None:
+    """The child opens a handle of its own while the parent's is open, as multiprocessing does."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    save_each(handle, "p0")
+    parents, childs = Signal(), Signal()
+
+    def child() -> None:
+        own = PipelineCheckpoint(directory, **KEEP_ALL)
+        save_each(own, "c0")
+        childs.give()
+        parents.take()
+        save_each(own, "c1", "c2")
+
+    process = fork(child)
+    childs.take()
+    handle.close()
+    parents.give()
+    say("child", os.waitpid(process, 0)[1])
+
+
+def fork_and_outlive_the_child(directory: str) -> None:
+    """The child saves, closes and ends; the parent goes on."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    save_each(handle, "p0")
+
+    def child() -> None:
+        save_each(handle, "c0", "c1")
+        handle.close()
+
+    say("child", os.waitpid(fork(child), 0)[1])
+    say("others", *_as_another_sees(directory))
+    save_each(handle, "p1", "p2")
+
+
+def fork_among_threads(directory: str, forking: str, times: str) -> None:
+    """Some threads fork, others save all the while; every child saves, forks and saves again."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    done = threading.Event()
+    failed: list[int] = []
+
+    def save(name: str) -> None:
+        for number in itertools.count():
+            save_each(handle, f"{name}-{number}")
+            if done.is_set():
+                return
+
+    def child(name: str) -> None:
+        save_each(handle, f"{name}-c")
+        failed.append(os.waitpid(fork(lambda: save_each(handle, f"{name}-cc")), 0)[1])
+        save_each(handle, f"{name}-d")
+        assert not any(failed)
+
+    def fork_often(name: str) -> None:
+        for number in range(int(times)):
+            failed.append(os.waitpid(fork(lambda: child(f"{name}-{number}")), 0)[1])  # noqa: B023
+
+    savers = [threading.Thread(target=save, args=(f"s{each}",)) for each in range(2)]
+    forkers = [threading.Thread(target=fork_often, args=(f"f{each}",)) for each in range(int(forking))]
+    for thread in (*savers, *forkers):
+        thread.start()
+    for thread in forkers:
+        thread.join()
+    done.set()
+    for thread in savers:
+        thread.join()
+    say("child", sum(failed))
+
+
+def fork_within_a_query(directory: str) -> None:
+    """The forking thread itself holds a connection: the child may refuse, and not lose."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    save_each(handle, "p0")
+    parents, childs = Signal(), Signal()
+
+    def child() -> None:
+        try:
+            save_each(handle, "c0")
+        except CheckpointError as error:
+            say("refused", type(error).__name__, error)
+        childs.give()
+        parents.take()
+        try:
+            save_each(handle, "c1")
+        except CheckpointError as error:
+            say("refused", type(error).__name__, error)
+
+    with handle.query():
+        process = fork(child)
+    childs.take()
+    handle.close()
+    parents.give()
+    say("child", os.waitpid(process, 0)[1])
+
+
+def ids(directory: str, pipeline: str) -> None:
+    """Print the ids of a pipeline, oldest first."""
+    with PipelineCheckpoint(directory, pipeline=pipeline) as handle:
+        for each in handle.list_checkpoints(reverse=False):
+            say(each.checkpoint_id)

@@ -22,9 +22,8 @@ _AVERAGE_FACTOR = 16
 _MIN_AVERAGE = 8 << 10
 _MAX_AVERAGE = 256 << 10
 _WHOLE_STREAM = 16 << 10
-# Arrays hardly shrink: what is stored again counts for more.
-_BLOCK_FACTOR = 8
-_MIN_BLOCK = 4 << 10
+_BLOCK_FACTOR = 16
+_MIN_BLOCK = 4 << 10  # arrays hardly shrink: what is stored again counts for more
 _MAX_BLOCK = 1 << 20
 
 

@@ -163,30 +163,33 @@ def _plain(text: str) -> str:
 # --- members
 
 
-def compress_member(raw: bytes, level: CompressionLevel) -> bytes:
+Pieces = list[bytes | memoryview]  # what is written one after the other, not copied together
+
+
+def compress_member(raw: bytes, level: CompressionLevel) -> Pieces:
     """Return `raw` as one gzip member; as stored blocks where a sample hardly shrinks."""
     if level == "stored" or not _shrinks(raw):
         return store_member(raw)
     if level == "smallest":
-        return zlib.compress(raw, 9, _GZIP_WBITS)
+        return [zlib.compress(raw, 9, _GZIP_WBITS)]
     number = COMPRESSION_LEVELS.index(level)  # ISA-L's 1, 2 and 3; its 0 does not store
-    return isal_zlib.compress(raw, number, _GZIP_WBITS)
+    return [isal_zlib.compress(raw, number, _GZIP_WBITS)]
 
 
-def store_member(raw: bytes) -> bytes:
+def store_member(raw: bytes) -> Pieces:
     """Return `raw` as a gzip member of stored deflate blocks (RFC 1951, 3.2.4).
 
     zlib's level 0 writes the same at half the speed, ISA-L's level 0 compresses a little.
     """
     view = memoryview(raw)
-    pieces: list[bytes | memoryview] = [_GZIP_HEADER]
+    pieces: Pieces = [_GZIP_HEADER]
     for start in range(0, len(raw) or 1, _STORED_BLOCK_BYTES):
         block = view[start : start + _STORED_BLOCK_BYTES]
         is_last = start + _STORED_BLOCK_BYTES >= len(raw)
         pieces.append(struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF))
         pieces.append(block)
     pieces.append(struct.pack("<II", isal_zlib.crc32(raw), len(raw) & 0xFFFFFFFF))
-    return b"".join(pieces)
+    return pieces
 
 
 def decompress_member(stored: bytes, raw_bytes: int) -> bytes:

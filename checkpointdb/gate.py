@@ -82,7 +82,9 @@ def is_unsafe_child() -> bool:
 
 
 def _before_fork() -> None:
-    _Fork.all_shut = all([gate.shut() for gate in list(_gates)])
+    _Fork.all_shut = True
+    for gate in list(_gates):
+        _Fork.all_shut = gate.shut() and _Fork.all_shut
 
 
 def _after_fork_in_parent() -> None:

@@ -78,15 +78,6 @@ def under_lock(database: Database) -> Iterator[Connection]:
         yield connection
 
 
-def is_there(payloads: PayloadStore, name: str) -> bool:
-    """Say whether a payload's file can be opened."""
-    try:
-        payloads.open(name).close()
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def still_named(database: Database, row: PayloadRow) -> bool:
     """Say whether a payload's row is there, in a transaction of its own."""
     query = select(payload_table.c.id).where(payload_table.c.id == row.id)
@@ -102,7 +93,7 @@ def missing_files(
     return [
         row
         for row in rows
-        if row.name not in found and not is_there(payloads, row.name) and still_named(database, row)
+        if row.name not in found and not payloads.exists(row.name) and still_named(database, row)
     ]
 
 
@@ -111,4 +102,4 @@ def orphans(
 ) -> list[PayloadFile]:
     """Return the files that exist and that the database does not know, asked under the lock."""
     named = named_files(connection, [file.name for file in files])
-    return [file for file in files if file.name not in named and is_there(payloads, file.name)]
+    return [file for file in files if file.name not in named and payloads.exists(file.name)]

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +49,10 @@ class PayloadReader(Protocol):
 class PayloadWriter(Protocol):
     """A payload being written, unseen until it is published."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Append pieces, one after the other."""
+        ...
+
     def finish(self) -> None:
         """Make what was written survive a power loss (if the store is durable)."""
         ...
@@ -213,11 +216,13 @@ class LocalWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
 
-    def write(self, data: bytes) -> None:
-        rest = memoryview(data)
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            written = os.writev(self._file.fileno(), pieces) if hasattr(os, "writev") else 0
+            if written < sum(map(len, pieces)):  # seldom: a signal, or the disk is full
+                rest = memoryview(b"".join(pieces))[written:]
+                while rest:
+                    rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise unavailable(error, self.path.parent.parent) from error
 

@@ -20,15 +20,15 @@ _IN_BAND_BYTES = 4 << 10
 
 @dataclass(frozen=True, slots=True)
 class Serialized:
-    """A value as bytes: `parts[0]` is the stream, the others are its buffers, not copied."""
+    """A value as bytes: `parts[0]` is the stream, the others are its buffers, not copied.
+
+    `layout` holds the bytes of each part.
+    """
 
     serializer: str
     type_name: str
     parts: tuple[memoryview, ...]
-
-    @property
-    def layout(self) -> tuple[int, ...]:
-        return tuple(part.nbytes for part in self.parts)
+    layout: tuple[int, ...]
 
 
 def dump(key: str, value: object) -> Serialized:
@@ -58,7 +58,8 @@ def dump(key: str, value: object) -> Serialized:
             "leave it out of the state or give its class a __getstate__",
             key=key,
         ) from error
-    return Serialized(PICKLE, type_name(value), (memoryview(stream), *buffers))
+    parts = (memoryview(stream), *buffers)
+    return Serialized(PICKLE, type_name(value), parts, tuple(part.nbytes for part in parts))
 
 
 def restore(serializer: str, parts: Sequence[bytearray]) -> Any:

@@ -38,7 +38,11 @@ def test_two_handles_that_take_turns_delta_against_themselves(store):
         for name, handle in handles.items():
             handle.save(state_of(name, turn), f"{name}{turn}")
     for name, handle in handles.items():
-        assert [upon(handle, f"{name}{turn}") for turn in (1, 2, 3)] == [f"{name}0", f"{name}1", f"{name}2"]
+        assert [upon(handle, f"{name}{turn}") for turn in (1, 2, 3)] == [
+            f"{name}0",
+            f"{name}1",
+            f"{name}2",
+        ]
         assert len({chain_of(handle, f"{name}{turn}") for turn in range(4)}) == 1
         assert all(handle.load(f"{name}{turn}") == state_of(name, turn) for turn in range(4))
 
@@ -50,7 +54,11 @@ def test_two_threads_of_one_handle_that_take_turns_delta_against_themselves(arch
             thread.submit(archive.save, state_of(name, turn), f"{name}{turn}").result()
     for name, thread in threads.items():
         thread.shutdown()
-        assert [upon(archive, f"{name}{turn}") for turn in (1, 2, 3)] == [f"{name}0", f"{name}1", f"{name}2"]
+        assert [upon(archive, f"{name}{turn}") for turn in (1, 2, 3)] == [
+            f"{name}0",
+            f"{name}1",
+            f"{name}2",
+        ]
         assert all(archive.load(f"{name}{turn}") == state_of(name, turn) for turn in range(4))
 
 

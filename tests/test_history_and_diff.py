@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from checkpointdb import NotFoundError
@@ -13,10 +15,11 @@ def versions(handle, key):
 
 @pytest.fixture
 def handle(archive):
-    archive.save({"a": 1, "text": "x" * 1_000}, "one")
-    archive.save({"a": 1, "text": "y" * 2_000}, "two")
-    archive.save({"a": 1}, "three")
-    archive.save({"a": 1, "text": [1]}, "four")
+    common = {"a": random.Random(71).randbytes(20_000)}
+    archive.save(common | {"text": "x" * 1_000}, "one")
+    archive.save(common | {"text": "y" * 2_000}, "two")
+    archive.save(common, "three")
+    archive.save(common | {"text": [1]}, "four")
     return archive
 
 
@@ -57,12 +60,17 @@ def test_a_value_is_told_of_the_first_checkpoint_that_still_has_it(handle):
 
 
 def test_a_fork_that_changed_nothing_is_left_out(handle):
-    handle.load("one")
-    handle.save({"a": 2, "text": "x" * 1_000}, "fork")
-    assert versions(handle, "a") == [("one", "set"), ("fork", "set")]
-    assert ("fork", "set") not in versions(handle, "text")
-    chains = {each.checkpoint_id: each.chain for each in handle.history("a")}
+    handle.save(handle.load("one") | {"text": "forked"}, "fork")
+    assert versions(handle, "a") == [("one", "set")]
+    assert versions(handle, "text")[-1] == ("fork", "set")
+    chains = {each.checkpoint_id: each.chain for each in handle.history("text")}
     assert chains["one"] != chains["fork"]
+
+
+def test_a_full_that_changed_nothing_is_left_out(archive):
+    archive.save({"a": 1, "b": 1}, "one")
+    archive.save({"a": 1, "b": 2}, "two", force_full=True)
+    assert versions(archive, "a") == [("one", "set")]
 
 
 def test_only_moving_a_key_is_no_new_value(archive):
@@ -92,7 +100,12 @@ def test_a_diff_tells_added_removed_changed_and_unchanged(archive):
     archive.save({"new": 2.5, "grown": "y" * 900, "same": 1}, "new")
     found = archive.diff("old", "new")
     [added], [removed], [changed] = found.added, found.removed, found.changed
-    assert (added.key, added.old_bytes, added.old_type, added.new_type) == ("new", None, None, "float")
+    assert (added.key, added.old_bytes, added.old_type, added.new_type) == (
+        "new",
+        None,
+        None,
+        "float",
+    )
     assert (removed.key, removed.new_bytes, removed.old_type) == ("gone", None, "str")
     assert 500 < removed.old_bytes < 600
     assert (changed.key, changed.old_type, changed.new_type) == ("grown", "list", "str")

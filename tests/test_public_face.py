@@ -289,8 +289,6 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_written(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-
-
 # --- lists
 
 

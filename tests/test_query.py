@@ -101,7 +101,9 @@ def test_a_view_has_its_name_and_its_columns(handle, view):
 
 
 def test_the_overview_shows_kind_and_parent(handle):
-    statement = "SELECT checkpoint_id, kind, parent_checkpoint_id, key_count FROM checkpoint_overview"
+    statement = (
+        "SELECT checkpoint_id, kind, parent_checkpoint_id, key_count FROM checkpoint_overview"
+    )
     assert sorted(ask(handle, statement)) == [
         ("one", "full", None, 2),
         ("two", "incremental", "one", 2),
@@ -135,7 +137,9 @@ def test_the_usage_of_payloads_tells_what_is_still_alive(handle):
     statement = "SELECT payload, raw_bytes, alive_raw_bytes, checkpoints FROM payload_usage"
     assert all(raw == alive for _, raw, alive, _ in ask(handle, statement))
     handle.delete_checkpoint("one")
-    usage = {name.split("-")[-1]: (alive, count) for name, _, alive, count in ask(handle, statement)}
+    usage = {
+        name.split("-")[-1]: (alive, count) for name, _, alive, count in ask(handle, statement)
+    }
     assert usage["one.ckpt.gz"][1] == 0
     assert 50_000 <= usage["one.ckpt.gz"][0] < 50_100
 
@@ -201,7 +205,14 @@ def test_a_query_sees_one_state_of_the_store_while_others_write(handle):
 
 
 def test_a_mistake_in_ones_own_sql_is_not_blamed_on_the_disk(handle):
-    with pytest.raises(Exception, match="no such table: nothing") as caught:  # noqa: PT012
+    with pytest.raises(Exception, match="no such table: missing") as caught:  # noqa: PT012
         with handle.query() as connection:
-            connection.exec_driver_sql("SELECT * FROM nothing")
+            connection.exec_driver_sql("SELECT * FROM missing")
     assert "replaced or emptied" not in str(caught.value)
+
+
+def test_refusing_a_write_does_not_blame_the_file_system(handle):
+    with pytest.raises(Exception, match="readonly|read-only") as caught:  # noqa: PT012
+        with handle.query() as connection:
+            connection.exec_driver_sql("DELETE FROM checkpoints")
+    assert "file system" not in str(caught.value)

@@ -179,8 +179,9 @@ def test_after_an_array_was_changed_meanwhile_the_next_save_is_whole(archive):
     changes = [lambda: array.__setitem__(-1, 5.0)]
     trigger = ActsWhenPickled(lambda: changes.pop()() if changes else None)
     archive.save({"array": array}, "before")
+    array[:] = 1
     with pytest.raises(StateChangedError):
-        archive.save({"array": array + 0, "b": array, "trigger": trigger}, "bad")
+        archive.save({"array": array, "trigger": trigger}, "bad")
     archive.save({"array": array, "trigger": trigger}, "after")
     assert archive.load("before")["array"][-1] == 0
     assert archive.load("after")["array"][-1] == 5
@@ -215,7 +216,7 @@ def test_a_thread_that_changes_the_state_gets_an_error_or_a_save_that_loads(arch
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        for number in range(10):
+        for number in range(5):
             try:
                 archive.save({value: state[value]}, f"s{number}")
             except StateChangedError:

@@ -130,7 +130,12 @@ def test_pinned_checkpoints_are_exempt_and_do_not_count(store):
     fill(handle, 5, 1)
     assert ids(handle) == ["pinned at birth", "s0", "s4", "s5"]
     assert handle.load("s0") == {"ballast": BALLAST, "n": 0}
-    assert [each.pinned for each in handle.list_checkpoints(reverse=False)] == [True, True, False, False]
+    assert [each.pinned for each in handle.list_checkpoints(reverse=False)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_an_unpinned_checkpoint_goes_with_the_next_save(store):

@@ -95,6 +95,8 @@ def crowd(directory: str, name: str, threads: str, seconds: str) -> None:
     In the pipeline "kept" each thread has ids of its own: it prints `kept ID TAG` for what it
     saved there and did not delete. In "pruned" all fight over a few ids. Prints `operations N`.
     """
+    import numpy  # noqa: F401 - here, since threads that import it at once trip each other
+
     kept = PipelineCheckpoint(directory, pipeline="kept", **KEEP_ALL)
     pruned = PipelineCheckpoint(directory, pipeline="pruned", retention_count=PRUNED_TO)
     until = time.monotonic() + float(seconds)
@@ -153,12 +155,13 @@ class CrowdMember:
             tag = tag_of(self.pruned.load(checkpoint_id))
         except NotFoundError:
             return
-        assert tag.split()[0] == checkpoint_id
+        assert tag.split()[0] == checkpoint_id, (tag, checkpoint_id)
 
     def load_latest(self) -> None:
         found = self.pruned.load_latest()
         if found is not None:
-            assert tag_of(found[1]).split()[0] == found[0].checkpoint_id
+            tag = tag_of(found[1])
+            assert tag.split()[0] == found[0].checkpoint_id, (tag, found[0])
 
     def list_shared(self) -> None:
         assert len(self.pruned.list_checkpoints()) <= PRUNED_TO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,24 @@ from checkpointdb.queries import batches
 
 
 @dataclass(frozen=True, slots=True)
+class KnownChunk:
+    """A chunk that the database holds, and the member in which its bytes lie."""
+
+    chunk_id: int
+    member_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownValue:
-    """A value that the database holds, and the members in which its bytes lie."""
+    """A value that the database holds, and the members in which its bytes lie.
+
+    `chunks` are those of a value of several, as far as its writer knows them.
+    """
 
     value_id: int
     digest: bytes
     members: tuple[int, ...]
+    chunks: Mapping[bytes, KnownChunk] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

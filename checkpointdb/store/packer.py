@@ -9,15 +9,20 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from checkpointdb import format
 from checkpointdb.chunking import chunk_digest
 from checkpointdb.errors import StateChangedError
-from checkpointdb.format import CompressionLevel, Member, StoredChunk
+from checkpointdb.format import CompressionLevel, Member, Pieces, StoredChunk
 from checkpointdb.payloads import PayloadStore, PayloadWriter
 from checkpointdb.store.pool import Pool
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
 _IN_FLIGHT = 8
+_THREAD_PAYS_BYTES = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    stored: bytes
+    stored: Pieces
+    stored_bytes: int
     sha256: bytes
     raw_bytes: int
     chunks: tuple[StoredChunk, ...]
@@ -47,6 +53,7 @@ class Packer:
         self._pool = pool
         self._writer: PayloadWriter | None = None
         self._hash = sha256()
+        self._hashing: Future[None] | None = None  # the last of a chain: bytes go in in order
         self._gathered: list[Chunk] = []
         self._gathered_bytes = 0
         self._in_flight: deque[Future[_Packed]] = deque()
@@ -90,11 +97,11 @@ class Packer:
 
     def finish(self, manifest: format.Manifest) -> None:
         """Write manifest and footer and flush the file to the medium."""
-        member = format.compress_member(format.encode_manifest(manifest), self._level)
+        member = b"".join(format.compress_member(format.encode_manifest(manifest), self._level))
         footer = format.footer_of(self.stored_bytes, member)
-        self._append(member)
-        self._append(format.encode_footer(footer))
+        self._append([member, format.encode_footer(footer)])
         self.writer.finish()
+        self._hashed()
 
     def discard(self) -> None:
         """Remove the file unless it was published."""
@@ -113,7 +120,7 @@ class Packer:
         self.members.append(
             Member(
                 offset=self.stored_bytes,
-                stored_bytes=len(packed.stored),
+                stored_bytes=packed.stored_bytes,
                 raw_bytes=packed.raw_bytes,
                 sha256=packed.sha256,
                 chunks=packed.chunks,
@@ -121,10 +128,21 @@ class Packer:
         )
         self._append(packed.stored)
 
-    def _append(self, data: bytes) -> None:
-        self.writer.write(data)
-        self._hash.update(data)
-        self.stored_bytes += len(data)
+    def _append(self, pieces: Pieces) -> None:
+        size = sum(map(len, pieces))
+        self.stored_bytes += size
+        if size < _THREAD_PAYS_BYTES:
+            self._hashed()
+            _update(self._hash, pieces)
+        else:
+            self._hashing = self._pool.submit(_update_after, self._hashing, self._hash, pieces)
+        self.writer.write(pieces)
+
+    def _hashed(self) -> None:
+        """Wait until the file's hash has seen all that was written."""
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
 
 
 def _pack(gathered: list[Chunk], level: CompressionLevel) -> _Packed:
@@ -145,8 +163,22 @@ def _pack(gathered: list[Chunk], level: CompressionLevel) -> _Packed:
             )
         offset = end
     stored = format.compress_member(raw, level)
+    digest = sha256()
+    _update(digest, stored)
     chunks = tuple(
         StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
         for chunk in gathered
     )
-    return _Packed(stored, sha256(stored).digest(), len(raw), chunks)
+    return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks)
+
+
+def _update(digest: Hash, pieces: Pieces) -> None:
+    for piece in pieces:
+        digest.update(piece)
+
+
+def _update_after(before: Future[None] | None, digest: Hash, pieces: Pieces) -> None:
+    """Hash pieces when those before them are; they were submitted first, so they end first."""
+    if before is not None:
+        before.result()
+    _update(digest, pieces)

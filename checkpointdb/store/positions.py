@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from operator import eq
 
 GAP = 1 << 20
 
@@ -15,6 +16,8 @@ def place_keys(keys: Sequence[str], before: Mapping[str, int]) -> dict[str, int]
     Keys that are new or were moved get positions between their neighbours; where there is no
     room left, all are numbered anew.
     """
+    if len(keys) == len(before) and all(map(eq, keys, before)):
+        return dict(before)
     kept = _longest_increasing([before[key] for key in keys if key in before])
     result: dict[str, int] = {}
     waiting: list[str] = []

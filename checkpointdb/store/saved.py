@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from checkpointdb import format, recording
 from checkpointdb.chunking import state_digest
 from checkpointdb.recording import PayloadRows
-from checkpointdb.store.head import Head, KnownValue
+from checkpointdb.store.head import Head, KnownChunk, KnownValue
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
 
@@ -100,14 +100,20 @@ class Saved:
 
     def _known(self, rows: PayloadRows, value_ids: Sequence[int]) -> dict[bytes, KnownValue]:
         known = dict(self.staged.reused_values)
+        digests = [chunk.digest for member in self.manifest.members for chunk in member.chunks]
         for value, value_id in zip(self.manifest.values, value_ids, strict=True):
-            used = dict.fromkeys(
-                rows.places[ref].member_id
-                if isinstance(ref, int)
-                else self.staged.reused_chunks[ref].member_id
-                for ref in value.chunks
-            )
-            known[value.digest] = KnownValue(value_id, value.digest, tuple(used))
+            chunks: dict[bytes, KnownChunk] = {}
+            used: dict[int, None] = {}
+            for ref in value.chunks:
+                if isinstance(ref, bytes):
+                    chunks[ref] = self.staged.reused_chunks[ref]
+                    used[chunks[ref].member_id] = None
+                    continue
+                place, digest = rows.places[ref], digests[ref]
+                used[place.member_id] = None
+                if digest is not None and place.chunk_id is not None:
+                    chunks[digest] = KnownChunk(place.chunk_id, place.member_id)
+            known[value.digest] = KnownValue(value_id, value.digest, tuple(used), chunks)
         return known
 
     def _member_bytes(self, rows: PayloadRows, known: dict[bytes, KnownValue]) -> dict[int, int]:

@@ -12,7 +12,7 @@ from checkpointdb import format, queries, serialize
 from checkpointdb.chunking import chunk_digest, cut_buffer, cut_stream, value_digest
 from checkpointdb.database import Database
 from checkpointdb.queries import batches
-from checkpointdb.store.head import Head, KnownValue, find_values
+from checkpointdb.store.head import Head, KnownChunk, KnownValue, find_values
 from checkpointdb.store.packer import Chunk, Packer
 
 # Values are compared in groups, so that ten thousand small ones take few queries; a group's
@@ -37,10 +37,7 @@ class Cut:
     chunks: list[memoryview]
     digests: list[bytes]
     digest: bytes
-
-    @property
-    def raw_bytes(self) -> int:
-        return sum(self.serialized.layout)
+    raw_bytes: int
 
 
 def cut(key: str, value: object) -> Cut:
@@ -55,13 +52,7 @@ def cut(key: str, value: object) -> Cut:
             start += length
     digests = [chunk_digest(chunk) for chunk in chunks]
     digest = value_digest(serialized.serializer, serialized.layout, digests)
-    return Cut(key, serialized, chunks, digests, digest)
-
-
-@dataclass(frozen=True, slots=True)
-class _FoundChunk:
-    chunk_id: int
-    member_id: int
+    return Cut(key, serialized, chunks, digests, digest, sum(serialized.layout))
 
 
 @dataclass(slots=True)
@@ -77,7 +68,7 @@ class Staged:
     sizes: dict[str, int] = field(default_factory=dict)
     new_values: dict[bytes, format.Value] = field(default_factory=dict)
     reused_values: dict[bytes, KnownValue] = field(default_factory=dict)
-    reused_chunks: dict[bytes, _FoundChunk] = field(default_factory=dict)
+    reused_chunks: dict[bytes, KnownChunk] = field(default_factory=dict)
     own_chunks: dict[bytes, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
 
@@ -145,14 +136,20 @@ class Staged:
         return [each for each in unknown if each.digest not in found]
 
     def _find_chunks(self, unknown: list[Cut]) -> None:
-        wanted = {digest for each in unknown if len(each.chunks) > 1 for digest in each.digests}
+        spread = [each for each in unknown if len(each.chunks) > 1]
+        for each in spread:
+            before = self.head.values.get(each.key) if self.head else None
+            if before is not None:
+                same = before.chunks.keys() & each.digests
+                self.reused_chunks.update((digest, before.chunks[digest]) for digest in same)
+        wanted = {digest for each in spread for digest in each.digests}
         wanted -= self.own_chunks.keys() | self.reused_chunks.keys()
         if not wanted:
             return
         with self.database.read() as connection:
             for batch in batches(wanted):
                 for row in connection.execute(queries.chunks_by_digest(self.pipeline_id, batch)):
-                    self.reused_chunks[row.digest] = _FoundChunk(row.id, row.member_id)
+                    self.reused_chunks[row.digest] = KnownChunk(row.id, row.member_id)
                     self.member_bytes[row.member_id] = row.member_bytes
 
     # --- storing

@@ -1,0 +1,155 @@
+"""sweep: removes what a crash left, and never what somebody needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError, SweepReport
+from checkpointdb.database import Database
+from checkpointdb.payloads import LocalPayloads
+from checkpointdb.sweep import sweep
+
+LATER = datetime.now(UTC) + timedelta(days=2)
+
+
+@pytest.fixture
+def opened(archive):
+    """A store's database and payloads, with two checkpoints in it."""
+    archive.save({"n": 1}, "one")
+    archive.save({"n": 2}, "two")
+    database = Database(f"sqlite:///{archive.checkpoint_dir / 'checkpoints.db'}")
+    yield database, LocalPayloads(archive.checkpoint_dir / "payloads", durable=False)
+    database.close()
+
+
+@pytest.fixture
+def payload(archive, opened):
+    return Path(archive.get_checkpoint_info("two").file_path)
+
+
+def test_a_clean_store_keeps_every_file(archive, opened):
+    assert sweep(*opened, now=LATER) == SweepReport((), 0, ())
+    assert archive.load("one") == {"n": 1}
+
+
+def test_an_orphan_is_removed_once_it_is_over_a_day_old(payload, opened):
+    orphan = payload.with_name("0000000009-killed.ckpt.gz")
+    shutil.copy(payload, orphan)
+    assert sweep(*opened) == SweepReport((), 0, ())
+    found = sweep(*opened, now=LATER)
+    assert found.removed_files == ("p-default/0000000009-killed.ckpt.gz",)
+    assert found.freed_bytes == payload.stat().st_size
+    assert not orphan.exists()
+
+
+def test_an_unfinished_file_is_removed_once_it_is_over_a_day_old(archive, opened):
+    left = archive.checkpoint_dir / "payloads" / "incoming" / "left.tmp"
+    left.write_bytes(b"half")
+    assert sweep(*opened) == SweepReport((), 0, ())
+    assert sweep(*opened, now=LATER) == SweepReport(("incoming/left.tmp",), 4, ())
+    assert not left.exists()
+
+
+def test_the_age_is_that_of_the_file(archive, opened):
+    left = archive.checkpoint_dir / "payloads" / "incoming" / "left.tmp"
+    left.write_bytes(b"half")
+    old = time.time() - timedelta(days=3).total_seconds()
+    os.utime(left, (old, old))
+    assert archive.sweep().removed_files == ("incoming/left.tmp",)
+
+
+def test_removals_are_worked_off_whatever_their_age(archive, payload, opened, alter):
+    late = payload.with_name("0000000009-late.ckpt.gz")
+    shutil.copy(payload, late)
+    for name in ("0000000009-late", "0000000010-gone"):
+        statement = "INSERT INTO removals (name, created_at) VALUES (?, '2026-01-01 00:00:00.0')"
+        alter(archive, statement, f"p-default/{name}.ckpt.gz")
+    assert sweep(*opened).removed_files == ("p-default/0000000009-late.ckpt.gz",)
+    assert not late.exists()
+    assert alter(archive, "SELECT * FROM removals") == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="directories are not made read-only there")
+def test_a_file_that_cannot_be_removed_stays_noted_and_is_logged(
+    archive, payload, opened, alter, caplog
+):
+    """A directory under the file's name cannot be unlinked, not even by root."""
+    stuck = payload.with_name("0000000009-stuck.ckpt.gz")
+    stuck.mkdir()
+    statement = "INSERT INTO removals (name, created_at) VALUES (?, '2026-01-01 00:00:00.0')"
+    alter(archive, statement, "p-default/0000000009-stuck.ckpt.gz")
+    assert sweep(*opened).removed_files == ()
+    assert "the next sweep will retry" in caplog.text
+    assert len(alter(archive, "SELECT * FROM removals")) == 1
+    stuck.rmdir()
+    sweep(*opened)
+    assert alter(archive, "SELECT * FROM removals") == []
+
+
+@pytest.mark.damages
+def test_a_missing_file_is_reported_and_its_row_left_alone(archive, payload, opened):
+    kept = payload.read_bytes()
+    payload.unlink()
+    name = "p-default/0000000002-two.ckpt.gz"
+    assert sweep(*opened, now=LATER) == SweepReport((), 0, (name,))
+    payload.write_bytes(kept)
+    assert archive.load("two") == {"n": 2}
+
+
+def test_files_of_others_are_left_alone(archive, payload, opened):
+    notes = [payload.with_name("notes.txt"), archive.checkpoint_dir / "payloads" / "notes.txt"]
+    for note in notes:
+        note.write_text("mine")
+    assert sweep(*opened, now=LATER) == SweepReport((), 0, ())
+    assert all(note.exists() for note in notes)
+
+
+def test_a_store_opened_read_only_is_refused(archive, opened):
+    path = archive.checkpoint_dir / "checkpoints.db"
+    database = Database.open_read_only(path)
+    try:
+        with pytest.raises(StoreUnavailableError, match="read-only"):
+            sweep(database, opened[1])
+    finally:
+        database.close()
+
+
+def test_sweeps_without_grace_beside_running_saves_cost_no_acknowledged_checkpoint(tmp_path):
+    """Payloads are safe without any grace; only files in `incoming/` need it."""
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    class NoIncoming(LocalPayloads):
+        def unfinished(self):
+            return iter(())
+
+    def sweep_on():
+        database = Database(f"sqlite:///{tmp_path / 'checkpoints.db'}")
+        try:
+            payloads = NoIncoming(tmp_path / "payloads", durable=False)
+            while not stop.is_set():
+                sweep(database, payloads, grace=timedelta(days=-1))
+        except Exception as error:  # noqa: BLE001 - told by the main thread
+            failures.append(error)
+        finally:
+            database.close()
+
+    with PipelineCheckpoint(tmp_path, retention_count=3, durable=False) as handle:
+        sweeper = threading.Thread(target=sweep_on)
+        sweeper.start()
+        try:
+            for number in range(150):
+                handle.save({"n": number, "list": list(range(2_000))}, f"c{number}")
+                assert handle.load(f"c{number}")["n"] == number
+        finally:
+            stop.set()
+            sweeper.join()
+        assert failures == []
+        assert handle.check(read_data=True).is_ok

@@ -166,7 +166,7 @@ def _plain(text: str) -> str:
 Pieces = list[bytes | memoryview]  # what is written one after the other, not copied together
 
 
-def compress_member(raw: bytes, level: CompressionLevel) -> Pieces:
+def compress_member(raw: bytes | memoryview, level: CompressionLevel) -> Pieces:
     """Return `raw` as one gzip member; as stored blocks where a sample hardly shrinks."""
     if level == "stored" or not _shrinks(raw):
         return store_member(raw)
@@ -176,7 +176,7 @@ def compress_member(raw: bytes, level: CompressionLevel) -> Pieces:
     return [isal_zlib.compress(raw, number, _GZIP_WBITS)]
 
 
-def store_member(raw: bytes) -> Pieces:
+def store_member(raw: bytes | memoryview) -> Pieces:
     """Return `raw` as a gzip member of stored deflate blocks (RFC 1951, 3.2.4).
 
     zlib's level 0 writes the same at half the speed, ISA-L's level 0 compresses a little.
@@ -210,7 +210,7 @@ def decompress_member(stored: bytes, raw_bytes: int) -> bytes:
     return raw
 
 
-def _shrinks(raw: bytes) -> bool:
+def _shrinks(raw: bytes | memoryview) -> bool:
     if len(raw) <= _SAMPLES * _SAMPLE_BYTES:
         return True
     step = (len(raw) - _SAMPLE_BYTES) // (_SAMPLES - 1)

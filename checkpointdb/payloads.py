@@ -53,6 +53,13 @@ class PayloadWriter(Protocol):
         """Append pieces, one after the other."""
         ...
 
+    def flush(self) -> None:
+        """Make what was written so far durable, while another thread goes on writing.
+
+        What this raises must not be lost: `finish` may then know nothing of it.
+        """
+        ...
+
     def finish(self) -> None:
         """Make what was written survive a power loss (if the store is durable)."""
         ...
@@ -225,6 +232,13 @@ class LocalWriter:
                     rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise unavailable(error, self.path.parent.parent) from error
+
+    def flush(self) -> None:
+        if self._durable and hasattr(os, "fdatasync"):
+            try:
+                os.fdatasync(self._file.fileno())
+            except OSError as error:  # the kernel tells it once: a later flush would succeed
+                raise unavailable(error, self.path.parent.parent) from error
 
     def finish(self) -> None:
         try:

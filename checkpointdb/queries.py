@@ -67,20 +67,36 @@ def state_at() -> Select[Any]:
 
     A value of one chunk comes with the place of its bytes, others with NULLs there.
     """
-    return (
+    return _at_depth(
         select(
             entries.c.key,
-            entries.c.position,
-            state_values.c.id.label("value_id"),
             state_values.c.digest,
-            state_values.c.type_name,
+            state_values.c.id.label("value_id"),
             state_values.c.serializer,
             state_values.c.layout,
             state_values.c.raw_bytes,
             state_values.c.member_id,
             state_values.c.offset,
         )
-        .join(state_values, state_values.c.id == entries.c.value_id)
+    )
+
+
+@cache
+def values_at() -> Select[Any]:
+    """Return what each key of the state at (:chain_id, :depth) is, in the order of keys."""
+    return _at_depth(
+        select(
+            entries.c.key,
+            state_values.c.digest,
+            state_values.c.type_name,
+            state_values.c.raw_bytes,
+        )
+    )
+
+
+def _at_depth(columns: Select[Any]) -> Select[Any]:
+    return (
+        columns.join(state_values, state_values.c.id == entries.c.value_id)
         .where(entries.c.chain_id == bindparam("chain_id"))
         .where(covers(bindparam("depth")))
         .order_by(entries.c.position, entries.c.key)

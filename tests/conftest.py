@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,8 +25,19 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "damages: breaks its store; `check` is not asked at the end")
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database to begin with, since migrations take longer than most tests.
+
+    A module that overrides this by None makes its stores as users do.
+    """
+    directory = tmp_path_factory.mktemp("empty")
+    PipelineCheckpoint(directory).close()
+    return directory / "checkpoints.db"
+
+
 @pytest.fixture
-def store(tmp_path, request):
+def store(tmp_path, request, empty_database):
     """Open handles of stores below `tmp_path`; at the end each store passes `check`.
 
     Not durable unless asked: a test loses no power, and flushing is most of what it would do.
@@ -33,7 +45,11 @@ def store(tmp_path, request):
     handles = []
 
     def open_store(name="store", **options):
-        handles.append(PipelineCheckpoint(tmp_path / name, **{"durable": False, **options}))
+        directory = tmp_path / name
+        if empty_database and not directory.exists():
+            directory.mkdir(parents=True)
+            shutil.copy(empty_database, directory)
+        handles.append(PipelineCheckpoint(directory, **{"durable": False, **options}))
         return handles[-1]
 
     yield open_store

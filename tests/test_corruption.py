@@ -219,7 +219,7 @@ ALTERED = {
     "the order of keys": "UPDATE entries SET position = -position",
     "two values are swapped": """UPDATE entries SET value_id =
         (SELECT max(value_id) + min(value_id) FROM entries) - value_id
-        WHERE value_id IN (SELECT max(value_id) FROM entries UNION SELECT min(value_id) FROM entries)""",
+        WHERE key IN ('text', 'small')""",
     "the digest of a value": "UPDATE state_values SET digest = zeroblob(32)",
     "the digest of the state": "UPDATE checkpoints SET state_digest = zeroblob(32)",
     "the digest is no digest": "UPDATE checkpoints SET state_digest = x''",
@@ -247,7 +247,8 @@ ALTERED = {
     "a value without bytes": 'UPDATE state_values SET member_id = NULL, "offset" = NULL',
     "a value in a missing member": "UPDATE state_values SET member_id = 999 WHERE member_id > 0",
     "a chunk is missing": "DELETE FROM value_chunks WHERE seq = 1",
-    "the order of chunks": "UPDATE value_chunks SET chunk_id = (SELECT max(id) FROM chunks) + 1 - chunk_id",
+    "the order of chunks": """UPDATE value_chunks SET chunk_id =
+        (SELECT max(id) FROM chunks) + 1 - chunk_id""",
     "the offset of a chunk": 'UPDATE chunks SET "offset" = "offset" + 1',
     "the length of a chunk": "UPDATE chunks SET raw_bytes = raw_bytes - 1",
     "a negative chunk": "UPDATE chunks SET raw_bytes = -raw_bytes",

@@ -22,6 +22,11 @@ from checkpointdb import (
 from checkpointdb.database import APPLICATION_ID, HEAD_REVISION, Database, migrations
 
 
+@pytest.fixture(scope="session")
+def empty_database():
+    """Nothing: here stores are made as users make them."""
+
+
 def pragma(connection, name):
     return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 

@@ -47,26 +47,30 @@ raw_bytes = st.one_of(
 # --- members
 
 
+def compressed(raw, level="stored"):
+    return b"".join(format.compress_member(raw, level))
+
+
 @given(raw=raw_bytes, level=levels)
 @example(raw=b"", level="stored")
 @example(raw=bytes(65_535), level="stored")
 @example(raw=bytes(65_536), level="stored")
 def test_a_member_comes_back_and_any_gzip_reads_it(raw, level):
-    stored = format.compress_member(raw, level)
+    stored = compressed(raw, level)
     assert format.decompress_member(stored, len(raw)) == raw
     assert gzip.decompress(stored) == raw
 
 
 @given(raw=raw_bytes, level=levels)
 def test_equal_content_gives_equal_bytes_without_a_time(raw, level):
-    stored = format.compress_member(raw, level)
-    assert stored == format.compress_member(bytes(bytearray(raw)), level)
+    stored = compressed(raw, level)
+    assert stored == compressed(bytes(bytearray(raw)), level)
     assert stored[4:8] == bytes(4)
 
 
 @given(raw=raw_bytes, level=levels, data=st.data())
 def test_a_member_with_a_flipped_bit_gives_the_same_bytes_or_is_refused(raw, level, data):
-    stored = bytearray(format.compress_member(raw, level))
+    stored = bytearray(compressed(raw, level))
     bit = data.draw(st.integers(0, 8 * len(stored) - 1))
     stored[bit // 8] ^= 1 << bit % 8
     with suppress(CorruptionError):
@@ -75,28 +79,28 @@ def test_a_member_with_a_flipped_bit_gives_the_same_bytes_or_is_refused(raw, lev
 
 @given(raw=raw_bytes, level=levels, data=st.data())
 def test_a_truncated_member_is_refused(raw, level, data):
-    stored = format.compress_member(raw, level)
+    stored = compressed(raw, level)
     kept = data.draw(st.integers(0, len(stored) - 1))
     with pytest.raises(CorruptionError):
         format.decompress_member(stored[:kept], len(raw))
 
 
-@pytest.mark.parametrize("more", [b"\0", b"more", format.store_member(b"")])
+@pytest.mark.parametrize("more", [b"\0", b"more", compressed(b"")])
 def test_bytes_behind_a_member_are_refused(more):
     with pytest.raises(CorruptionError, match="does not hold"):
-        format.decompress_member(format.store_member(b"plain") + more, 5)
+        format.decompress_member(compressed(b"plain") + more, 5)
 
 
 @pytest.mark.parametrize("length", [0, 4, 6, 1 << 30])
 def test_a_member_of_another_length_is_refused(length):
     with pytest.raises(CorruptionError, match="does not hold"):
-        format.decompress_member(format.store_member(b"plain"), length)
+        format.decompress_member(compressed(b"plain"), length)
 
 
 def test_random_bytes_are_stored_and_text_is_compressed():
     noise = np.random.default_rng(1).bytes(1 << 20)
-    assert len(format.compress_member(noise, "fast")) < len(noise) + 200
-    assert len(format.compress_member(b"a line of text\n" * 60_000, "fast")) < 20_000
+    assert len(compressed(noise, "fast")) < len(noise) + 200
+    assert len(compressed(b"a line of text\n" * 60_000, "fast")) < 20_000
 
 
 # --- footer

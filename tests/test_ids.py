@@ -148,7 +148,7 @@ def test_text_that_no_database_holds_is_refused_wherever_it_becomes_a_row(archiv
         lambda: archive.save({}, "y", custom_metadata={text: 1}),
         lambda: archive.save({}, "y", custom_metadata={"a": [{"b": text}]}),
     ):
-        with pytest.raises(InvalidInputError, match="NUL|surrogate"):
+        with pytest.raises(InvalidInputError, match=r"NUL|surrogate"):
             save()
     assert tree(archive.checkpoint_dir / "payloads") == before
     assert len(archive.list_checkpoints()) == 1
@@ -156,7 +156,7 @@ def test_text_that_no_database_holds_is_refused_wherever_it_becomes_a_row(archiv
 
 @each_refused
 def test_a_pipeline_that_no_database_holds_is_refused(tmp_path, text):
-    with pytest.raises(InvalidInputError, match="NUL|surrogate"):
+    with pytest.raises(InvalidInputError, match=r"NUL|surrogate"):
         PipelineCheckpoint(tmp_path / "new", pipeline=text)
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ import checkpointdb
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["checkpointdb", "migrations", "pyproject.toml", "README.md", "LICENSE"]
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,9 @@ def files_of_the_tree():
         ("migrations", "checkpointdb/migrations"),
     ):
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
+            name = path.relative_to(ROOT / folder).as_posix()
+            if path.is_file() and "__pycache__" not in name and not name.startswith("."):
+                yield f"{target}/{name}"
 
 
 def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel):

@@ -128,7 +128,7 @@ def test_arguments_stand_where_old_code_puts_them(function):
     assert (list(found), found) == (list(expected), expected)
 
 
-@pytest.mark.parametrize(("function", "names"), KEYWORD_ONLY, ids=lambda each: str(each)[:30])
+@pytest.mark.parametrize(("function", "names"), KEYWORD_ONLY)
 def test_what_is_new_is_given_by_name_and_may_be_left_out(function, names):
     found = parameters(function, inspect.Parameter.KEYWORD_ONLY)
     assert names <= found.keys()

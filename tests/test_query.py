@@ -173,9 +173,8 @@ def test_metadata_of_an_overview_is_json(handle):
     ],
 )
 def test_a_statement_that_writes_is_refused(handle, statement):
-    with pytest.raises(Exception, match="readonly|read-only"):  # noqa: PT012
-        with handle.query() as connection:
-            connection.exec_driver_sql(statement)
+    with pytest.raises(Exception, match=r"readonly|read-only"):
+        ask(handle, statement)
     assert len(handle.list_checkpoints()) == 2
     assert not handle.get_checkpoint_info("one").pinned
 
@@ -205,14 +204,12 @@ def test_a_query_sees_one_state_of_the_store_while_others_write(handle):
 
 
 def test_a_mistake_in_ones_own_sql_is_not_blamed_on_the_disk(handle):
-    with pytest.raises(Exception, match="no such table: missing") as caught:  # noqa: PT012
-        with handle.query() as connection:
-            connection.exec_driver_sql("SELECT * FROM missing")
+    with pytest.raises(Exception, match="no such table: missing") as caught:
+        ask(handle, "SELECT * FROM missing")
     assert "replaced or emptied" not in str(caught.value)
 
 
 def test_refusing_a_write_does_not_blame_the_file_system(handle):
-    with pytest.raises(Exception, match="readonly|read-only") as caught:  # noqa: PT012
-        with handle.query() as connection:
-            connection.exec_driver_sql("DELETE FROM checkpoints")
+    with pytest.raises(Exception, match=r"readonly|read-only") as caught:
+        ask(handle, "DELETE FROM checkpoints")
     assert "file system" not in str(caught.value)

@@ -70,7 +70,7 @@ def test_a_value_nested_too_deep_is_named(unchanged):
         deep = deep.pop()
 
 
-@pytest.mark.parametrize("state", [None, [("a", 1)], "text", 3, {1}, object(), NOISE[:5]], ids=str)
+@pytest.mark.parametrize("state", [None, [("a", 1)], "text", 3, {1}, object(), b"a"])
 def test_what_is_no_dictionary_is_refused(unchanged, state):
     with pytest.raises(InvalidStateError, match="dict"):
         unchanged.save(state, "bad")

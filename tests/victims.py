@@ -381,3 +381,32 @@ def ids(directory: str, pipeline: str) -> None:
     with PipelineCheckpoint(directory, pipeline=pipeline) as handle:
         for each in handle.list_checkpoints(reverse=False):
             say(each.checkpoint_id)
+
+
+# --- to starve
+
+
+def starve_of_descriptors(directory: str) -> None:
+    """Lower the limit of open files step by step, doing all there is to do at each."""
+    import resource
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    say("saved", handle.save(state_of("before"), "before"))
+    generous = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = max(map(int, os.listdir("/proc/self/fd"))) if os.path.isdir("/proc") else 10
+    for limit in range(lowest + 2, 2, -1):
+        acts = {
+            "save": lambda name=f"at-{limit}": say("saved", handle.save(state_of(name), name)),
+            "load": lambda: tag_of(handle.load("before")),
+            "open": lambda: PipelineCheckpoint(directory, **KEEP_ALL).close(),
+        }
+        for name, act in acts.items():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, generous[1]))
+            try:
+                act()
+            except CheckpointError as error:
+                say("failed", name, type(error).__name__, error)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, generous)
+    say("saved", handle.save(state_of("after"), "after"))
+    handle.close()

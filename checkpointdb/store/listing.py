@@ -103,7 +103,7 @@ def diff_states(connection: Connection, old: Any, new: Any) -> StateDiff:
         {
             row.key: row
             for row in connection.execute(
-                queries.state_at(), {"chain_id": place.chain_id, "depth": place.depth}
+                queries.values_at(), {"chain_id": place.chain_id, "depth": place.depth}
             )
         }
         for place in (old, new)

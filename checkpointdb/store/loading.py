@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 
@@ -21,34 +22,41 @@ _RUN_BYTES = 4 << 20  # members that one thread reads one after the other, at mo
 _THREADS_PAY_BYTES = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    member_id: int
-    offset: int
-    raw_bytes: int
+# Where a chunk lies: its member, the offset in that one's plain bytes, its length. A tuple, as a
+# large state has thousands, and each object more makes the garbage collector work.
+Place = tuple[int, int, int]
 
 
-@dataclass(slots=True)
 class _Value:
-    """A value to be read: its parts are filled chunk by chunk, in `digests` their digests."""
+    """A value to be read: chunk by chunk into `parts`, with each chunk's digest in `digests`."""
 
-    key: str
-    digest: bytes
-    serializer: str
-    layout: list[int]
-    chunks: list[_Chunk]
-    parts: list[bytearray] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
+    __slots__ = ("digest", "digests", "key", "layout", "parts", "places", "serializer")
+
+    def __init__(
+        self, key: str, digest: bytes, serializer: str, layout: str, places: tuple[Place, ...]
+    ) -> None:
+        self.key = key
+        self.digest = digest
+        self.serializer = serializer
+        self.layout = tuple(map(int, layout.split(",")))
+        self.places = places
+        self.parts: list[memoryview | bytearray] = []
+        self.digests: list[bytes] = [b""] * len(places)
+
+    def put(self, number: int, chunk: memoryview, target: memoryview | None) -> None:
+        """Take the bytes of a chunk: to its target, or as the whole of a value of one chunk."""
+        self.digests[number] = chunk_digest(chunk)
+        if target is None:
+            self.parts = [chunk]
+        else:
+            target[:] = chunk
+
+    def is_intact(self) -> bool:
+        return value_digest(self.serializer, self.layout, self.digests) == self.digest
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Where a chunk of a member goes."""
-
-    offset: int
-    target: memoryview
-    value: _Value
-    number: int
+# What is to be taken from a member: offset, length, and who takes it, as arguments of `put`.
+_Piece = tuple[int, int, _Value, int, memoryview | None]
 
 
 @dataclass(slots=True)
@@ -77,7 +85,7 @@ def plan_load(
     """
     where = {"chain_id": place.chain_id, "depth": place.depth}
     rows = connection.execute(queries.state_at(), where).all()
-    if verify_hash and place.state_digest != state_digest((row.key, row.digest) for row in rows):
+    if verify_hash and place.state_digest != state_digest(row[:2] for row in rows):
         raise CorruptionError(
             f"Hash verification failed for checkpoint {place.checkpoint_id!r}: "
             "its rows do not give the state that was saved; rebuild the database",
@@ -85,20 +93,21 @@ def plan_load(
         )
     if keys is not None:
         rows = _chosen(rows, keys, place.checkpoint_id)
-    chunks = _chunks(connection, rows)
-    members = {chunk.member_id for each in chunks.values() for chunk in each}
+    spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
+    values = [
+        _Value(
+            key,
+            digest,
+            serializer,
+            layout,
+            spread[value_id] if member_id is None else ((member_id, offset, raw_bytes),),
+        )
+        for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows
+    ]
+    members = {place[0] for value in values for place in value.places}
     return Plan(
         place.checkpoint_id,
-        [
-            _Value(
-                row.key,
-                row.digest,
-                row.serializer,
-                [int(length) for length in row.layout.split(",")],
-                chunks[row.value_id],
-            )
-            for row in rows
-        ],
+        values,
         [
             row
             for batch in batches(sorted(members))
@@ -118,19 +127,14 @@ def _chosen(rows: Iterable[Any], keys: Collection[str], checkpoint_id: str) -> l
     return [by_key[key] for key in dict.fromkeys(keys)]
 
 
-def _chunks(connection: Connection, rows: Iterable[Any]) -> dict[int, list[_Chunk]]:
-    found: dict[int, list[_Chunk]] = {}
-    spread: dict[int, None] = {}
-    for row in rows:
-        if row.member_id is None:
-            spread[row.value_id] = None
-        else:
-            found[row.value_id] = [_Chunk(row.member_id, row.offset, row.raw_bytes)]
-    for batch in batches(spread):
+def _spread(connection: Connection, value_ids: Iterable[int]) -> dict[int, tuple[Place, ...]]:
+    """Return where the chunks of values of several chunks lie."""
+    found: dict[int, tuple[Place, ...]] = {}
+    for batch in batches(dict.fromkeys(value_ids)):
         for value_id, chunks in groupby(
-            connection.execute(queries.chunks_of(batch)), key=lambda row: row.value_id
+            connection.execute(queries.chunks_of(batch)), key=itemgetter(0)
         ):
-            found[value_id] = [_Chunk(row.member_id, row.offset, row.raw_bytes) for row in chunks]
+            found[value_id] = tuple((member, at, length) for _, member, at, length in chunks)
     return found
 
 
@@ -175,23 +179,28 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
 
 def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]) -> None:
     """Make the parts of a value and cut them into targets for its chunks."""
-    value.parts = [bytearray(length) for length in value.layout]
-    value.digests = [b""] * len(value.chunks)
+    if len(value.places) == 1 and len(value.layout) == 1:
+        [(member, at, length)] = value.places
+        if length != value.layout[0]:
+            _reject_layout(checkpoint_id, value)
+        pieces[member].append((at, length, value, 0, None))
+        return
+    value.parts = [bytearray(length) for length in value.layout]  # so that arrays are writable
     views = [memoryview(part) for part in value.parts]
     part = start = 0
-    for number, chunk in enumerate(value.chunks):
+    for number, (member, at, length) in enumerate(value.places):
         while part < len(views) and start == len(views[part]):
             part, start = part + 1, 0
-        if part == len(views) or start + chunk.raw_bytes > len(views[part]):
+        if part == len(views) or start + length > len(views[part]):
             _reject_layout(checkpoint_id, value)
-        target = views[part][start : start + chunk.raw_bytes]
-        pieces[chunk.member_id].append(_Piece(chunk.offset, target, value, number))
-        start += chunk.raw_bytes
+        target = views[part][start : start + length]
+        pieces[member].append((at, length, value, number, target))
+        start += length
     if part < len(views) - 1 or start != len(views[-1]):
         _reject_layout(checkpoint_id, value)
 
 
-def _reject_layout(checkpoint_id: str, value: _Value) -> None:
+def _reject_layout(checkpoint_id: str, value: _Value) -> NoReturn:
     raise CorruptionError(
         f"the chunks of key {value.key!r} of checkpoint {checkpoint_id!r} do not fit its layout; "
         "rebuild the database",
@@ -241,16 +250,15 @@ def _read_run(
 
 def _place(raw: bytes, pieces: Iterable[_Piece]) -> None:
     view = memoryview(raw)
-    for piece in pieces:
-        chunk = view[piece.offset : piece.offset + len(piece.target)]
-        if len(chunk) != len(piece.target):
+    for at, length, value, number, target in pieces:
+        chunk = view[at : at + length]
+        if len(chunk) != length:
             raise CorruptionError("a chunk reaches beyond its member")
-        piece.value.digests[piece.number] = chunk_digest(chunk)
-        piece.target[:] = chunk
+        value.put(number, chunk, target)
 
 
 def _check_value(checkpoint_id: str, value: _Value) -> None:
-    if value_digest(value.serializer, value.layout, value.digests) != value.digest:
+    if not value.is_intact():
         raise CorruptionError(
             f"Hash verification failed for key {value.key!r} of checkpoint {checkpoint_id!r}: "
             "what is stored is not the value that was saved",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 8
 _THREAD_PAYS_BYTES = 128 << 10
+_FLUSH_BYTES = 8 << 20  # the disk begins while the rest is still being compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class _Packed:
     sha256: bytes
     raw_bytes: int
     chunks: tuple[StoredChunk, ...]
+    buffer: bytearray | None  # what `stored` may be a view of
 
 
 class Packer:
@@ -53,10 +55,15 @@ class Packer:
         self._pool = pool
         self._writer: PayloadWriter | None = None
         self._hash = sha256()
-        self._hashing: Future[None] | None = None  # the last of a chain: bytes go in in order
         self._gathered: list[Chunk] = []
         self._gathered_bytes = 0
         self._in_flight: deque[Future[_Packed]] = deque()
+        # Members that are being hashed into the file's hash, a chain: bytes go in in order.
+        self._hashing: deque[tuple[Future[None], bytearray | None]] = deque()
+        self._flushing: list[Future[None]] = []
+        self._unflushed_bytes = 0
+        # Used again: a megabyte fresh from the system costs as much in page faults as hashing it.
+        self._buffers: list[bytearray] = []
         self.members: list[Member] = []
         self.chunk_count = 0
         self.raw_bytes = 0
@@ -71,6 +78,7 @@ class Packer:
 
     @property
     def sha256(self) -> bytes:
+        """The hash of the file, once it is finished."""
         return self._hash.digest()
 
     def add(self, chunk: Chunk) -> int:
@@ -87,7 +95,7 @@ class Packer:
     def flush(self) -> tuple[Member, ...]:
         """Write every chunk that was added and return the members."""
         if self._gathered and not self._in_flight:
-            self._write(_pack(self._gathered, self._level))  # one member: no thread is worth it
+            self._write(_pack(self._gathered, self._level, None))  # no thread is worth it
             self._gathered, self._gathered_bytes = [], 0
         elif self._gathered:
             self._submit()
@@ -99,21 +107,27 @@ class Packer:
         """Write manifest and footer and flush the file to the medium."""
         member = b"".join(format.compress_member(format.encode_manifest(manifest), self._level))
         footer = format.footer_of(self.stored_bytes, member)
-        self._append([member, format.encode_footer(footer)])
+        self._append([member, format.encode_footer(footer)], None)
+        self._take_back(wait=True)
+        for future in self._flushing:
+            future.result()
         self.writer.finish()
-        self._hashed()
 
     def discard(self) -> None:
-        """Remove the file unless it was published."""
-        for future in self._in_flight:
-            future.cancel()
+        """Remove the file unless it was published; wait for threads that still use it."""
+        for packing in self._in_flight:
+            packing.cancel()
+        for flushing in self._flushing:
+            flushing.exception()
         if self._writer is not None:
             self._writer.discard()
 
     def _submit(self) -> None:
         if len(self._in_flight) >= _IN_FLIGHT:
             self._write(self._in_flight.popleft().result())
-        self._in_flight.append(self._pool.submit(_pack, self._gathered, self._level))
+        self._take_back(wait=False)
+        buffer = self._buffers.pop() if self._buffers else bytearray(format.MEMBER_BYTES)
+        self._in_flight.append(self._pool.submit(_pack, self._gathered, self._level, buffer))
         self._gathered, self._gathered_bytes = [], 0
 
     def _write(self, packed: _Packed) -> None:
@@ -126,36 +140,45 @@ class Packer:
                 chunks=packed.chunks,
             )
         )
-        self._append(packed.stored)
+        self._append(packed.stored, packed.buffer)
 
-    def _append(self, pieces: Pieces) -> None:
+    def _append(self, pieces: Pieces, buffer: bytearray | None) -> None:
         size = sum(map(len, pieces))
         self.stored_bytes += size
-        if size < _THREAD_PAYS_BYTES:
-            self._hashed()
-            _update(self._hash, pieces)
+        if size >= _THREAD_PAYS_BYTES:
+            before = self._hashing[-1][0] if self._hashing else None
+            hashing = self._pool.submit(_hash_after, before, self._hash, pieces)
+            self._hashing.append((hashing, buffer))
         else:
-            self._hashing = self._pool.submit(_update_after, self._hashing, self._hash, pieces)
+            self._take_back(wait=True)
+            _hash_after(None, self._hash, pieces)
+            self._buffers += [buffer] if buffer is not None else []
         self.writer.write(pieces)
+        self._unflushed_bytes += size
+        if self._unflushed_bytes >= _FLUSH_BYTES:
+            self._unflushed_bytes = 0
+            self._flushing.append(self._pool.submit(self.writer.flush))
 
-    def _hashed(self) -> None:
-        """Wait until the file's hash has seen all that was written."""
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
+    def _take_back(self, *, wait: bool) -> None:
+        """Take the buffers of what is hashed (and written: that was before), all if `wait`."""
+        while self._hashing and (wait or self._hashing[0][0].done()):
+            hashing, buffer = self._hashing.popleft()
+            hashing.result()
+            if buffer is not None:
+                self._buffers.append(buffer)
 
 
-def _pack(gathered: list[Chunk], level: CompressionLevel) -> _Packed:
-    """Compress chunks into one member.
+def _pack(gathered: list[Chunk], level: CompressionLevel, buffer: bytearray | None) -> _Packed:
+    """Compress chunks into one member, by way of a buffer if one is given.
 
-    Raises StateChangedError if one is no longer what was compared: its copy is hashed again,
-    so that a wrong chunk never gets a right name.
+    Raises StateChangedError if a chunk is no longer what was compared: its copy is hashed
+    again, so that a wrong chunk never gets a right name.
     """
-    raw = b"".join(chunk.data for chunk in gathered)
-    view, offset = memoryview(raw), 0
+    raw = _copy(gathered, buffer)
+    offset = 0
     for chunk in gathered:
         end = offset + len(chunk.data)
-        if chunk_digest(view[offset:end]) != chunk.digest:
+        if chunk_digest(raw[offset:end]) != chunk.digest:
             raise StateChangedError(
                 f"the value of key {chunk.key!r} was changed while it was being saved: "
                 "save a copy, or stop changing it until save returns",
@@ -164,21 +187,27 @@ def _pack(gathered: list[Chunk], level: CompressionLevel) -> _Packed:
         offset = end
     stored = format.compress_member(raw, level)
     digest = sha256()
-    _update(digest, stored)
+    _hash_after(None, digest, stored)
     chunks = tuple(
         StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
         for chunk in gathered
     )
-    return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks)
+    return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks, buffer)
 
 
-def _update(digest: Hash, pieces: Pieces) -> None:
-    for piece in pieces:
-        digest.update(piece)
+def _copy(gathered: list[Chunk], buffer: bytearray | None) -> memoryview:
+    if buffer is None:
+        return memoryview(b"".join(chunk.data for chunk in gathered))
+    view, end = memoryview(buffer), 0
+    for chunk in gathered:
+        start, end = end, end + len(chunk.data)
+        view[start:end] = chunk.data
+    return view[:end]
 
 
-def _update_after(before: Future[None] | None, digest: Hash, pieces: Pieces) -> None:
+def _hash_after(before: Future[None] | None, digest: Hash, pieces: Pieces) -> None:
     """Hash pieces when those before them are; they were submitted first, so they end first."""
     if before is not None:
         before.result()
-    _update(digest, pieces)
+    for piece in pieces:
+        digest.update(piece)

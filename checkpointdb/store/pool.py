@@ -20,7 +20,7 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self.threads = min(os.cpu_count() or 1, 8)
+        self.threads = min((os.cpu_count() or 1) + 1, 8)  # one may be waiting for the disk
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
 

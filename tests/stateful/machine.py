@@ -1,0 +1,336 @@
+"""What the state machines share: states to save, a store with its model, ways to break in.
+
+The model is a dictionary: id → state, oldest first. Everything else is asked of the real thing.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+from hypothesis import strategies as st
+
+from checkpointdb import CheckReport, PipelineCheckpoint, RebuildReport, RetentionPolicy, format
+from checkpointdb.database import Database
+from checkpointdb.payloads import LocalPayloads
+from checkpointdb.rebuild import rebuild
+from checkpointdb.sweep import sweep
+
+HOSTILE = ["", "__deleted_keys__", "\N{PARTY POPPER}", "a.b", "../x", "k" * 300, "NULL", "a b'c"]
+KEYS = ["a", "b", "c", *HOSTILE]
+IDS = ["one", "two", "three", "ONE", "../x", "\N{PARTY POPPER}", "x" * 300, "CON"]
+
+POLICIES = st.sampled_from(
+    [
+        {"retention_policy": RetentionPolicy.KEEP_ALL},
+        {"retention_policy": RetentionPolicy.DELETE_OLDER_THAN, "retention_age_days": 1},
+        {"retention_count": 1},
+        {"retention_count": 2},
+        {"retention_count": 4},
+    ]
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "full_every": st.sampled_from([2, 4]),
+        "enable_incremental": st.booleans(),
+        "compression_level": st.sampled_from(["stored", "fastest", "smallest"]),
+    },
+)
+
+
+# --- states
+
+
+def noise(seed, length):
+    return np.random.default_rng(seed).bytes(length)
+
+
+def array_of(seed):
+    return np.random.default_rng(seed).integers(0, 1 << 40, 5_000)  # 40 KB: many chunks
+
+
+def lines_of(seed):
+    return [f"line {seed} {number}" for number in range(1_500)]
+
+
+VALUES = st.one_of(
+    st.integers(-2, 2),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([None, "", "text", "text " * 5_000, {"nested": [1, {"a": None}], "": ()}]),
+    st.builds(noise, st.integers(0, 3), st.sampled_from([0, 10, 3_000, 30_000])),
+    st.builds(array_of, st.integers(0, 3)),
+    st.builds(lambda seed: array_of(seed)[:20].reshape(4, 5).T, st.integers(0, 3)),
+    st.builds(lines_of, st.integers(0, 3)),
+)
+EDITS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.sampled_from(KEYS), VALUES),
+        st.tuples(st.sampled_from(["drop", "touch", "to front", "copy"]), st.integers(0, 9)),
+    ),
+    max_size=4,
+)
+
+
+def edited(state, edits):
+    """Return a state with edits made to it, sharing nothing with it."""
+    state = copy.deepcopy(state)
+    for what, place, *value in edits:
+        if what == "set":
+            state[place] = copy.deepcopy(value[0])
+        elif state:
+            key = list(state)[place % len(state)]
+            if what == "drop":
+                del state[key]
+            elif what == "touch":
+                state[key] = touched(state[key])
+            elif what == "to front":
+                state = {key: state[key], **state}
+            else:
+                state[KEYS[place]] = copy.deepcopy(state[key])
+    return state
+
+
+def touched(value):
+    """Return a value changed a little: in place, or grown."""
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flat[value.size // 2] += 1
+        return value
+    if isinstance(value, list):
+        return [*value, "one more line"]
+    if isinstance(value, (str, bytes)):
+        return value[: len(value) // 2] + type(value)(b"!" if isinstance(value, bytes) else "!") + (
+            value[len(value) // 2 :]
+        )
+    return [value]
+
+
+def same(one, other):
+    """Say whether two states are equal: keys in their order, types and values."""
+    return list(one) == list(other) and all(equal(one[key], other[key]) for key in one)
+
+
+def equal(one, other):
+    if isinstance(one, np.ndarray):
+        return (
+            isinstance(other, np.ndarray)
+            and one.dtype == other.dtype
+            and one.shape == other.shape
+            and bool((one == other).all())
+        )
+    return type(one) is type(other) and one == other
+
+
+# --- a store
+
+
+class Killed(BaseException):
+    """The process dies here, as far as the store can tell."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A save that died between its rename and its commit, and left a file."""
+
+    checkpoint_id: str
+    state: dict
+
+
+@cache
+def empty_store():
+    """An empty store, made by the migrations once: most of the time would go there."""
+    root = Path(tempfile.mkdtemp(prefix="checkpointdb-empty-"))
+    PipelineCheckpoint(root / "store").close()
+    return root / "store"
+
+
+class Store:
+    """A directory, its payload files and its database, and what must be in it.
+
+    `attempts` are payload files that no commit acknowledged; `strays` all files that may lie
+    there without a row; `stash` has a link to every payload that there ever was.
+    """
+
+    def __init__(self):
+        self.root = Path(tempfile.mkdtemp(prefix="checkpointdb-"))
+        self.directory = self.root / "0"
+        shutil.copytree(empty_store(), self.directory)
+        self.stash = self.root / "stash"
+        self.states = {}
+        self.pinned = set()
+        self.past = {}
+        self.attempts = {}
+        self.strays = set()
+        self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
+
+    def open(self, **options):
+        return PipelineCheckpoint(self.directory, durable=False, **options)
+
+    def remove(self):
+        self.observer.close()
+        shutil.rmtree(self.root)
+
+    # --- the model
+
+    def saved(self, checkpoint_id, state, pinned, count):
+        """Note an acknowledged save, and what retention forgets after it."""
+        self.states.pop(checkpoint_id, None)
+        self.pinned.discard(checkpoint_id)
+        self.states[checkpoint_id] = state
+        self.tried(checkpoint_id, state)
+        if pinned:
+            self.pinned.add(checkpoint_id)
+        loose = [each for each in self.states if each not in self.pinned]
+        for each in loose[: max(len(loose) - count, 0)] if count else []:
+            del self.states[each]
+        name = self.name_of(checkpoint_id)
+        self.attempts.pop(name, None)
+        self.strays.discard(name)
+
+    def tried(self, checkpoint_id, state):
+        self.past.setdefault(checkpoint_id, []).append(state)
+
+    def forgotten(self, checkpoint_id):
+        del self.states[checkpoint_id]
+        self.pinned.discard(checkpoint_id)
+
+    # --- files
+
+    @property
+    def payloads(self):
+        return self.directory / "payloads"
+
+    def files(self):
+        return {path.relative_to(self.payloads).as_posix() for path in self.payloads.glob("p-*/*")}
+
+    def name_of(self, checkpoint_id):
+        found = Path(self.observer.get_checkpoint_info(checkpoint_id).file_path)
+        return found.relative_to(self.payloads).as_posix()
+
+    def keep_links(self):
+        """Link every payload into the stash, where unlinking does not reach it."""
+        for name in self.files():
+            link = self.stash / name
+            if link.exists() and not link.samefile(self.payloads / name):
+                link.unlink()
+            if not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                os.link(self.payloads / name, link)
+
+    def unlinked(self):
+        """Return the payloads that were unlinked."""
+        ever = {path.relative_to(self.stash).as_posix() for path in self.stash.glob("p-*/*")}
+        return sorted(ever - self.files())
+
+    def bring_back(self, name):
+        """Put an unlinked payload back, as if it had not been unlinked yet."""
+        os.link(self.stash / name, self.payloads / name)
+        self.strays.add(name)
+
+    # --- the real thing
+
+    def check(self):
+        """Compare everything with the model, and ask `check`."""
+        listed = self.observer.list_checkpoints(reverse=False)
+        assert [each.checkpoint_id for each in listed] == list(self.states)
+        assert {each.checkpoint_id for each in listed if each.pinned} == self.pinned
+        for checkpoint_id, state in self.states.items():
+            assert same(self.observer.load(checkpoint_id), state), checkpoint_id
+        self.assert_sound(self.observer.check(read_data=True))
+
+    def assert_sound(self, report: CheckReport):
+        for problem in report.problems:
+            assert problem.kind == "orphan", problem
+            assert problem.subject in self.strays, problem
+
+    def sweep(self):
+        opened = Database(f"sqlite:///{self.directory / 'checkpoints.db'}", durable=False)
+        try:
+            payloads = LocalPayloads(self.payloads, durable=False)
+            report = sweep(opened, payloads, grace=timedelta(days=-1))
+        finally:
+            opened.close()
+        assert report.missing_files == ()
+        assert set(report.removed_files) <= self.strays
+        for name in report.removed_files:
+            self.attempts.pop(name, None)
+        self.strays.clear()
+        assert self.observer.check(read_data=True).is_ok
+
+    def rebuilt(self) -> tuple[Path, RebuildReport]:
+        """Copy the directory without its database and rebuild it there."""
+        target = Path(tempfile.mkdtemp(dir=self.root)) / "store"
+        shutil.copytree(empty_store(), target)
+        shutil.copytree(
+            self.payloads, target / "payloads", copy_function=os.link, dirs_exist_ok=True
+        )
+        database = Database(f"sqlite:///{target / 'checkpoints.db'}", durable=False)
+        try:
+            report = rebuild(database, LocalPayloads(target / "payloads", durable=False))
+        finally:
+            database.close()
+        assert report.unreadable == ()
+        return target, report
+
+    def compare(self, copy: PipelineCheckpoint, report: RebuildReport):
+        """Compare a rebuilt store with the model.
+
+        Every acknowledged checkpoint is there as it was. Only a replacement that was killed
+        between its rename and its commit may have won, having a higher sequence.
+        """
+        listed = copy.list_checkpoints(reverse=False)
+        assert tuple(each.checkpoint_id for each in listed) == report.checkpoints
+        assert all(each.pinned for each in listed)
+        assert set(self.states) <= set(report.checkpoints)
+        for checkpoint_id in report.checkpoints:
+            found = copy.load(checkpoint_id)
+            if checkpoint_id not in self.states:  # forgotten or never acknowledged, yet whole
+                assert any(same(found, state) for state in self.past[checkpoint_id])
+            elif not same(found, self.states[checkpoint_id]):
+                acknowledged = format.sequence_of(self.name_of(checkpoint_id))
+                assert any(
+                    attempt.checkpoint_id == checkpoint_id
+                    and format.sequence_of(name) > acknowledged
+                    and same(found, attempt.state)
+                    for name, attempt in self.attempts.items()
+                ), checkpoint_id
+        for problem in copy.check(read_data=True).problems:
+            assert problem.kind == "orphan", problem
+
+    def go_on(self, target: Path):
+        """Leave the old directory; from now on the rebuilt one is the store."""
+        self.observer.close()
+        self.directory = target
+        self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
+        listed = self.observer.list_checkpoints(reverse=False)
+        self.states = {each.checkpoint_id: self.observer.load(each.checkpoint_id) for each in listed}
+        self.pinned = set(self.states)
+        self.attempts = {}
+        self.strays = {each.subject for each in self.observer.check().problems}
+        shutil.rmtree(self.stash, ignore_errors=True)
+
+
+@contextmanager
+def killed_at_commit(handle):
+    """Let the next write transaction of a handle die at its commit, when all else is done."""
+
+    def die(connection):
+        if connection.get_execution_options().get("checkpointdb_write"):
+            raise Killed
+
+    engine = handle._engine.database._reading
+    sa.event.listen(engine, "commit", die)
+    try:
+        yield
+    finally:
+        sa.event.remove(engine, "commit", die)

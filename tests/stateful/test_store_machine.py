@@ -1,0 +1,209 @@
+"""The whole store against a dictionary, and its rebuild, step by step, by Hypothesis.
+
+    HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from checkpointdb import PipelineCheckpoint
+from tests.stateful.machine import (
+    EDITS,
+    IDS,
+    OPTIONS,
+    POLICIES,
+    Attempt,
+    Killed,
+    Store,
+    edited,
+    killed_at_commit,
+    same,
+)
+
+HANDLES = st.integers(0, 2)
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+
+pytestmark = pytest.mark.slow
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Three handles take turns in one pipeline of one store."""
+
+    def __init__(self):
+        super().__init__()
+        self.store = Store()
+        self.handles = []
+        self.counts = []
+
+    @initialize(policies=st.tuples(POLICIES, POLICIES, POLICIES), options=OPTIONS)
+    def open_handles(self, policies, options):
+        for policy in policies:
+            self.handles.append(self.store.open(**policy, **options))
+            self.counts.append(policy.get("retention_count"))
+
+    def teardown(self):
+        for handle in self.handles:
+            handle.close()
+        self.store.remove()
+
+    def draw_id(self, data):
+        return data.draw(st.sampled_from(list(self.store.states)), "id")
+
+    def draw_state(self, data):
+        """Return a new state: some existing one, or none, with edits made to it."""
+        states = [{}, *self.store.states.values()]
+        start = data.draw(st.integers(0, len(states) - 1), "start")
+        return edited(states[-1 - start], data.draw(EDITS, "edits"))
+
+    # --- saving and loading
+
+    @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), force_full=st.booleans())
+    def save(self, number, name, data, force_full):
+        state = self.draw_state(data)
+        pinned = data.draw(st.sampled_from([False, False, False, True]), "pinned")
+        self.handles[number].save(state, name, force_full, pinned=pinned)
+        self.store.saved(name, state, pinned, self.counts[number])
+
+    @rule(number=HANDLES, name=st.sampled_from(IDS), edits=EDITS)
+    def save_what_was_loaded_or_saved_last(self, number, name, edits):
+        """What a pipeline does: it goes on from the newest."""
+        last = list(self.store.states.values())[-1] if self.store.states else {}
+        state = edited(last, edits)
+        self.handles[number].save(state, name)
+        self.store.saved(name, state, False, self.counts[number])
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
+    def save_upon_a_base(self, number, name, data, edits):
+        base = self.draw_id(data)
+        state = edited(self.store.states[base], edits)
+        self.handles[number].save(state, name, base=base)
+        self.store.saved(name, state, False, self.counts[number])
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
+    def load_and_go_on(self, number, name, data, edits):
+        """An older stage is loaded, changed in place, saved: a fork."""
+        loaded = self.handles[number].load(self.draw_id(data))
+        state = edited(loaded, edits)
+        self.handles[number].save(state, name)
+        self.store.saved(name, state, False, self.counts[number])
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data())
+    def load_some_keys(self, number, data):
+        name = self.draw_id(data)
+        state = self.store.states[name]
+        keys = data.draw(st.lists(st.sampled_from(list(state)), unique=True) if state else st.just([]))
+        found = self.handles[number].load(name, keys=keys)
+        assert same(found, {key: state[key] for key in found})
+        assert set(found) == set(keys)
+
+    # --- forgetting
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data())
+    def delete(self, number, data):
+        name = self.draw_id(data)
+        self.handles[number].delete_checkpoint(name)
+        self.store.forgotten(name)
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data())
+    def pin_or_unpin(self, number, data):
+        name = self.draw_id(data)
+        if name in self.store.pinned:
+            self.handles[number].unpin(name)
+            self.store.pinned.discard(name)
+        else:
+            self.handles[number].pin(name)
+            self.store.pinned.add(name)
+
+    # --- what happens to processes and files
+
+    @rule(number=HANDLES, policy=POLICIES, options=OPTIONS)
+    def reopen(self, number, policy, options):
+        self.handles[number].close()
+        self.handles[number] = self.store.open(**policy, **options)
+        self.counts[number] = policy.get("retention_count")
+
+    @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), survives=st.booleans())
+    def die_between_rename_and_commit(self, number, name, data, survives):
+        """The file has its name, the rows are not there; the handle lives on or is opened anew."""
+        state = self.draw_state(data)
+        before = self.store.files()
+        with pytest.raises(Killed), killed_at_commit(self.handles[number]):
+            self.handles[number].save(state, name)
+        [left] = self.store.files() - before
+        self.store.strays.add(left)
+        self.store.attempts[left] = Attempt(name, state)
+        self.store.tried(name, state)
+        if not survives:
+            self.handles[number].close()
+            self.handles[number] = self.store.open()
+            self.counts[number] = 10
+
+    @precondition(lambda self: self.store.unlinked())
+    @rule(data=st.data())
+    def unlink_later(self, data):
+        self.store.bring_back(data.draw(st.sampled_from(self.store.unlinked()), "name"))
+
+    @rule()
+    def sweep(self):
+        self.store.sweep()
+
+    # --- after each step
+
+    @invariant()
+    def what_is_stored_is_what_was_saved(self):
+        self.store.keep_links()
+        self.store.check()
+
+
+class RebuildMachine(StoreMachine):
+    """After each step, the database could be lost."""
+
+    @rule(policies=st.tuples(POLICIES, POLICIES, POLICIES))
+    def lose_the_database_and_go_on(self, policies):
+        target, _ = self.store.rebuilt()
+        for handle in self.handles:
+            handle.close()
+        self.store.go_on(target)
+        self.handles = [self.store.open(**policy) for policy in policies]
+        self.counts = [policy.get("retention_count") for policy in policies]
+
+    @invariant()
+    def a_rebuild_brings_every_checkpoint_back(self):
+        target, report = self.store.rebuilt()
+        with PipelineCheckpoint(target, durable=False) as copy:
+            self.store.compare(copy, report)
+        remove(target)
+
+
+def remove(directory: Path):
+    import shutil
+
+    shutil.rmtree(directory.parent)
+
+
+def steps(examples, count):
+    """Settings of a machine: a short run always, a long one at night."""
+    return settings(
+        max_examples=examples * (40 if NIGHTLY else 1),
+        stateful_step_count=count * (2 if NIGHTLY else 1),
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = steps(12, 25)
+TestRebuild = RebuildMachine.TestCase
+TestRebuild.settings = steps(12, 20)

@@ -1,5 +1,8 @@
 """Checkpoints of long-running pipelines: durable, small, verifiable, found again by SQL."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from checkpointdb.crypto import (
     ENCRYPTION_AVAILABLE,
     generate_encryption_key,
@@ -18,24 +21,50 @@ from checkpointdb.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
-from checkpointdb.filters import has_key, meta
 from checkpointdb.records import (
     CheckpointIndex,
     CheckpointMetadata,
     CheckpointVersion,
-    CheckReport,
     CloudBackupConfig,
     CloudBackupProvider,
-    KeyChange,
-    KeyVersion,
-    Problem,
-    RebuildReport,
     RetentionPolicy,
-    StateDiff,
-    SweepReport,
 )
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import LazyState, PipelineCheckpoint
+
+if TYPE_CHECKING:
+    from checkpointdb.filters import has_key, meta
+    from checkpointdb.reports import (
+        CheckReport,
+        KeyChange,
+        KeyVersion,
+        Problem,
+        RebuildReport,
+        StateDiff,
+        SweepReport,
+    )
+
+# Imported when they are used, so that `import checkpointdb` stays fast.
+_LATER = {
+    "filters": ("has_key", "meta"),
+    "reports": (
+        "CheckReport",
+        "KeyChange",
+        "KeyVersion",
+        "Problem",
+        "RebuildReport",
+        "StateDiff",
+        "SweepReport",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(f"checkpointdb.{module}"), name)
+    raise AttributeError(f"module 'checkpointdb' has no attribute {name!r}")
+
 
 __all__ = [
     "ENCRYPTION_AVAILABLE",

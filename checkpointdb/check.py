@@ -31,7 +31,7 @@ from checkpointdb.inventory import (
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadFile, PayloadReader, PayloadStore
 from checkpointdb.queries import BATCH
-from checkpointdb.records import CheckReport, Problem
+from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints, members
 
 Progress = Callable[[int, int], None]  # payloads read so far, payloads in all

@@ -58,8 +58,9 @@ def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
     r"""Yield (key, number, text) for every scalar; nested keys are joined as `a.b`.
 
     A dot within a key is written `\.`, so that {"a.b": 1} and {"a": {"b": 2}} differ. True and
-    false are 1 and 0, null is neither number nor text. Lists, and texts over
-    `MAX_INDEXED_TEXT`, have no row: they are in the JSON column alone.
+    false are 1 and 0, null is neither number nor text. Lists, texts over `MAX_INDEXED_TEXT`,
+    and integers that no double equals (2**53 + 1, 10**400) have no row: they are in the JSON
+    column alone.
     """
     for name, value in custom_metadata.items():
         key = prefix + name.replace("\\", "\\\\").replace(".", "\\.")
@@ -70,5 +71,14 @@ def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
         elif isinstance(value, str):
             if len(value) <= MAX_INDEXED_TEXT:
                 yield key, None, value
-        elif isinstance(value, (bool, int, float)):
-            yield key, float(value), None
+        elif isinstance(value, (int, float)) and (double := as_double(value)) is not None:
+            yield key, double, None
+
+
+def as_double(number: int | float) -> float | None:
+    """Return the double that equals `number`; None for an integer that none equals."""
+    try:
+        double = float(number)
+    except OverflowError:
+        return None
+    return double if double == number else None

@@ -12,10 +12,9 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 from blake3 import blake3
 from isal import isal_zlib
@@ -45,16 +44,14 @@ _EMPTY_DEFLATE = b"\x03\x00" + bytes(8)
 FOOTER_BYTES = 10 + _EXTRA.size + _FIELD.size + len(_EMPTY_DEFLATE)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
+class StoredChunk(NamedTuple):
     """A chunk within a member; `digest` is None where one value alone uses it."""
 
     raw_bytes: int
     digest: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A gzip member of this payload and the chunks in it, in order."""
 
     offset: int
@@ -64,8 +61,7 @@ class Member:
     chunks: tuple[StoredChunk, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A value defined by this payload.
 
     `layout` holds the bytes of the in-band stream and of each buffer. `chunks` names its
@@ -83,8 +79,7 @@ class Value:
         return sum(self.layout)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A key opened at a checkpoint's depth: with a value's digest, or None for absent."""
 
     key: str
@@ -92,8 +87,7 @@ class Entry:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """What a payload says of one checkpoint and of the entries that it opened."""
 
     pipeline: str
@@ -111,18 +105,16 @@ class Checkpoint:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that a payload says of itself."""
 
     members: tuple[Member, ...] = ()
     values: tuple[Value, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
-    format_version: int = field(default=FORMAT_VERSION)
+    format_version: int = FORMAT_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+class Footer(NamedTuple):
     """Where a payload's manifest lies, and the SHA-256 of its stored bytes."""
 
     manifest_offset: int

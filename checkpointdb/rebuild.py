@@ -19,7 +19,7 @@ from checkpointdb.forgetting import Touched, collect
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.recording import ChunkPlace, PayloadRows
-from checkpointdb.records import RebuildReport
+from checkpointdb.reports import RebuildReport
 from checkpointdb.salvage import Opening, Salvaged, Source, salvage
 from checkpointdb.schema import chains, metadata
 

@@ -6,11 +6,10 @@ Effects on a connection that the caller holds in a write transaction; no file is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -41,8 +40,7 @@ from checkpointdb.schema import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkPlace:
+class ChunkPlace(NamedTuple):
     """Where a chunk lies; `chunk_id` is None where one value alone uses it."""
 
     member_id: int
@@ -50,8 +48,7 @@ class ChunkPlace:
     chunk_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadRows:
+class PayloadRows(NamedTuple):
     """The rows of a payload: its id, its members' ids, and the place of each of its chunks."""
 
     payload_id: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -115,87 +114,3 @@ class CheckpointIndex:
             {name: CheckpointMetadata.from_dict(each) for name, each in found.items()},
             data.get("last_full_checkpoint_id"),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyVersion:
-    """One value that a key had: from `checkpoint_id` on, in one chain.
-
-    `change` is "set" or "removed"; the other fields are None for a removal.
-    """
-
-    key: str
-    checkpoint_id: str
-    created_at: datetime
-    chain: str
-    change: str
-    type_name: str | None
-    raw_bytes: int | None
-    digest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyChange:
-    """How one key differs between two states; sizes are raw bytes, None where it is absent."""
-
-    key: str
-    old_bytes: int | None
-    new_bytes: int | None
-    old_type: str | None
-    new_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StateDiff:
-    """What changed from one checkpoint to another, by key, in the order of the keys."""
-
-    added: tuple[KeyChange, ...]
-    removed: tuple[KeyChange, ...]
-    changed: tuple[KeyChange, ...]
-    unchanged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that `check` found: what, where, and the checkpoints that it affects."""
-
-    kind: str
-    subject: str
-    detail: str
-    checkpoint_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `check` looked at and found."""
-
-    checkpoints: int
-    payloads: int
-    verified_bytes: int
-    problems: tuple[Problem, ...]
-
-    @property
-    def is_ok(self) -> bool:
-        return not self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildReport:
-    """What `rebuild` brought back.
-
-    `left_out` are checkpoints that payloads still mention but whose state is no longer whole
-    (they had been forgotten, or bytes are missing); `unreadable` are files and why.
-    """
-
-    checkpoints: tuple[str, ...]
-    left_out: tuple[str, ...]
-    unreadable: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepReport:
-    """What `sweep` removed, and rows whose file is missing (it leaves these alone)."""
-
-    removed_files: tuple[str, ...]
-    freed_bytes: int
-    missing_files: tuple[str, ...]

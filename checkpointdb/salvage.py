@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from checkpointdb.chunking import state_digest
@@ -139,7 +139,7 @@ class _Stock:
             refs = [self._whole_ref(number, source, ref) for ref in value.chunks]
             whole = tuple(ref for ref in refs if ref is not None)
             if len(whole) == len(refs):
-                self.values[value.digest][number] = replace(value, chunks=whole)
+                self.values[value.digest][number] = value._replace(chunks=whole)
 
     def _whole_ref(self, number: int, source: Source, ref: int | bytes) -> int | bytes | None:
         """Return a chunk's number or, where it is elsewhere, its digest; None if it is lost."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkpointdb.errors import CorruptionError, InvalidStateError
 
@@ -18,8 +17,7 @@ PICKLE = "pickle5"
 _IN_BAND_BYTES = 4 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Serialized:
+class Serialized(NamedTuple):
     """A value as bytes: `parts[0]` is the stream, the others are its buffers, not copied.
 
     `layout` holds the bytes of each part.

@@ -18,7 +18,7 @@ from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.inventory import missing_files, named_files, orphans, payload_rows, under_lock
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import batches
-from checkpointdb.records import SweepReport
+from checkpointdb.reports import SweepReport
 from checkpointdb.schema import removals
 
 log = logging.getLogger("checkpointdb")

@@ -297,9 +297,7 @@ def test_payloads_that_contradict_one_another_are_refused(archive, rebuilt):
     with LocalReader(path) as reader:
         manifest = read_manifest(reader)
     [checkpoint] = manifest.checkpoints
-    forged = dataclasses.replace(
-        manifest, checkpoints=(dataclasses.replace(checkpoint, pipeline="forged"),)
-    )
+    forged = manifest._replace(checkpoints=(checkpoint._replace(pipeline="forged"),))
     [member] = manifest.members
     stored = path.read_bytes()[: member.stored_bytes]
     described = gzip.compress(format.encode_manifest(forged))

@@ -393,8 +393,8 @@ def starve_of_descriptors(directory: str) -> None:
     handle = PipelineCheckpoint(directory, **KEEP_ALL)
     say("saved", handle.save(state_of("before"), "before"))
     generous = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = max(map(int, os.listdir("/proc/self/fd"))) if os.path.isdir("/proc") else 10
-    for limit in range(lowest + 2, 2, -1):
+    os.close(lowest_free := os.open(directory, os.O_RDONLY))
+    for limit in range(lowest_free + 4, lowest_free - 3, -1):
         acts = {
             "save": lambda name=f"at-{limit}": say("saved", handle.save(state_of(name), name)),
             "load": lambda: tag_of(handle.load("before")),
@@ -410,3 +410,44 @@ def starve_of_descriptors(directory: str) -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, generous)
     say("saved", handle.save(state_of("after"), "after"))
     handle.close()
+
+
+def starve_of_file_size(directory: str, limit: str) -> None:
+    """Save under a limit of how long a file may be, which the log of the database meets."""
+    import resource
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    say("saved", handle.save(state_of("before"), "before"))
+    generous = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), generous[1]))
+    for number in range(30):
+        name = f"s{number}"
+        try:
+            say("saved", handle.save(state_of(name), name))
+        except CheckpointError as error:
+            say("failed", name, type(error).__name__, error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, generous)
+    say("saved", handle.save(state_of("after"), "after"))
+    handle.close()
+
+
+def fill(directory: str, count: str, size: str) -> None:
+    """Save noise that does not shrink, `count` times, and say what came of it."""
+    import numpy
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    for number in range(int(count)):
+        noise = numpy.random.default_rng(number).random(int(size) // 8)
+        try:
+            say("saved", handle.save({"noise": noise, "seed": number}, f"s{number}"))
+        except CheckpointError as error:
+            say("failed", f"s{number}", type(error).__name__, error)
+    handle.close()
+
+
+def save_and_die(directory: str, *ids: str) -> None:
+    """Save ids and end as by kill -9, so that the log keeps what was not yet copied back."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    for each in ids:
+        say("saved", handle.save(state_of(each), each))
+    os.kill(os.getpid(), 9)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -13,16 +14,14 @@ from checkpointdb import queries
 from checkpointdb.queries import batches
 
 
-@dataclass(frozen=True, slots=True)
-class KnownChunk:
+class KnownChunk(NamedTuple):
     """A chunk that the database holds, and the member in which its bytes lie."""
 
     chunk_id: int
     member_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownValue:
+class KnownValue(NamedTuple):
     """A value that the database holds, and the members in which its bytes lie.
 
     `chunks` are those of a value of several, as far as its writer knows them.
@@ -31,7 +30,7 @@ class KnownValue:
     value_id: int
     digest: bytes
     members: tuple[int, ...]
-    chunks: Mapping[bytes, KnownChunk] = field(default_factory=dict)
+    chunks: Mapping[bytes, KnownChunk] = MappingProxyType({})
 
 
 @dataclass(slots=True)

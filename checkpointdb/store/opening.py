@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreUnavailableError
@@ -14,8 +14,7 @@ DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """Where the rows and the bytes of a store are."""
 
     directory: Path

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkpointdb import format
 from checkpointdb.chunking import chunk_digest
@@ -26,8 +25,7 @@ _THREAD_PAYS_BYTES = 128 << 10
 _FLUSH_BYTES = 8 << 20  # the disk begins while the rest is still being compressed
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Bytes to store, the digest they had when they were compared, and whose they are."""
 
     data: memoryview
@@ -36,8 +34,7 @@ class Chunk:
     is_shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
+class _Packed(NamedTuple):
     stored: Pieces
     stored_bytes: int
     sha256: bytes

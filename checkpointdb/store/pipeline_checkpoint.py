@@ -9,24 +9,18 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, update
 
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError, NotFoundError, NotSupportedError
-from checkpointdb.filters import Field
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
     CheckpointMetadata,
-    CheckReport,
     CloudBackupConfig,
-    KeyVersion,
-    RebuildReport,
     RetentionPolicy,
-    StateDiff,
-    SweepReport,
 )
 from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
@@ -40,7 +34,15 @@ from checkpointdb.store.validation import checked_count, checked_id, checked_sta
 
 log = logging.getLogger("checkpointdb")
 
-SortKey = str | Field | ColumnElement[Any]
+if TYPE_CHECKING:
+    from checkpointdb.filters import Field
+    from checkpointdb.reports import (
+        CheckReport,
+        KeyVersion,
+        RebuildReport,
+        StateDiff,
+        SweepReport,
+    )
 
 
 class PipelineCheckpoint(CloudBackup):
@@ -220,7 +222,7 @@ class PipelineCheckpoint(CloudBackup):
 
     def list_checkpoints(
         self,
-        sort_by: SortKey = "timestamp",
+        sort_by: str | Field | ColumnElement[Any] = "timestamp",
         reverse: bool = True,
         filter_fn: Callable[[CheckpointMetadata], bool] | None = None,
         *,
@@ -281,17 +283,21 @@ class PipelineCheckpoint(CloudBackup):
 
     def history(self, key: str) -> list[KeyVersion]:
         """Return every value that `key` had in checkpoints that still exist, oldest first."""
+        from checkpointdb.store.comparing import key_history
+
         with self._engine.database.read() as connection:
-            return listing.key_history(connection, self.pipeline, key)
+            return key_history(connection, self.pipeline, key)
 
     def diff(self, old: str, new: str) -> StateDiff:
         """Return what changed from checkpoint `old` to `new`, by key; no payload is read.
 
         Raises NotFoundError if one of them does not exist.
         """
+        from checkpointdb.store.comparing import diff_states
+
         with self._engine.database.read() as connection:
             places = [self._engine.place_of(each)(connection) for each in (old, new)]
-            return listing.diff_states(connection, *places)
+            return diff_states(connection, *places)
 
     def pipelines(self) -> list[str]:
         """Return the names of all pipelines in the store."""

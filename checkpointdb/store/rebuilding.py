@@ -6,7 +6,7 @@ from pathlib import Path
 
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.rebuild import rebuild
-from checkpointdb.records import RebuildReport
+from checkpointdb.reports import RebuildReport
 from checkpointdb.store.opening import DATABASE_NAME, open_directory
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, update
 
@@ -45,8 +45,7 @@ class Writer:
     base_id: int | None = None  # what it saved or wholly loaded last
 
 
-@dataclass(frozen=True, slots=True)
-class SaveSettings:
+class SaveSettings(NamedTuple):
     """The choices of a handle that concern saving."""
 
     forgettable: Callable[[int, datetime], Select[Any] | None]
@@ -55,8 +54,7 @@ class SaveSettings:
     is_incremental: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SaveRequest:
+class SaveRequest(NamedTuple):
     """One checkpoint to be saved, checked."""
 
     state: Mapping[str, object]

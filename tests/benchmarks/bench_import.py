@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -23,9 +24,9 @@ print(between - begun, time.perf_counter() - between)
 
 
 def run(setting: Setting) -> Iterator[Figure]:
-    interpreter("-c", CHILD)  # writes the byte code
+    interpreter(setting, "-c", CHILD)  # writes the byte code
     pairs = [
-        tuple(map(float, interpreter("-c", CHILD).stdout.split()))
+        tuple(map(float, interpreter(setting, "-c", CHILD).stdout.split()))
         for _ in range(setting.rounds(25))
     ]
     sqlalchemy, ours = zip(*pairs, strict=True)
@@ -40,17 +41,24 @@ def run(setting: Setting) -> Iterator[Figure]:
         samples={"ours": list(ours), "sqlalchemy": list(sqlalchemy)},
     )
     if setting.explain:
-        print("\n".join(slowest()))
+        print("\n".join(slowest(setting)))
 
 
-def interpreter(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+def interpreter(setting: Setting, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter that keeps byte code in a folder of its own, and only there.
+
+    Where the environment forbids byte code, every import would compile.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(setting.folder)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
 
 
-def slowest() -> list[str]:
+def slowest(setting: Setting) -> list[str]:
     """Return the modules that take longest by themselves once SQLAlchemy is there."""
     code = "import sqlalchemy, sys; sys.stderr.write('---\\n'); import checkpointdb.store"
-    report = interpreter("-X", "importtime", "-c", code).stderr.split("---\n")[1]
+    report = interpreter(setting, "-X", "importtime", "-c", code).stderr.split("---\n")[1]
     rows = [line.removeprefix("import time:").split("|") for line in report.splitlines()]
     rows.sort(key=lambda row: int(row[0]), reverse=True)
     return [f"  {int(own) / 1000:7.2f} ms  {name.strip()}" for own, _, name in rows[:SLOWEST]]

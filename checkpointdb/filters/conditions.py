@@ -1,0 +1,105 @@
+"""Conditions: tests of checkpoints by what other tables say of them."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, TypeAlias
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Exists,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.sql.elements import Grouping
+
+from checkpointdb import queries
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.schema import chains, checkpoints, entries
+from checkpointdb.text import storable
+
+Rows: TypeAlias = Select[int] | CompoundSelect[int]
+
+_NEVER = 2**63 - 1  # after every depth
+
+
+class Condition(Grouping[bool]):
+    """A test of checkpoints that combines by `&`, `|`, `~` and `and_` with any other expression.
+
+    It reads `id IN (matches)`; `asked` means the same, but is asked of each checkpoint that is
+    visited. `planning` chooses between them.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, label: str, matches: Rows, asked: Exists) -> None:
+        super().__init__(checkpoints.c.id.in_(matches))
+        self.label = label
+        self.matches = matches
+        self.asked = asked
+
+    def __repr__(self) -> str:
+        return f"<Condition {self.label}>"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.label} is a question to the database and neither true nor false here: combine "
+            "conditions by & | ~ (each in parentheses) instead of `and`, `or`, `not`, and write "
+            "a <= x <= b as meta(…).between(a, b)"
+        )
+
+    def counting(self, bound: int) -> Select[int]:
+        """Count the checkpoints that match, at most up to `bound`."""
+        return select(func.count()).select_from(self.matches.limit(bound).subquery())
+
+
+def has_key(key: str) -> Condition:
+    """Match checkpoints whose state has `key`.
+
+    Raises InvalidInputError if `key` is no text that a state can have as a key.
+    """
+    if not isinstance(key, str):
+        raise InvalidInputError(f"a key is text, not {type(key).__name__}")
+    opened = and_(
+        entries.c.key == storable(str.__str__(key), "the key"),
+        entries.c.value_id.is_not(None),
+    )
+    asked = (
+        exists(entries.c.chain_id)
+        .where(entries.c.chain_id == checkpoints.c.chain_id)
+        .where(opened)
+        .where(queries.covers(checkpoints.c.depth))
+        .correlate(checkpoints)
+    )
+    return Condition(f"has_key({key!r})", _holders(opened), asked)
+
+
+def _holders(opened: ColumnElement[bool]) -> Select[int]:
+    """Return the checkpoints that `opened` entries cover.
+
+    Chain by chain, each a search in the primary key of `entries`: there are far fewer chains
+    than checkpoints, and an index on the key alone would cost every save.
+    """
+    holder = checkpoints.alias()
+    # `covers` has an OR, which SQLite does not turn into the end of a range.
+    end = func.coalesce(entries.c.to_depth, _NEVER)
+    return (
+        select(holder.c.id)
+        .select_from(chains)
+        # Could `chains` be searched, SQLite without statistics would read all entries instead.
+        .join(entries, and_(entries.c.chain_id == unsearched(chains.c.id), opened))
+        .join(holder, holder.c.chain_id == entries.c.chain_id)
+        .where(holder.c.depth >= entries.c.from_depth)
+        .where(holder.c.depth < end)
+        .correlate(None)
+    )
+
+
+def unsearched(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column of integers such that no planner searches an index for it."""
+    return column + literal_column("0")

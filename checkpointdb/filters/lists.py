@@ -1,0 +1,83 @@
+"""Lists of a pipeline's checkpoints: filtered, sorted, cut into pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, TextClause, select
+from sqlalchemy.sql.elements import Grouping
+
+from checkpointdb import queries
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.filters.conditions import unsearched
+from checkpointdb.filters.fields import Field
+from checkpointdb.filters.orders import SortKey, sorted_by, walks_index
+from checkpointdb.filters.planning import Count, begins_with_matches, estimated_total, planned
+from checkpointdb.schema import checkpoints
+
+
+def select_checkpoints(
+    pipeline: str,
+    where: ColumnElement[bool] | TextClause | None = None,
+    sort_by: SortKey = "timestamp",
+    reverse: bool = True,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> Select[int]:
+    """Return the row ids of a pipeline's checkpoints in the order asked for.
+
+    Raises InvalidInputError if an argument is none that can be asked.
+    """
+    statement = select(checkpoints.c.id)
+    pipeline_id: ColumnElement[int] = checkpoints.c.pipeline_id
+    if where is not None:
+        where = checked(where)
+        statement = statement.where(where)
+        if begins_with_matches(where):
+            # Else SQLite, which knows no statistics here, would walk an index of the pipeline.
+            pipeline_id = unsearched(checkpoints.c.pipeline_id)
+    its_id = queries.pipeline_id(pipeline).scalar_subquery()
+    return (
+        sorted_by(statement.where(pipeline_id == its_id), sort_by, reverse)
+        .limit(_counted(limit, "limit"))
+        .offset(_counted(offset, "offset"))
+    )
+
+
+def planned_checkpoints(
+    count: Count,
+    pipeline: str,
+    where: ColumnElement[bool] | TextClause | None = None,
+    sort_by: SortKey = "timestamp",
+    reverse: bool = True,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> Select[int]:
+    """Return what `select_checkpoints` does, in the form that `count` shows to be fast."""
+    wanted = None
+    if _counted(limit, "limit") is not None and walks_index(sort_by):
+        wanted = max(limit + (_counted(offset, "offset") or 0), 1)
+    if where is not None:
+        where = planned(checked(where), count, count(estimated_total()), wanted)
+    return select_checkpoints(pipeline, where, sort_by, reverse, limit, offset)
+
+
+def checked(where: object) -> ColumnElement[bool]:
+    """Return `where` if it can be asked of the database; raises InvalidInputError if not."""
+    if isinstance(where, ColumnElement):
+        return where
+    if isinstance(where, TextClause):
+        return Grouping(where)
+    if isinstance(where, Field):
+        raise InvalidInputError(
+            f"{where!r} alone is no condition: compare it, or ask for {where!r}.exists()"
+        )
+    kind = type(where).__name__
+    advice = "pass it as filter_fn" if callable(where) else 'for instance meta("accuracy") > 0.9'
+    raise InvalidInputError(f"where takes an expression, not {kind}: {advice}")
+
+
+def _counted(value: Any, name: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise InvalidInputError(f"{name} is a number of checkpoints, 0 or more, not {value!r}")
+    return value

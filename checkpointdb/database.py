@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,9 +76,11 @@ class Database:
         told that nobody writes. A -wal that has content and cannot be used is refused.
         """
         wal = path.with_name(path.name + "-wal")
-        options = ["mode=ro"] if wal.exists() and wal.stat().st_size else ["mode=ro&immutable=1"]
+        options = {"uri": "true", "mode": "ro"}
+        if not (wal.exists() and wal.stat().st_size):
+            options["immutable"] = "1"
         quoted = urllib.parse.quote(str(path.absolute()))
-        url = f"sqlite:///file:{quoted}?{options[0]}&uri=true"
+        url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
         return cls(url, busy_seconds=busy_seconds, read_only=True)
 
     @property
@@ -117,8 +119,10 @@ class Database:
     @contextmanager
     def read_only_connection(self) -> Iterator[sa.Connection]:
         """Open a read transaction for a user's own statements, which cannot write."""
+        self._follow_fork()
         is_sqlite = self.path is not None
-        with self.read() as connection:
+        # What the user's statements raise is SQLAlchemy's own: it is not about the store.
+        with self._transaction("BEGIN", nullcontext()) as connection:
             connection.exec_driver_sql(
                 "PRAGMA query_only = ON" if is_sqlite else "SET TRANSACTION READ ONLY"
             )
@@ -158,7 +162,9 @@ class Database:
         connection.execute("PRAGMA cache_size = -16384")  # KiB
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sa.Connection]:
+    def _transaction(
+        self, begin: str, errors: AbstractContextManager[None] | None = None
+    ) -> Iterator[sa.Connection]:
         """Open a transaction, begun by `begin` in SQLite; a server's driver does so by itself.
 
         Not by SQLAlchemy's "begin" event: an engine that has any listener calls all hooks for
@@ -166,7 +172,7 @@ class Database:
         """
         with (
             self._gate.passing(),
-            translated(self.url, self._busy_seconds),
+            errors or translated(self.url, self._busy_seconds),
             self._engine.begin() as connection,
         ):
             if self.path is not None:
@@ -318,6 +324,7 @@ class Database:
         with translated(self.url, self._busy_seconds):
             connection = sqlite3.connect(self.path, timeout=self._busy_seconds)
             try:
+                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 connection.execute("VACUUM INTO ?", (str(target),))
                 connection.execute("ATTACH ? AS copy", (str(target),))
                 answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]

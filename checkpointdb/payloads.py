@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
 
 _INCOMING = "incoming"
 
@@ -191,7 +191,7 @@ class LocalPayloads:
         """The path of a payload; a name from a forged database must not leave the root."""
         parts = name.split("/")
         if len(parts) != 2 or ".." in parts or not all(parts) or "\\" in name or ":" in name:
-            raise StoreUnavailableError(f"{name!r} is not a name below the payload directory")
+            raise CorruptionError(f"{name!r} is not the name of a payload", payload=name)
         return self._root.joinpath(*parts)
 
     def _make_directory(self, path: Path) -> None:

@@ -12,20 +12,26 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    BindParameter,
+    Column,
     ColumnElement,
     Exists,
     Integer,
+    LargeBinary,
     ScalarSelect,
     Select,
     and_,
     bindparam,
+    column,
     exists,
     func,
     or_,
     select,
+    table,
 )
 
 from checkpointdb.schema import (
+    UtcDateTime,
     chains,
     checkpoints,
     chunks,
@@ -48,6 +54,15 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, BATCH)):
         yield batch
+
+
+key_history = table(
+    "key_history",
+    *map(column, ("pipeline", "key", "chain", "checkpoint_id", "change", "type", "raw_bytes")),
+    column("created_at", UtcDateTime),
+    column("digest", LargeBinary),
+    column("checkpoint_row"),
+)
 
 
 # --- a state
@@ -103,12 +118,13 @@ def _at_depth(columns: Select[Any]) -> Select[Any]:
     )
 
 
-def state_keys(rows: Sequence[int]) -> Select[Any]:
-    """Return (checkpoint row, key) of several checkpoints, in the order of keys."""
+@cache
+def state_keys() -> Select[Any]:
+    """Return (checkpoint row, key) of the checkpoints in :rows, in the order of keys."""
     return (
         select(checkpoints.c.id, entries.c.key)
         .join(entries, entries.c.chain_id == checkpoints.c.chain_id)
-        .where(checkpoints.c.id.in_(rows))
+        .where(checkpoints.c.id.in_(bindparam("rows", expanding=True)))
         .where(covers(checkpoints.c.depth))
         .where(entries.c.value_id.is_not(None))
         .order_by(checkpoints.c.id, entries.c.position, entries.c.key)
@@ -156,25 +172,32 @@ def members_by_id(member_ids: Sequence[int]) -> Select[Any]:
 def place_of_save() -> Select[Any]:
     """Return what a save must know of :pipeline_id under its lock, in one row.
 
-    What tells which payloads are damaged; the row that :checkpoint_id has now; and of the base
+    What tells which payloads are damaged; the row that :checkpoint_id has
+    now, and whether it is pinned; and of the base
     :base_id, its chain's next depth (NULL if the base is gone).
     """
-    replaced = (
-        select(checkpoints.c.id)
-        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
-        .where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
-        .scalar_subquery()
-    )
+
+    def of_replaced(column: Column[Any]) -> ScalarSelect[Any]:
+        return (
+            select(column)
+            .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
+            .where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
+            .scalar_subquery()
+        )
+
     next_depth = (
         select(chains.c.next_depth)
         .join(checkpoints, checkpoints.c.chain_id == chains.c.id)
         .where(checkpoints.c.id == bindparam("base_id"))
         .scalar_subquery()
     )
+    base_id: BindParameter[int] = bindparam("base_id")
     return select(
         damaged_payloads().label("damaged"),
-        replaced.label("replaced_id"),
+        of_replaced(checkpoints.c.id).label("replaced_id"),
+        of_replaced(checkpoints.c.pinned).label("was_pinned"),
         next_depth.label("next_depth"),
+        base_id.label("base_id"),
     )
 
 
@@ -360,8 +383,9 @@ def parent() -> ColumnElement[str]:
     return func.coalesce(in_chain, forked_from)
 
 
-def overview(rows: Sequence[int]) -> Select[Any]:
-    """Return all that `CheckpointMetadata` shows of checkpoints, but their keys."""
+@cache
+def overview() -> Select[Any]:
+    """Return all that `CheckpointMetadata` shows of the checkpoints in :rows, but their keys."""
     return (
         select(
             checkpoints,
@@ -370,7 +394,7 @@ def overview(rows: Sequence[int]) -> Select[Any]:
             parent().label("parent_id"),
         )
         .join(payloads, payloads.c.id == checkpoints.c.payload_id)
-        .where(checkpoints.c.id.in_(rows))
+        .where(checkpoints.c.id.in_(bindparam("rows", expanding=True)))
         .order_by(checkpoints.c.id)
     )
 
@@ -397,52 +421,10 @@ def stored_bytes(pipeline: str) -> Select[Any]:
 
 
 def history(pipeline: str, key: str) -> Select[Any]:
-    """Return the entries of a key that cover a checkpoint, with the first that each covers.
-
-    `inherited` is the digest that the key had where the chain was forked from.
-    """
-    first = checkpoints.alias("first")
-    origin = checkpoints.alias("origin")
-    before = entries.alias("before")
-    its_value = state_values.alias("its_value")
-    first_depth = (
-        select(func.min(checkpoints.c.depth))
-        .where(checkpoints.c.chain_id == entries.c.chain_id)
-        .where(checkpoints.c.depth >= entries.c.from_depth)
-        .correlate(entries)
-        .scalar_subquery()
-    )
-    inherited = (
-        select(its_value.c.digest)
-        .select_from(origin)
-        .join(before, before.c.chain_id == origin.c.chain_id)
-        .join(its_value, its_value.c.id == before.c.value_id)
-        .where(origin.c.id == chains.c.forked_from)
-        .where(entries.c.from_depth == 0)
-        .where(before.c.key == entries.c.key)
-        .where(before.c.from_depth <= origin.c.depth)
-        .where(or_(before.c.to_depth.is_(None), before.c.to_depth > origin.c.depth))
-        .correlate(chains, entries)
-        .scalar_subquery()
-    )
+    """Return the versions of a key, as the view `key_history` tells them, oldest first."""
     return (
-        select(
-            first.c.checkpoint_id,
-            first.c.created_at,
-            chains.c.uuid,
-            state_values.c.type_name,
-            state_values.c.raw_bytes,
-            state_values.c.digest,
-            inherited.label("inherited"),
-        )
-        .select_from(entries)
-        .join(chains, chains.c.id == entries.c.chain_id)
-        .join(
-            first,
-            (first.c.chain_id == entries.c.chain_id) & (first.c.depth == first_depth),
-        )
-        .outerjoin(state_values, state_values.c.id == entries.c.value_id)
-        .where(chains.c.pipeline_id == _id_of(pipeline))
-        .where(entries.c.key == key)
-        .order_by(first.c.id)
+        select(key_history)
+        .where(key_history.c.pipeline == pipeline)
+        .where(key_history.c.key == key)
+        .order_by(key_history.c.checkpoint_row)
     )

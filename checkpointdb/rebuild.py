@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 
 from sqlalchemy import Connection, select, update
@@ -119,7 +120,16 @@ def _read_sources(
                 reason = f"members are not what its manifest names, at {', '.join(offsets)}"
                 log.unreadable.append((file.name, reason))
         log.step()
-    return sorted(sources, key=lambda source: (source.sequence, source.name))
+    return sorted(sources, key=_age)
+
+
+def _age(source: Source) -> tuple[int, datetime, str]:
+    """What orders payloads; a save that died may have left its sequence to the next."""
+    return source.sequence, _created_at(source), source.name
+
+
+def _created_at(source: Source) -> datetime:
+    return max(each.created_at for each in source.manifest.checkpoints)
 
 
 def _read_source(payloads: PayloadStore, name: str) -> Source:
@@ -189,7 +199,7 @@ class _Rows:
             source.name,
             source.sha256,
             source.stored_bytes,
-            max(each.created_at for each in source.manifest.checkpoints),
+            _created_at(source),
             [every[each] for each in kept],
         )
         # Chunks are numbered through all members; nothing asks for those of members left out.

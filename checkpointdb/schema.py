@@ -40,6 +40,9 @@ metadata = MetaData(
 # SQLite makes only `INTEGER PRIMARY KEY` an alias of its row id.
 BigInt = BigInteger().with_variant(Integer, "sqlite")
 
+# Compares and sorts by code point everywhere: as Python does, and SQLite by itself.
+TextByCodePoint = Text().with_variant(Text(collation="C"), "postgresql")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time; SQLite, which has no time zones, keeps the UTC wall clock."""
@@ -68,10 +71,11 @@ def _to(target: str, name: str, **options: Any) -> Column[int]:
     return Column(name, BigInt, ForeignKey(target), **options)
 
 
-# AUTOINCREMENT: a row id is never used again, so that a reference prepared outside a
-# transaction fails on its foreign key instead of meaning another row.
-_ROWS: dict[str, Any] = {"sqlite_autoincrement": True}
-_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
+# What the migrations say for SQLite alone is not repeated here, since it would make SQLAlchemy
+# import its dialects (20 ms of each `import checkpointdb`): AUTOINCREMENT for the tables with an
+# id, whose numbers are so never used again, and a reference prepared outside a transaction fails
+# on its foreign key instead of meaning another row; WITHOUT ROWID for those without; and that
+# the index on damaged payloads holds these alone (on PostgreSQL too).
 
 pipelines = Table(
     "pipelines",
@@ -79,7 +83,6 @@ pipelines = Table(
     _id(),
     Column("name", Text, nullable=False, unique=True),
     Column("next_sequence", BigInt, nullable=False),
-    **_ROWS,
 )
 
 chains = Table(
@@ -95,7 +98,6 @@ chains = Table(
         ForeignKey("checkpoints.id", use_alter=True),
         index=True,
     ),
-    **_ROWS,
 )
 
 payloads = Table(
@@ -110,10 +112,7 @@ payloads = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("damaged_at", UtcDateTime),
     Column("key_epoch", Integer),
-    **_ROWS,
 )
-# Partial (WHERE damaged_at IS NOT NULL) in the migration. To say so here would make SQLAlchemy
-# import every dialect: 20 ms of each `import checkpointdb`.
 Index("ix_payloads_damaged", payloads.c.pipeline_id)
 
 checkpoints = Table(
@@ -138,7 +137,6 @@ checkpoints = Table(
     Column("custom_metadata", JSON, nullable=False),
     UniqueConstraint("pipeline_id", "checkpoint_id"),
     UniqueConstraint("chain_id", "depth"),
-    **_ROWS,
 )
 Index(None, checkpoints.c.pipeline_id, checkpoints.c.pinned, checkpoints.c.id)
 Index(None, checkpoints.c.pipeline_id, checkpoints.c.created_at)
@@ -149,8 +147,7 @@ checkpoint_metadata = Table(
     _to("checkpoints.id", "checkpoint_id", primary_key=True, autoincrement=False),
     Column("key", Text, primary_key=True),
     Column("number", Float),
-    Column("text", Text),
-    **_CLUSTERED,
+    Column("text", TextByCodePoint),
 )
 Index(
     None,
@@ -174,7 +171,6 @@ members = Table(
     Column("stored_bytes", BigInt, nullable=False),
     Column("raw_bytes", BigInt, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
-    **_ROWS,
 )
 
 chunks = Table(
@@ -186,7 +182,6 @@ chunks = Table(
     _to("members.id", "member_id", nullable=False, index=True),
     Column("offset", BigInt, nullable=False),
     Column("raw_bytes", BigInt, nullable=False),
-    **_ROWS,
 )
 Index(None, chunks.c.pipeline_id, chunks.c.digest)
 
@@ -204,7 +199,6 @@ state_values = Table(
     # A value of one chunk carries its place itself; the others have rows in `value_chunks`.
     _to("members.id", "member_id", index=True),
     Column("offset", BigInt),
-    **_ROWS,
 )
 Index(None, state_values.c.pipeline_id, state_values.c.digest)
 
@@ -214,7 +208,6 @@ value_chunks = Table(
     _to("state_values.id", "value_id", primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),
     _to("chunks.id", "chunk_id", nullable=False, index=True),
-    **_CLUSTERED,
 )
 
 entries = Table(
@@ -227,7 +220,6 @@ entries = Table(
     _to("state_values.id", "value_id", index=True),
     Column("position", BigInt, nullable=False),
     _to("payloads.id", "payload_id", nullable=False, index=True),
-    **_CLUSTERED,
 )
 Index(None, entries.c.chain_id, entries.c.to_depth)
 
@@ -237,5 +229,4 @@ removals = Table(
     _id(),
     Column("name", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    **_ROWS,
 )

@@ -23,5 +23,14 @@ def storable(text: str, what: str) -> str:
     return text
 
 
+def is_storable(text: str) -> bool:
+    """Say whether a database can hold `text`: what it cannot hold is not in it."""
+    try:
+        storable(text, "the text")
+    except InvalidInputError:
+        return False
+    return True
+
+
 def _short(text: str) -> str:
     return ascii(text if len(text) <= 60 else text[:60] + "…")

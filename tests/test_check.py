@@ -14,7 +14,7 @@ import pytest
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy, invariants
 from checkpointdb.check import check
-from checkpointdb.records import CheckReport, Problem
+from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.store.opening import open_directory
 
 damages = pytest.mark.damages

@@ -68,12 +68,31 @@ def expected_after(steps: int) -> dict[str, str]:
 
 def try_saves(directory: str, *ids: str) -> None:
     """Save ids one after the other; say what came of each."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        for number, each in enumerate(ids):
-            try:
-                say("saved", handle.save(state_of(f"{each} {number}"), each))
-            except CheckpointError as error:
-                say("failed", each, type(error).__name__, error)
+    try:
+        handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    except CheckpointError as error:
+        say("failed", "open", type(error).__name__, error)
+        return
+    for number, each in enumerate(ids):
+        try:
+            say("saved", handle.save(state_of(f"{each} {number}"), each))
+        except CheckpointError as error:
+            say("failed", each, type(error).__name__, error)
+    handle.close()
+
+
+def fail_and_die_before_the_commit(directory: str) -> None:
+    """Save an id, save it again (this is to fail), save it again and die once it is renamed."""
+    from checkpointdb import payloads
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    say("saved", handle.save(state_of("first"), "x"))
+    try:
+        say("saved", handle.save(state_of("second"), "x"))
+    except CheckpointError as error:
+        say("failed", "x", type(error).__name__, error)
+    payloads.sync_directory = lambda _: os.kill(os.getpid(), 9)
+    handle.save(state_of("third"), "x")
 
 
 def look(directory: str) -> None:

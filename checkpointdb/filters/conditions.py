@@ -10,7 +10,6 @@ from sqlalchemy import (
     CompoundSelect,
     Exists,
     Select,
-    and_,
     exists,
     func,
     literal_column,
@@ -65,37 +64,35 @@ def has_key(key: str) -> Condition:
     """
     if not isinstance(key, str):
         raise InvalidInputError(f"a key is text, not {type(key).__name__}")
-    opened = and_(
-        entries.c.key == storable(str.__str__(key), "the key"),
-        entries.c.value_id.is_not(None),
-    )
+    is_key = entries.c.key == storable(str.__str__(key), "the key")
     asked = (
         exists(entries.c.chain_id)
         .where(entries.c.chain_id == checkpoints.c.chain_id)
-        .where(opened)
+        .where(is_key)
+        .where(entries.c.value_id.is_not(None))
         .where(queries.covers(checkpoints.c.depth))
         .correlate(checkpoints)
     )
-    return Condition(f"has_key({key!r})", _holders(opened), asked)
+    return Condition(f"has_key({key!r})", _holders(is_key), asked)
 
 
-def _holders(opened: ColumnElement[bool]) -> Select[int]:
-    """Return the checkpoints that `opened` entries cover.
+def _holders(is_key: ColumnElement[bool]) -> Select[int]:
+    """Return the checkpoints that have a key, sought chain by chain.
 
-    Chain by chain, each a search in the primary key of `entries`: there are far fewer chains
-    than checkpoints, and an index on the key alone would cost every save.
+    There are far fewer chains than checkpoints, and an index on the key would cost every save.
     """
     holder = checkpoints.alias()
-    # `covers` has an OR, which SQLite does not turn into the end of a range.
-    end = func.coalesce(entries.c.to_depth, _NEVER)
     return (
         select(holder.c.id)
         .select_from(chains)
         # Could `chains` be searched, SQLite without statistics would read all entries instead.
-        .join(entries, and_(entries.c.chain_id == unsearched(chains.c.id), opened))
+        .join(entries, entries.c.chain_id == unsearched(chains.c.id))
         .join(holder, holder.c.chain_id == entries.c.chain_id)
+        .where(is_key)
+        .where(entries.c.value_id.is_not(None))
         .where(holder.c.depth >= entries.c.from_depth)
-        .where(holder.c.depth < end)
+        # `covers` has an OR, which SQLite does not turn into the end of a range.
+        .where(holder.c.depth < func.coalesce(entries.c.to_depth, _NEVER))
         .correlate(None)
     )
 

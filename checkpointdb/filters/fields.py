@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
 from collections.abc import Callable, Iterable
@@ -18,12 +17,6 @@ from checkpointdb.text import storable
 
 # SQLite takes 32 766 bound parameters in a statement, PostgreSQL 65 535.
 MAX_VALUES = 10_000
-# At or above these are all numbers, and all texts, but no NULL. (IS NOT NULL is no range: it
-# would read all of a field's rows in the index.)
-LEAST: dict[Column[Any], Any] = {
-    checkpoint_metadata.c.number: -sys.float_info.max,
-    checkpoint_metadata.c.text: "",
-}
 
 _number = checkpoint_metadata.c.number
 _text = checkpoint_metadata.c.text
@@ -38,9 +31,9 @@ def meta(path: str) -> Field:
 
     A field matches only if it is there: `meta("x") != 3` finds checkpoints that have another x,
     `~(meta("x") == 3)` also those that have none. Numbers compare with numbers (true is 1,
-    false is 0) and texts with texts, by code point. Lists, texts over 1 000 characters, and
-    integers that no double holds exactly (there are some from 2**53 on) are not indexed, and so
-    are not found.
+    false is 0) and texts with texts, by code point. What has no row in `checkpoint_metadata`
+    is not found: lists, texts over 1 000 characters, integers that no double equals (2**53 + 1,
+    10**400).
 
     Raises InvalidInputError if `path` is no such text.
     """
@@ -119,7 +112,8 @@ class Field:
             )
         operands = [_operand(value) for value in chosen if value is not None]
         tests: list[ColumnElement[bool]] = [
-            each.in_([operand for column, operand in operands if column is each]) for each in LEAST
+            each.in_([operand for column, operand in operands if column is each])
+            for each in (_number, _text)
         ]
         if len(operands) < len(chosen):
             tests.append(_is_null)
@@ -148,25 +142,19 @@ class Field:
     def is_not(self, value: None) -> Condition:
         """Match checkpoints that have the field with another value than null."""
         _only_none(value, "is_not")
-        return self._matching(
-            ".is_not(None)", *(column >= least for column, least in LEAST.items())
-        )
+        # Two ranges of the index; IS NOT NULL would read all of the field's rows.
+        return self._matching(".is_not(None)", _number >= -sys.float_info.max, _text >= "")
 
-    def _compare(
-        self, compare: Callable[[Any, Any], ColumnElement[bool]], sign: str, value: object
-    ) -> Condition:
-        return self._matching(f" {sign} {value!r}", compare(*_operand(value)))
+    def _compare(self, compare: Callable[[Any, Any], Any], sign: str, value: object) -> Condition:
+        test = compare(*_operand(value))
+        return self._matching(f" {sign} {value!r}", test)
 
     def _matching(self, label: str, *tests: ColumnElement[bool]) -> Condition:
         """Match rows of this field that pass one of `tests`, of which a row passes one at most."""
         row = checkpoint_metadata.c.checkpoint_id
         here = checkpoint_metadata.c.key == self.path
         found = [select(row).where(here, test).correlate(None) for test in tests]
-        asked = (
-            exists(row)
-            .where(row == checkpoints.c.id, here, or_(*tests))
-            .correlate(checkpoints)
-        )
+        asked = exists(row).where(row == checkpoints.c.id, here, or_(*tests)).correlate(checkpoints)
         matches = found[0] if len(found) == 1 else union_all(*found)
         return Condition(f"{self!r}{label}", matches, asked)
 
@@ -174,27 +162,21 @@ class Field:
 def _operand(value: object) -> tuple[Column[Any], float | str]:
     """Return the column that `value` is compared with, and it as that column holds it."""
     if isinstance(value, str):
-        return _text, _indexable(str.__str__(value))
+        if len(value) > MAX_INDEXED_TEXT:
+            raise InvalidInputError(
+                f"a text of {len(value)} characters finds nothing: texts over {MAX_INDEXED_TEXT} "
+                "are not indexed; use startswith() with less, or filter_fn"
+            )
+        return _text, storable(str.__str__(value), "the value")
     if not isinstance(value, (int, float)):
         raise InvalidInputError(_advice(value))
-    if math.isnan(value) if isinstance(value, float) else False:
-        raise InvalidInputError("NaN compares with nothing; use exists() or is_(None)")
     double = as_double(value)
     if double is None:
         raise InvalidInputError(
-            f"no double holds this integer of {value.bit_length()} bits exactly, and so it is not "
-            "indexed: store and compare it as text"
+            "NaN, and integers that no double equals, are not indexed: store and compare such "
+            "an integer as text"
         )
     return _number, double
-
-
-def _indexable(text: str) -> str:
-    if len(text) > MAX_INDEXED_TEXT:
-        raise InvalidInputError(
-            f"a text of {len(text)} characters finds nothing: texts over {MAX_INDEXED_TEXT} are "
-            "not indexed; use startswith() with less, or filter_fn"
-        )
-    return storable(text, "the value")
 
 
 def _advice(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, select
+from sqlalchemy import ColumnElement, Select, TextClause, select, true
 from sqlalchemy.sql.elements import Grouping
 
 from checkpointdb import queries
@@ -12,8 +12,26 @@ from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.conditions import unsearched
 from checkpointdb.filters.fields import Field
 from checkpointdb.filters.orders import SortKey, sorted_by, walks_index
-from checkpointdb.filters.planning import Count, begins_with_matches, estimated_total, planned
+from checkpointdb.filters.planning import Count, begins_with_matches, planned
 from checkpointdb.schema import checkpoints
+
+
+def planned_checkpoints(
+    count: Count,
+    pipeline: str,
+    where: ColumnElement[bool] | TextClause | None = None,
+    sort_by: SortKey = "timestamp",
+    reverse: bool = True,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> Select[int]:
+    """Return what `select_checkpoints` does, in the form that `count` shows to be fast."""
+    limit, offset = _counted(limit, "limit"), _counted(offset, "offset")
+    if where is not None:
+        walks = limit is not None and walks_index(sort_by)
+        wanted = max((limit or 0) + (offset or 0), 1) if walks else None
+        where = planned(checked(where), count, wanted)
+    return select_checkpoints(pipeline, where, sort_by, reverse, limit, offset)
 
 
 def select_checkpoints(
@@ -28,38 +46,19 @@ def select_checkpoints(
 
     Raises InvalidInputError if an argument is none that can be asked.
     """
-    statement = select(checkpoints.c.id)
+    condition = true() if where is None else checked(where)
     pipeline_id: ColumnElement[int] = checkpoints.c.pipeline_id
-    if where is not None:
-        where = checked(where)
-        statement = statement.where(where)
-        if begins_with_matches(where):
-            # Else SQLite, which knows no statistics here, would walk an index of the pipeline.
-            pipeline_id = unsearched(checkpoints.c.pipeline_id)
-    its_id = queries.pipeline_id(pipeline).scalar_subquery()
-    return (
-        sorted_by(statement.where(pipeline_id == its_id), sort_by, reverse)
+    if begins_with_matches(condition):
+        # Else SQLite, which knows no statistics here, would walk an index of the pipeline.
+        pipeline_id = unsearched(checkpoints.c.pipeline_id)
+    statement = (
+        select(checkpoints.c.id)
+        .where(condition)
+        .where(pipeline_id == queries.pipeline_id(pipeline).scalar_subquery())
         .limit(_counted(limit, "limit"))
         .offset(_counted(offset, "offset"))
     )
-
-
-def planned_checkpoints(
-    count: Count,
-    pipeline: str,
-    where: ColumnElement[bool] | TextClause | None = None,
-    sort_by: SortKey = "timestamp",
-    reverse: bool = True,
-    limit: int | None = None,
-    offset: int | None = None,
-) -> Select[int]:
-    """Return what `select_checkpoints` does, in the form that `count` shows to be fast."""
-    wanted = None
-    if _counted(limit, "limit") is not None and walks_index(sort_by):
-        wanted = max(limit + (_counted(offset, "offset") or 0), 1)
-    if where is not None:
-        where = planned(checked(where), count, count(estimated_total()), wanted)
-    return select_checkpoints(pipeline, where, sort_by, reverse, limit, offset)
+    return sorted_by(statement, sort_by, reverse)
 
 
 def checked(where: object) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Column, ColumnElement, Select, UnaryExpression, and_, case
 
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.filters.fields import LEAST, Field
+from checkpointdb.filters.fields import Field
 from checkpointdb.schema import checkpoint_metadata, checkpoints
 
 SortKey: TypeAlias = str | Field | ColumnElement[Any]

@@ -11,20 +11,19 @@ from checkpointdb.reports import KeyChange, KeyVersion, StateDiff
 
 
 def key_history(connection: Connection, pipeline: str, key: str) -> list[KeyVersion]:
-    """Return the values that a key had, oldest first; a fork that changed nothing is left out."""
+    """Return the values that a key had, oldest first."""
     return [
         KeyVersion(
             key=key,
             checkpoint_id=row.checkpoint_id,
             created_at=row.created_at,
-            chain=row.uuid,
-            change="removed" if row.digest is None else "set",
-            type_name=row.type_name,
+            chain=row.chain,
+            change=row.change,
+            type_name=row.type,
             raw_bytes=row.raw_bytes,
             digest=None if row.digest is None else row.digest.hex(),
         )
         for row in connection.execute(queries.history(pipeline, key))
-        if row.digest is None or row.digest != row.inherited
     ]
 
 

@@ -10,15 +10,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from checkpointdb import queries, recording
+from checkpointdb import queries
 from checkpointdb.database import Database
-from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
-from checkpointdb.forgetting import collect, remove_checkpoints
+from checkpointdb.errors import (
+    CorruptionError,
+    InvalidInputError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.store import loading
 from checkpointdb.store.pool import Pool
-from checkpointdb.store.saving import Saver, SaveRequest, SaveSettings, Writer
+from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
+from checkpointdb.text import is_storable
 
 Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
 
@@ -57,6 +61,8 @@ class Engine:
 
     def save(self, request: SaveRequest) -> None:
         """Save a checkpoint by this thread's writer."""
+        from checkpointdb.store.saving import Saver  # imported by those who save
+
         self._follow_fork()
         if self.database.read_only:
             raise StoreUnavailableError(
@@ -90,26 +96,30 @@ class Engine:
     def _make_pipeline(self) -> int:
         with self._lock:
             if self._pipeline_id is None:
+                from checkpointdb.recording import record_pipeline
+
                 with self.database.write() as connection:
                     found = connection.scalar(queries.pipeline_id(self.pipeline))
-                    made = found or recording.record_pipeline(connection, self.pipeline)
+                    made = found or record_pipeline(connection, self.pipeline)
                 self._pipeline_id = made
             return self._pipeline_id
 
     # --- finding
 
-    def place_of(self, checkpoint_id: str) -> Find:
+    def place_of(self, checkpoint_id: object) -> Find:
         """Return what finds a checkpoint of the pipeline by its id."""
+        if not isinstance(checkpoint_id, str):
+            kind = type(checkpoint_id).__name__
+            raise InvalidInputError(f"the checkpoint id must be text, not {kind}")
+        unknown = f"checkpoint {checkpoint_id!r} is not in pipeline {self.pipeline!r}"
+        if not is_storable(checkpoint_id):
+            raise NotFoundError(unknown, checkpoint_id=checkpoint_id)
 
         def find(connection: Connection) -> Any:
             pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            return _found(
-                connection,
-                queries.place_by_checkpoint_id(),
-                {"pipeline_id": pipeline_id, "checkpoint_id": checkpoint_id},
-                f"checkpoint {checkpoint_id!r} is not in pipeline {self.pipeline!r}",
-                checkpoint_id,
-            )
+            where = {"pipeline_id": pipeline_id, "checkpoint_id": checkpoint_id}
+            query = queries.place_by_checkpoint_id()
+            return _found(connection, query, where, unknown, checkpoint_id)
 
         return find
 
@@ -143,6 +153,8 @@ class Engine:
         A payload that is gone is looked for in the rows again: if they say something else now
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
+        from checkpointdb.store import loading  # imported by those who load
+
         self._follow_fork()
         before: loading.Plan | None = None
         while True:
@@ -169,6 +181,8 @@ class Engine:
 
     def forget(self, find: Find) -> None:
         """Forget a checkpoint and unlink what nothing else needs."""
+        from checkpointdb.forgetting import collect, remove_checkpoints
+
         with self.write() as connection:
             touched = remove_checkpoints(connection, [find(connection).id])
             freed = collect(connection, touched)

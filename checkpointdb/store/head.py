@@ -33,6 +33,14 @@ class KnownValue(NamedTuple):
     chunks: Mapping[bytes, KnownChunk] = MappingProxyType({})
 
 
+class Origin(NamedTuple):
+    """Where a checkpoint stands, from which another goes on."""
+
+    row_id: int
+    chain: str
+    depth: int
+
+
 @dataclass(slots=True)
 class Head:
     """A checkpoint as its writer left it; what is marked damaged is not in `values`.
@@ -50,6 +58,10 @@ class Head:
     values: dict[str, KnownValue] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.row_id, self.chain, self.depth)
 
 
 def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:

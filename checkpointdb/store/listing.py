@@ -28,12 +28,9 @@ def find_rows(
     """
     from checkpointdb import filters  # imported when used: it takes as long as all the rest
 
-    pipeline_id = connection.scalar(queries.pipeline_id(pipeline))
-    if pipeline_id is None:
-        return []
     query = filters.planned_checkpoints(
         lambda counting: connection.execute(counting).scalar_one(),
-        pipeline_id,
+        pipeline,
         where,
         sort_by,
         reverse,
@@ -50,9 +47,9 @@ def describe_rows(
     found: dict[int, CheckpointMetadata] = {}
     for batch in batches(rows):
         keys: dict[int, list[str]] = {row_id: [] for row_id in batch}
-        for row_id, key in connection.execute(queries.state_keys(batch)):
+        for row_id, key in connection.execute(queries.state_keys(), {"rows": batch}).all():
             keys[row_id].append(key)
-        for row in connection.execute(queries.overview(batch)):
+        for row in connection.execute(queries.overview(), {"rows": batch}).all():
             found[row.id] = _metadata(row, keys[row.id], locate)
     return [found[row_id] for row_id in rows]
 
@@ -81,9 +78,7 @@ def statistics(connection: Connection, pipeline: str) -> dict[str, Any]:
     files = connection.execute(queries.stored_bytes(pipeline)).one()
     ends = {
         each.id: each
-        for each in connection.execute(
-            queries.overview([end for end in (row.oldest, row.newest) if end is not None])
-        )
+        for each in connection.execute(queries.overview(), {"rows": [row.oldest, row.newest]})
     }
     oldest, newest = ends.get(row.oldest), ends.get(row.newest)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +19,7 @@ from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
 
+_LAYOUT = re.compile(r"\d{1,18}(,\d{1,18})*")
 _RUN_BYTES = 4 << 20  # members that one thread reads one after the other, at most
 _THREADS_PAY_BYTES = 256 << 10
 
@@ -38,7 +40,7 @@ class _Value:
         self.key = key
         self.digest = digest
         self.serializer = serializer
-        self.layout = tuple(map(int, layout.split(",")))
+        self.layout = tuple(map(int, layout.split(","))) if _LAYOUT.fullmatch(layout) else ()
         self.places = places
         self.parts: list[memoryview | bytearray] = []
         self.digests: list[bytes] = [b""] * len(places)
@@ -94,25 +96,48 @@ def plan_load(
     if keys is not None:
         rows = _chosen(rows, keys, place.checkpoint_id)
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
-    values = [
-        _Value(
-            key,
-            digest,
-            serializer,
-            layout,
-            spread[value_id] if member_id is None else ((member_id, offset, raw_bytes),),
+    values = []
+    for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows:
+        places = (
+            spread.get(value_id, ()) if member_id is None else ((member_id, offset, raw_bytes),)
         )
-        for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows
+        values.append(_Value(key, digest, serializer, layout, places))
+    wanted = {place[0] for value in values for place in value.places}
+    members = [
+        row
+        for batch in batches(sorted(wanted))
+        for row in connection.execute(queries.members_by_id(batch))
     ]
-    members = {place[0] for value in values for place in value.places}
-    return Plan(
-        place.checkpoint_id,
-        values,
-        [
-            row
-            for batch in batches(sorted(members))
-            for row in connection.execute(queries.members_by_id(batch))
-        ],
+    plan = Plan(place.checkpoint_id, values, members)
+    _check_plan(plan)
+    return plan
+
+
+def _check_plan(plan: Plan) -> None:
+    """Raise CorruptionError unless all that is to be read lies within its bounds.
+
+    Before any memory is taken for it: rows may be damaged, or forged.
+    """
+    sizes = {member.id: member.raw_bytes for member in plan.members}
+    for member in plan.members:
+        end = member.offset + member.stored_bytes
+        if not 0 <= member.offset <= end <= member.payload_bytes:
+            _reject(plan.checkpoint_id, f"member {member.id} lies outside its payload")
+        if not 0 <= member.raw_bytes <= format.MEMBER_BYTES:
+            _reject(plan.checkpoint_id, f"member {member.id} has an impossible size")
+    for value in plan.values:
+        for member_id, at, length in value.places:
+            if not 0 <= at <= at + length <= sizes.get(member_id, -1):
+                _reject(plan.checkpoint_id, f"a chunk of key {value.key!r} lies outside its member")
+        if sum(value.layout) != sum(length for _, _, length in value.places) or not value.places:
+            _reject(plan.checkpoint_id, f"the chunks of key {value.key!r} do not fit its layout")
+
+
+def _reject(checkpoint_id: str, reason: str) -> NoReturn:
+    raise CorruptionError(
+        f"checkpoint {checkpoint_id!r} cannot be loaded, since its rows are damaged ({reason}): "
+        "restore a backup, or rebuild the database",
+        checkpoint_id=checkpoint_id,
     )
 
 
@@ -181,8 +206,6 @@ def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]
     """Make the parts of a value and cut them into targets for its chunks."""
     if len(value.places) == 1 and len(value.layout) == 1:
         [(member, at, length)] = value.places
-        if length != value.layout[0]:
-            _reject_layout(checkpoint_id, value)
         pieces[member].append((at, length, value, 0, None))
         return
     value.parts = [bytearray(length) for length in value.layout]  # so that arrays are writable
@@ -192,20 +215,10 @@ def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]
         while part < len(views) and start == len(views[part]):
             part, start = part + 1, 0
         if part == len(views) or start + length > len(views[part]):
-            _reject_layout(checkpoint_id, value)
+            _reject(checkpoint_id, f"a chunk of key {value.key!r} reaches into the next part")
         target = views[part][start : start + length]
         pieces[member].append((at, length, value, number, target))
         start += length
-    if part < len(views) - 1 or start != len(views[-1]):
-        _reject_layout(checkpoint_id, value)
-
-
-def _reject_layout(checkpoint_id: str, value: _Value) -> NoReturn:
-    raise CorruptionError(
-        f"the chunks of key {value.key!r} of checkpoint {checkpoint_id!r} do not fit its layout; "
-        "rebuild the database",
-        checkpoint_id=checkpoint_id,
-    )
 
 
 def _runs(members: Iterable[Any], most_bytes: int) -> Iterator[list[Any]]:

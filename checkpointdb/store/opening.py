@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from sqlalchemy import URL
+
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.payloads import LocalPayloads, unavailable
@@ -30,13 +32,13 @@ def open_directory(
     Raises StoreUnavailableError if it can be neither made nor read, or if there are payloads
     without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does.
     """
+    directory = directory.absolute()  # the process may change its directory
     root = directory / PAYLOAD_DIRECTORY
     payloads = LocalPayloads(root, durable=durable)
     path = directory / DATABASE_NAME
     if path.exists() and not os.access(directory, os.W_OK):
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
-        database.prepare(upgrade=False)
-        return Opened(directory, database, payloads)
+        return _prepared(Opened(directory, database, payloads), upgrade=False)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -46,6 +48,15 @@ def open_directory(
             f"{str(directory)!r} holds payloads but no {DATABASE_NAME}: bring the database back "
             f"from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
         )
-    database = Database(f"sqlite:///{path}", durable=durable, busy_seconds=busy_seconds)
-    database.prepare(upgrade=upgrade)
-    return Opened(directory, database, payloads)
+    url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
+    database = Database(url, durable=durable, busy_seconds=busy_seconds)
+    return _prepared(Opened(directory, database, payloads), upgrade=upgrade)
+
+
+def _prepared(opened: Opened, *, upgrade: bool) -> Opened:
+    try:
+        opened.database.prepare(upgrade=upgrade)
+    except BaseException:
+        opened.database.close()
+        raise
+    return opened

@@ -29,8 +29,9 @@ from checkpointdb.store.cloud import CloudBackup
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
-from checkpointdb.store.saving import SaveRequest, SaveSettings
+from checkpointdb.store.request import SaveRequest, SaveSettings
 from checkpointdb.store.validation import checked_count, checked_id, checked_state, new_id
+from checkpointdb.text import is_storable
 
 log = logging.getLogger("checkpointdb")
 
@@ -135,7 +136,7 @@ class PipelineCheckpoint(CloudBackup):
         force_full: bool = False,
         custom_metadata: dict[str, Any] | None = None,
         *,
-        pinned: bool = False,
+        pinned: bool | None = None,
         base: str | None = None,
     ) -> str:
         """Save a state and return its id, one made up if none is given.
@@ -143,7 +144,8 @@ class PipelineCheckpoint(CloudBackup):
         When this returns the checkpoint survives a crash (and, in a durable store, a power
         loss). An id that exists is replaced; checkpoints saved upon the old one are unharmed.
         `base` names the checkpoint to compare with, instead of what this thread saved or
-        loaded last. A pinned checkpoint is exempt from retention.
+        loaded last. A pinned checkpoint is exempt from retention; one
+        that replaces a pinned one is pinned too, unless told otherwise.
 
         Raises InvalidStateError if the state is no dict with text keys or a value cannot be
         pickled (the key is named), InvalidInputError for a bad id or metadata that is no JSON,
@@ -212,7 +214,8 @@ class PipelineCheckpoint(CloudBackup):
         engine = self._engine
         with engine.database.read() as connection:
             place = engine.place_of(checkpoint_id)(connection)
-            keys = [key for _, key in connection.execute(queries.state_keys([place.id]))]
+            found = connection.execute(queries.state_keys(), {"rows": [place.id]})
+            keys = [key for _, key in found]
         find = engine.place_of_row(place.id, checkpoint_id)
         return LazyState(
             checkpoint_id, keys, lambda key: engine.load(find, [key], verify_hash=True)[1][key]
@@ -261,12 +264,12 @@ class PipelineCheckpoint(CloudBackup):
 
     def get_checkpoint_info(self, checkpoint_id: str) -> CheckpointMetadata | None:
         """Return the metadata of a checkpoint, None if there is none of this id."""
-        with self._engine.database.read() as connection:
-            try:
-                place = self._engine.place_of(checkpoint_id)(connection)
-            except NotFoundError:
-                return None
-            return self._describe(connection, [place.id])[0]
+        try:
+            find = self._engine.place_of(checkpoint_id)
+            with self._engine.database.read() as connection:
+                return self._describe(connection, [find(connection).id])[0]
+        except NotFoundError:
+            return None
 
     def get_statistics(self) -> dict[str, Any]:
         """Return counts and sizes of the pipeline's checkpoints (docs/reference/api.md)."""
@@ -285,6 +288,8 @@ class PipelineCheckpoint(CloudBackup):
         """Return every value that `key` had in checkpoints that still exist, oldest first."""
         from checkpointdb.store.comparing import key_history
 
+        if not is_storable(key):
+            return []
         with self._engine.database.read() as connection:
             return key_history(connection, self.pipeline, key)
 

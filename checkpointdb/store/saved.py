@@ -12,15 +12,16 @@ from sqlalchemy import Connection
 from checkpointdb import format, recording
 from checkpointdb.chunking import state_digest
 from checkpointdb.recording import PayloadRows
-from checkpointdb.store.head import Head, KnownChunk, KnownValue
+from checkpointdb.store.head import Head, KnownChunk, KnownValue, Origin
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
 
 
 class Saved(NamedTuple):
-    """What a save will write: `base` is what it relies on, None for a full."""
+    """What a save will write: it goes on from `origin`, and relies on `base`, None for a full."""
 
     staged: Staged
+    origin: Origin | None
     base: Head | None
     appends: bool
     checkpoint: format.Checkpoint
@@ -35,7 +36,7 @@ class Saved(NamedTuple):
         *,
         pinned: bool,
         damaged: int,
-        replaced: int | None,
+        has_origin: bool,
     ) -> Head:
         """Insert every row and return the head that the writer has from now on."""
         staged, checkpoint, packer = self.staged, self.checkpoint, self.staged.packer
@@ -60,8 +61,7 @@ class Saved(NamedTuple):
             chain_id = self.base.chain_id
             recording.extend_chain(connection, chain_id, checkpoint.depth)
         else:
-            origin = self.base.row_id if self.base else None
-            forked_from = None if origin == replaced else origin
+            forked_from = self.origin.row_id if self.origin and has_origin else None
             chain_id = recording.record_chain(
                 connection, pipeline_id, checkpoint.chain, forked_from, checkpoint.depth + 1
             )
@@ -126,12 +126,13 @@ class Saved(NamedTuple):
 def describe(
     staged: Staged,
     own: Head | None,
+    origin: Origin | None,
     keys: Sequence[str],
     pipeline: str,
     checkpoint_id: str,
     custom_metadata: dict[str, Any],
 ) -> Saved:
-    """Describe a staged state; `own` is what its writer saved last.
+    """Describe a staged state; `own` is what its writer saved last, `origin` what it follows.
 
     It appends to its writer's own chain, and forks from any other: a chain has one writer.
     """
@@ -146,7 +147,7 @@ def describe(
         created_at=datetime.now(UTC),
         is_incremental=base is not None,
         since_full=base.since_full + 1 if base else 0,
-        forked_from=(base.chain, base.depth) if base and not appends else None,
+        forked_from=(origin.chain, origin.depth) if origin and not appends else None,
         state_digest=state_digest((key, staged.digests[key]) for key in keys),
         state_bytes=staged.state_bytes,
         key_count=len(keys),
@@ -156,7 +157,7 @@ def describe(
     manifest = format.Manifest(
         staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,)
     )
-    return Saved(staged, base, appends, checkpoint, manifest, positions)
+    return Saved(staged, origin, base, appends, checkpoint, manifest, positions)
 
 
 def _opened(

@@ -13,56 +13,27 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, update
+from sqlalchemy import Connection, bindparam, update
 
 from checkpointdb import format, queries
 from checkpointdb.database import Database, LostRace
 from checkpointdb.errors import NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
-from checkpointdb.format import CompressionLevel
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import pipelines
-from checkpointdb.store.head import Head, load_head
+from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
+from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.saved import Saved, describe
 from checkpointdb.store.staging import Staged
 from checkpointdb.store.trash import Trash
 
 _TRIES = 6
-
-
-@dataclass(slots=True)
-class Writer:
-    """What one thread of one handle knows: the chain that is its own, and what it builds on."""
-
-    head: Head | None = None  # what it saved last: only upon this does it append
-    base_id: int | None = None  # what it saved or wholly loaded last
-
-
-class SaveSettings(NamedTuple):
-    """The choices of a handle that concern saving."""
-
-    forgettable: Callable[[int, datetime], Select[Any] | None]
-    full_every: int
-    compression_level: CompressionLevel
-    is_incremental: bool
-
-
-class SaveRequest(NamedTuple):
-    """One checkpoint to be saved, checked."""
-
-    state: Mapping[str, object]
-    checkpoint_id: str
-    custom_metadata: dict[str, Any]
-    force_full: bool
-    pinned: bool
-    base: str | None
 
 
 @dataclass(slots=True)
@@ -101,12 +72,10 @@ class Saver:
 
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
         must_be_full = request.force_full or is_last or not self.settings.is_incremental
-        head = None if must_be_full else self._head(writer, request.base)
-        if head is not None and head.since_full + 1 >= self.settings.full_every:
-            head = None
+        origin, head = self._base(writer, request.base, is_compared=not must_be_full)
         packer = Packer(self.payloads, self.settings.compression_level, self.pool)
         try:
-            saved = self._stage(writer, request, packer, head)
+            saved = self._stage(writer, request, packer, origin, head)
             packer.finish(saved.manifest)
             writer.head, freed = self._commit(saved, request)
         except BaseException:
@@ -116,7 +85,12 @@ class Saver:
         self.trash.empty(freed)
 
     def _stage(
-        self, writer: Writer, request: SaveRequest, packer: Packer, head: Head | None
+        self,
+        writer: Writer,
+        request: SaveRequest,
+        packer: Packer,
+        origin: Origin | None,
+        head: Head | None,
     ) -> Saved:
         items = dict(request.state)
         staged = Staged(self.database, self.pipeline_id, packer, head, head is None)
@@ -126,24 +100,37 @@ class Saver:
         return describe(
             staged,
             writer.head,
+            origin,
             list(items),
             self.pipeline,
             request.checkpoint_id,
             request.custom_metadata,
         )
 
-    def _head(self, writer: Writer, base: str | None) -> Head | None:
-        """Choose what to compare with: `base`, what the writer had last, or the newest."""
+    def _base(
+        self, writer: Writer, base: str | None, *, is_compared: bool
+    ) -> tuple[Origin | None, Head | None]:
+        """Choose what to build on, `base`, what the writer had last, or the newest.
+
+        And return its head, to be compared with; None if a full is asked for, or due.
+        """
         own = writer.head
         if base is None and own is not None and own.row_id == writer.base_id:
-            return own
+            return own.origin, own if is_compared and self._may_follow(own) else None
         with self.database.read() as connection:
             place = self._place(connection, writer, base)
             if place is None:
-                return None
+                return None, None
+            origin = Origin(place.id, place.uuid, place.depth)
+            if not is_compared or not self._may_follow(place):
+                return origin, None
             if own is not None and own.row_id == place.id:
-                return own
-            return load_head(connection, self.pipeline_id, place)
+                return origin, own
+            return origin, load_head(connection, self.pipeline_id, place)
+
+    def _may_follow(self, place: Any) -> bool:
+        """Say whether an incremental may follow; after so many, a full is due."""
+        return bool(place.since_full + 1 < self.settings.full_every)
 
     def _place(self, connection: Connection, writer: Writer, base: str | None) -> Any:
         pipeline = {"pipeline_id": self.pipeline_id}
@@ -172,7 +159,7 @@ class Saver:
                 {
                     "pipeline_id": self.pipeline_id,
                     "checkpoint_id": request.checkpoint_id,
-                    "base_id": saved.base.row_id if saved.base else None,
+                    "base_id": saved.origin.row_id if saved.origin else None,
                 },
             ).one()
             _check_base(saved, place)
@@ -182,9 +169,9 @@ class Saver:
                 connection,
                 self.pipeline_id,
                 name,
-                pinned=request.pinned,
+                pinned=bool(place.was_pinned if request.pinned is None else request.pinned),
                 damaged=place.damaged,
-                replaced=place.replaced_id,
+                has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
             )
             forgotten = self._forgettable(connection, head, saved.checkpoint.created_at)
             touched.update(remove_checkpoints(connection, forgotten))

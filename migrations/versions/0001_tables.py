@@ -12,6 +12,7 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+BY_CODE_POINT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -149,7 +150,7 @@ def upgrade() -> None:
         sa.Column("checkpoint_id", BIG, autoincrement=False, nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("number", sa.Float(), nullable=True),
-        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("text", BY_CODE_POINT, nullable=True),
         sa.ForeignKeyConstraint(
             ["checkpoint_id"],
             ["checkpoints.id"],

@@ -62,27 +62,57 @@ SELECT pipelines.name AS pipeline,
   JOIN state_values ON state_values.id = entries.value_id
 """
 
+# An entry is a version of its key if the key was not the same before: at the nearest earlier
+# checkpoint of the chain or, at a chain's beginning, where that goes on from.
 KEY_HISTORY = """
 CREATE VIEW key_history AS
-SELECT pipelines.name AS pipeline,
-       entries.key,
-       chains.uuid AS chain,
-       first.checkpoint_id,
-       first.created_at,
-       CASE WHEN entries.value_id IS NULL THEN 'removed' ELSE 'set' END AS change,
-       state_values.type_name AS type,
-       state_values.raw_bytes,
-       state_values.digest
-  FROM entries
-  JOIN chains ON chains.id = entries.chain_id
-  JOIN pipelines ON pipelines.id = chains.pipeline_id
-  JOIN checkpoints AS first
-    ON first.chain_id = entries.chain_id
-   AND first.depth = (SELECT min(covered.depth)
-                        FROM checkpoints AS covered
-                       WHERE covered.chain_id = entries.chain_id
-                         AND covered.depth >= entries.from_depth)
-  LEFT JOIN state_values ON state_values.id = entries.value_id
+SELECT pipeline,
+       key,
+       chain,
+       checkpoint_id,
+       created_at,
+       CASE WHEN digest IS NULL THEN 'removed' ELSE 'set' END AS change,
+       type,
+       raw_bytes,
+       digest,
+       checkpoint_row
+  FROM (SELECT pipelines.name AS pipeline,
+               entries.key,
+               chains.uuid AS chain,
+               first.checkpoint_id,
+               first.created_at,
+               first.id AS checkpoint_row,
+               state_values.type_name AS type,
+               state_values.raw_bytes,
+               state_values.digest,
+               (SELECT old_value.digest
+                  FROM checkpoints AS earlier
+                  JOIN entries AS old
+                    ON old.chain_id = earlier.chain_id
+                   AND old.key = entries.key
+                   AND old.from_depth <= earlier.depth
+                   AND (old.to_depth IS NULL OR old.to_depth > earlier.depth)
+                  LEFT JOIN state_values AS old_value ON old_value.id = old.value_id
+                 WHERE earlier.id = coalesce(
+                           (SELECT nearest.id
+                              FROM checkpoints AS nearest
+                             WHERE nearest.chain_id = first.chain_id
+                               AND nearest.depth < first.depth
+                             ORDER BY nearest.depth DESC
+                             LIMIT 1),
+                           chains.forked_from)) AS digest_before
+          FROM pipelines
+          JOIN chains ON chains.pipeline_id = pipelines.id
+          JOIN entries ON entries.chain_id = chains.id
+          JOIN checkpoints AS first
+            ON first.chain_id = entries.chain_id
+           AND first.depth = (SELECT min(covered.depth)
+                                FROM checkpoints AS covered
+                               WHERE covered.chain_id = entries.chain_id
+                                 AND covered.depth >= entries.from_depth)
+          LEFT JOIN state_values ON state_values.id = entries.value_id) AS versions
+ WHERE digest <> digest_before
+    OR (digest IS NULL) <> (digest_before IS NULL)
 """
 
 PAYLOAD_USAGE = """

@@ -1,0 +1,44 @@
+"""What is asked of a save, and by whom: a handle's settings, one checkpoint, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Select
+
+from checkpointdb.format import CompressionLevel
+
+if TYPE_CHECKING:
+    from checkpointdb.store.head import Head
+
+
+class SaveSettings(NamedTuple):
+    """The choices of a handle that concern saving."""
+
+    forgettable: Callable[[int, datetime], Select[Any] | None]
+    full_every: int
+    compression_level: CompressionLevel
+    is_incremental: bool
+
+
+class SaveRequest(NamedTuple):
+    """One checkpoint to be saved, checked. `pinned` None: as the one that it replaces."""
+
+    state: Mapping[str, object]
+    checkpoint_id: str
+    custom_metadata: dict[str, Any]
+    force_full: bool
+    pinned: bool | None
+    base: str | None
+
+
+class Writer:
+    """What one thread of one handle knows: the chain that is its own, and what it builds on."""
+
+    __slots__ = ("base_id", "head")
+
+    def __init__(self) -> None:
+        self.head: Head | None = None  # what it saved last: only upon this does it append
+        self.base_id: int | None = None  # what it saved or wholly loaded last

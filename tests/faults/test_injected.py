@@ -1,0 +1,91 @@
+"""System calls that fail, in turns: every failure is ours, and what was acknowledged is there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from breaking import (
+    KEEP_ALL,
+    assert_sound,
+    inject,
+    leftovers,
+    needs_strace,
+    run,
+    run_well,
+    tags_of,
+)
+
+from checkpointdb import PipelineCheckpoint
+
+pytestmark = needs_strace
+
+IDS = ["a", "b", "a", "c", "b", "a", "d", "e", "c"]
+FAULTS = [
+    ("fsync", "EIO"),
+    ("fdatasync", "EIO"),
+    ("rename", "ENOSPC"),
+    ("rename", "EROFS"),
+    ("writev", "ENOSPC"),
+    ("pwrite64", "ENOSPC"),
+    ("pwrite64", "EIO"),
+    ("ftruncate", "EIO"),
+    ("unlink", "EIO"),
+    ("mkdir", "ENOSPC"),
+]
+WHEN = ["1+4", "2+4", "3+5", "4+7"]
+
+
+def possible_tags(lines):
+    """For each id the tags that may be found: of its last acknowledged save, or a later failure.
+
+    A commit that fails is in doubt: it may come to life when the log is recovered.
+    """
+    found: dict[str, list[str | None]] = {each: [None] for each in IDS}
+    for number, (line, each) in enumerate(zip(lines, IDS, strict=True)):
+        tag = f"{each} {number}"
+        if line.startswith("saved"):
+            found[each] = [tag]
+        else:
+            found[each].append(tag)
+    return found
+
+
+def assert_survives(directory, syscall, error, when):
+    run_well("try_saves", directory)  # made without faults
+    fault = inject(syscall, f"error={error}", when)
+    lines = run("try_saves", directory, *IDS, under=fault)
+    if lines and lines[0].startswith("failed open"):
+        lines = [f"failed {each} {lines[0].split()[2]}" for each in IDS]
+    assert len(lines) == len(IDS), lines
+    failed = {line.split()[2] for line in lines if line.startswith("failed")}
+    assert failed <= {"StoreUnavailableError"}, lines
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        found = tags_of(handle)
+    for each, tags in possible_tags(lines).items():
+        assert found.get(each) in tags, (each, lines)
+    assert syscall == "unlink" or leftovers(directory) == []
+    assert_sound(directory)
+
+
+@pytest.mark.parametrize(("syscall", "error"), FAULTS)
+def test_calls_that_fail_now_and_then_lose_nothing_that_was_acknowledged(tmp_path, syscall, error):
+    with ThreadPoolExecutor(2) as pool:
+        tried = [
+            pool.submit(assert_survives, tmp_path / when, syscall, error, when) for when in WHEN
+        ]
+        for each in tried:
+            each.result()
+
+
+def test_a_commit_in_doubt_is_whole_when_it_comes_to_life(tmp_path):
+    """The log's flush fails after its commit was written; the same id is saved again and killed
+    between rename and commit; the log's recovery then finds the commit that failed."""
+    store = tmp_path / "store"
+    run_well("try_saves", store, "w")
+    doubt = inject("fdatasync", "error=EIO", 2, store / "checkpoints.db-wal")
+    lines = run("fail_and_die_before_the_commit", store, under=doubt)
+    assert [line.split()[0] for line in lines] == ["saved", "failed"], lines
+    with PipelineCheckpoint(store, **KEEP_ALL) as handle:
+        assert tags_of(handle)["x"] in ("first", "second")
+    assert_sound(store)

@@ -11,6 +11,8 @@ from checkpointdb.text import storable
 
 # PostgreSQL's B-tree takes keys up to 2 704 bytes. A longer text stays in the JSON.
 MAX_INDEXED_TEXT = 1_000
+# Far from the interpreter's limit of recursion, which a save must not meet half way.
+MAX_DEPTH = 100
 
 Row = tuple[str, float | None, str | None]
 
@@ -18,8 +20,8 @@ Row = tuple[str, float | None, str | None]
 def checked(custom_metadata: object) -> dict[str, Any]:
     """Return a copy of the metadata as JSON gives it back.
 
-    Raises InvalidInputError if it is no dictionary with text keys, or holds what JSON cannot
-    (the message says what), such as NaN, a datetime, NUL, or a cycle.
+    Raises InvalidInputError if it is no dictionary with text keys, or holds what JSON or a
+    database cannot (the message says what), such as NaN, a datetime, NUL, or a cycle.
     """
     if custom_metadata is None:
         return {}
@@ -29,29 +31,30 @@ def checked(custom_metadata: object) -> dict[str, Any]:
         )
     try:
         text = json.dumps(custom_metadata, allow_nan=False)
-        _check_keys(custom_metadata)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"custom_metadata must be JSON: {error}; convert such values to text or numbers"
         ) from error
-    if "\\u0000" in text or "\\ud" in text:
-        storable(
-            json.dumps(custom_metadata, ensure_ascii=False).replace("\\u0000", "\0"), "the metadata"
-        )
+    _check(custom_metadata, MAX_DEPTH)
     result: dict[str, Any] = json.loads(text)
     return result
 
 
-def _check_keys(value: object) -> None:
-    """json.dumps turns keys such as 1 and None into text; a filter would not find them."""
-    if isinstance(value, dict):
+def _check(value: object, depth: int) -> None:
+    """Refuse what JSON can hold and a database or a filter cannot."""
+    if depth < 0:
+        raise InvalidInputError(f"custom_metadata is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        storable(value, "the metadata")
+    elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"the key {key!r} is not text")
-            _check_keys(item)
+            if not isinstance(key, str):  # json.dumps would make text of it, found by no filter
+                raise InvalidInputError(f"custom_metadata has a key that is no text: {key!r}")
+            storable(key, "the metadata's key")
+            _check(item, depth - 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check_keys(item)
+            _check(item, depth - 1)
 
 
 def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:

@@ -88,7 +88,8 @@ class Database:
         """The SQLite file; None for a server."""
         if self.url.get_backend_name() != "sqlite":
             return None
-        return Path(self.url.database or "")
+        name = self.url.database or ""
+        return Path(urllib.parse.unquote(name[5:]) if name.startswith("file:") else name)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -290,7 +291,9 @@ class Database:
         Only a new one is opened by ourselves: to close any descriptor of a database would drop
         all locks that SQLite holds on it in this process.
         """
-        if self.path is None or (self.path.exists() and self.path.stat().st_size):
+        if self.path is None or self.read_only:
+            return
+        if self.path.exists() and self.path.stat().st_size:
             return
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

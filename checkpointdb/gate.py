@@ -70,8 +70,9 @@ _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
 
 
 class _Fork:
-    """What happened to the gates at the last fork."""
+    """What happened to the gates at the last fork; one thread forks at a time."""
 
+    lock = threading.Lock()
     all_shut = True
     child_is_unsafe = False
 
@@ -82,6 +83,7 @@ def is_unsafe_child() -> bool:
 
 
 def _before_fork() -> None:
+    _Fork.lock.acquire()
     _Fork.all_shut = True
     for gate in list(_gates):
         _Fork.all_shut = gate.shut() and _Fork.all_shut
@@ -90,10 +92,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     for gate in list(_gates):
         gate.reopen()
+    _Fork.lock.release()
 
 
 def _after_fork_in_child() -> None:
-    # Each database makes itself a new gate when it is next used.
+    # The parent's gates may be in any state; each database makes itself a new one when used.
+    _gates.clear()
+    _Fork.lock = threading.Lock()
     _Fork.child_is_unsafe = _Fork.child_is_unsafe or not _Fork.all_shut
 
 

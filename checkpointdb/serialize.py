@@ -15,6 +15,7 @@ from checkpointdb.errors import CorruptionError, InvalidStateError
 PICKLE = "pickle5"
 # A smaller buffer stays in band: a value of one part takes two rows, each further part more.
 _IN_BAND_BYTES = 4 << 10
+_WITHOUT_BUFFERS = {str, bytes, int, float, bool, type(None)}
 
 
 class Serialized(NamedTuple):
@@ -34,6 +35,9 @@ def dump(key: str, value: object) -> Serialized:
 
     Raises InvalidStateError, naming the key, if it cannot be pickled.
     """
+    if type(value) in _WITHOUT_BUFFERS:
+        plain = pickle.dumps(value, protocol=5)
+        return Serialized(PICKLE, type(value).__name__, (memoryview(plain),), (len(plain),))
     buffers: list[memoryview] = []
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:

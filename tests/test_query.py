@@ -47,6 +47,7 @@ VIEWS = {
         "type",
         "raw_bytes",
         "digest",
+        "checkpoint_row",
     },
     "payload_usage": {
         "pipeline",

@@ -470,3 +470,118 @@ def save_and_die(directory: str, *ids: str) -> None:
     for each in ids:
         say("saved", handle.save(state_of(each), each))
     os.kill(os.getpid(), 9)
+
+
+# --- to end in the middle
+
+
+def close_while_saving(directory: str) -> None:
+    """Threads save small and large states while the handle is closed again and again."""
+    import numpy
+
+    large = {"noise": numpy.random.default_rng(1).random(600_000)}
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    done = threading.Event()
+
+    def save(name: str) -> None:
+        for number in range(12):
+            each = f"{name}-{number}"
+            try:
+                handle.save({**state_of(each)} if number % 2 else {**large, "name": each}, each)
+            except CheckpointError as error:
+                say("failed", each, type(error).__name__, error)
+                continue
+            if number % 2:
+                say("saved", each)
+            else:
+                assert handle.load(each)["name"] == each
+                handle.delete_checkpoint(each)
+
+    def close() -> None:
+        while not done.wait(0.005):
+            handle.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    try:
+        in_threads([lambda name=f"t{each}": save(name) for each in range(4)])
+    finally:
+        done.set()
+        closer.join()
+
+
+def outlive_the_main_thread(directory: str) -> None:
+    """A thread that is no daemon saves and loads after the main thread has ended."""
+    import numpy
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+
+    def work() -> None:
+        threading.main_thread().join()
+        noise = numpy.random.default_rng(1).random(1_500_000)
+        say("saved", handle.save({"small": 1}, "small"))
+        say("saved", handle.save({"noise": noise}, "large"))
+        assert (handle.load("large")["noise"] == noise).all()
+        say("loaded large")
+        handle.delete_checkpoint("small")
+        handle.delete_checkpoint("large")
+
+    threading.Thread(target=work).start()
+
+
+class Interrupted(BaseException):
+    """What the timer's handler raises, as Ctrl-C does."""
+
+
+def be_interrupted(directory: str, times: str) -> None:
+    """Be interrupted at random moments of saves and loads, and go on with the same handle."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
+    handle.save(state_of("before"), "before")
+    signal.signal(signal.SIGALRM, interrupt)
+    chosen = random.Random(7)
+    for number in range(int(times)):
+        each = f"s{number}"
+        saved = False
+        try:
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.0005, 0.02))
+            handle.save(state_of(each), each)
+            saved = True
+            tag_of(handle.load("before"))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupted:
+            say("interrupted")
+        if saved:
+            say("saved", each)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    say("saved", handle.save(state_of("after"), "after"))
+
+
+def save_in_a_signal_handler(directory: str, times: str) -> None:
+    """A handler saves at random moments of saves; say how long each took."""
+    import signal
+
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    handle.save(state_of("before"), "before")
+    chosen = random.Random(11)
+    number = 0
+
+    def save(name: str) -> None:
+        began = time.monotonic()
+        try:
+            handle.save(state_of(name), name)
+            say("saved", name)
+        except CheckpointError as error:
+            say("refused", name, type(error).__name__, error)
+        say("took", time.monotonic() - began)
+
+    signal.signal(signal.SIGALRM, lambda *_: save(f"handler-{number}"))
+    for number in range(int(times)):
+        signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.001, 0.02))
+        save(f"main-{number}")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    handle.close()

@@ -6,15 +6,12 @@ SQLAlchemy expression that combines with any other.
 
 from checkpointdb.filters.conditions import Condition, has_key
 from checkpointdb.filters.fields import Field, meta
-from checkpointdb.filters.lists import planned_checkpoints, select_checkpoints
-from checkpointdb.filters.planning import planned
+from checkpointdb.filters.lists import select_checkpoints
 
 __all__ = [
     "Condition",
     "Field",
     "has_key",
     "meta",
-    "planned",
-    "planned_checkpoints",
     "select_checkpoints",
 ]

@@ -30,24 +30,23 @@ _NEVER = 2**63 - 1  # after every depth
 class Condition(Grouping[bool]):
     """A test of checkpoints that combines by `&`, `|`, `~` and `and_` with any other expression.
 
-    It reads `id IN (matches)`; `asked` means the same, but is asked of each checkpoint that is
-    visited. `planning` chooses between them.
+    It is written `id IN (matches)`; `asked` means the same, asked of each checkpoint visited.
     """
 
     inherit_cache = True
 
-    def __init__(self, label: str, matches: Rows, asked: Exists) -> None:
+    def __init__(self, question: str, matches: Rows, asked: Exists) -> None:
         super().__init__(checkpoints.c.id.in_(matches))
-        self.label = label
+        self.question = question
         self.matches = matches
         self.asked = asked
 
     def __repr__(self) -> str:
-        return f"<Condition {self.label}>"
+        return f"<Condition {self.question}>"
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
-            f"{self.label} is a question to the database and neither true nor false here: combine "
+            f"{self.question} is a question to the database, neither true nor false here: combine "
             "conditions by & | ~ (each in parentheses) instead of `and`, `or`, `not`, and write "
             "a <= x <= b as meta(…).between(a, b)"
         )

@@ -60,23 +60,28 @@ class Field:
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
-            f"{self!r} is a question to the database and neither true nor false here: compare it, "
+            f"{self!r} is a question to the database, neither true nor false here: compare it, "
             f"or ask whether it is there by {self!r}.exists()"
         )
 
     __hash__ = object.__hash__
 
     def __eq__(self, value: object) -> Condition:  # type: ignore[override]  # as in SQLAlchemy
-        return self.is_(None) if value is None else self._compare(operator.eq, "==", value)
+        if value is None:
+            return self._matching(" == None", _is_null)
+        return self._compare(operator.eq, "==", value)
 
     def __ne__(self, value: object) -> Condition:  # type: ignore[override]  # as in SQLAlchemy
+        # By ranges of the index: `column != operand` and IS NOT NULL would read all of the
+        # field's rows.
         if value is None:
-            return self.is_not(None)
+            return self._matching(" != None", _number >= -sys.float_info.max, _text >= "")
         column, operand = _operand(value)
-        # Three ranges of the index; `column != operand` would read all of the field's rows.
         return self._matching(
             f" != {value!r}", column < operand, column > operand, column.is_(None)
         )
+
+    is_, is_not = __eq__, __ne__
 
     def __lt__(self, value: object) -> Condition:
         return self._compare(operator.lt, "<", value)
@@ -133,17 +138,6 @@ class Field:
     def exists(self) -> Condition:
         """Match checkpoints that have the field, with any scalar value or null."""
         return self._matching(".exists()", true())
-
-    def is_(self, value: None) -> Condition:
-        """Match checkpoints that have the field with the value null."""
-        _only_none(value, "is_")
-        return self._matching(".is_(None)", _is_null)
-
-    def is_not(self, value: None) -> Condition:
-        """Match checkpoints that have the field with another value than null."""
-        _only_none(value, "is_not")
-        # Two ranges of the index; IS NOT NULL would read all of the field's rows.
-        return self._matching(".is_not(None)", _number >= -sys.float_info.max, _text >= "")
 
     def _compare(self, compare: Callable[[Any, Any], Any], sign: str, value: object) -> Condition:
         test = compare(*_operand(value))
@@ -203,11 +197,6 @@ def _after_prefix(prefix: str) -> str | None:
         return None
     following = ord(kept[-1]) + 1
     return kept[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no text
-
-
-def _only_none(value: object, name: str) -> None:
-    if value is not None:
-        raise InvalidInputError(f"{name}() takes None; compare other values by == or !=")
 
 
 def _kind(value: object) -> str:

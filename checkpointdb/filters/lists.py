@@ -16,24 +16,6 @@ from checkpointdb.filters.planning import Count, begins_with_matches, planned
 from checkpointdb.schema import checkpoints
 
 
-def planned_checkpoints(
-    count: Count,
-    pipeline: str,
-    where: ColumnElement[bool] | TextClause | None = None,
-    sort_by: SortKey = "timestamp",
-    reverse: bool = True,
-    limit: int | None = None,
-    offset: int | None = None,
-) -> Select[int]:
-    """Return what `select_checkpoints` does, in the form that `count` shows to be fast."""
-    limit, offset = _counted(limit, "limit"), _counted(offset, "offset")
-    if where is not None:
-        walks = limit is not None and walks_index(sort_by)
-        wanted = max((limit or 0) + (offset or 0), 1) if walks else None
-        where = planned(checked(where), count, wanted)
-    return select_checkpoints(pipeline, where, sort_by, reverse, limit, offset)
-
-
 def select_checkpoints(
     pipeline: str,
     where: ColumnElement[bool] | TextClause | None = None,
@@ -41,12 +23,21 @@ def select_checkpoints(
     reverse: bool = True,
     limit: int | None = None,
     offset: int | None = None,
+    *,
+    count: Count | None = None,
 ) -> Select[int]:
     """Return the row ids of a pipeline's checkpoints in the order asked for.
 
+    By `count`, if given, the form of `where` is chosen that is fast.
+
     Raises InvalidInputError if an argument is none that can be asked.
     """
-    condition = true() if where is None else checked(where)
+    limit, offset = _counted(limit, "limit"), _counted(offset, "offset")
+    condition = true() if where is None else _checked(where)
+    if where is not None and count is not None:
+        # What no index has in order cannot be left after so many.
+        is_cut = limit is not None and walks_index(sort_by)
+        condition = planned(condition, count, (limit or 0) + (offset or 0) if is_cut else None)
     pipeline_id: ColumnElement[int] = checkpoints.c.pipeline_id
     if begins_with_matches(condition):
         # Else SQLite, which knows no statistics here, would walk an index of the pipeline.
@@ -55,13 +46,13 @@ def select_checkpoints(
         select(checkpoints.c.id)
         .where(condition)
         .where(pipeline_id == queries.pipeline_id(pipeline).scalar_subquery())
-        .limit(_counted(limit, "limit"))
-        .offset(_counted(offset, "offset"))
+        .limit(limit)
+        .offset(offset)
     )
     return sorted_by(statement, sort_by, reverse)
 
 
-def checked(where: object) -> ColumnElement[bool]:
+def _checked(where: object) -> ColumnElement[bool]:
     """Return `where` if it can be asked of the database; raises InvalidInputError if not."""
     if isinstance(where, ColumnElement):
         return where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Select, UnaryExpression, and_, case
+from sqlalchemy import Column, ColumnElement, Select, UnaryExpression, and_, asc, case, desc
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.fields import Field
@@ -35,10 +35,10 @@ def sorted_by(statement: Select[int], sort_by: SortKey, reverse: bool) -> Select
     if isinstance(sort_by, Field):
         return _sorted_by_field(statement, sort_by, reverse)
     term = _term(sort_by)
-    first = _directed(term, reverse)
+    turned = desc if reverse else asc
     # A column has no NULLs, and NULLS LAST would keep SQLite from using its index.
-    first = first if isinstance(term, Column) else first.nulls_last()
-    return statement.order_by(first, _directed(checkpoints.c.id, reverse))
+    first = turned(term) if isinstance(term, Column) else turned(term).nulls_last()
+    return statement.order_by(first, turned(checkpoints.c.id))
 
 
 def walks_index(sort_by: SortKey) -> bool:
@@ -60,17 +60,11 @@ def _term(sort_by: object) -> ColumnElement[Any]:
     )
 
 
-def _directed(term: ColumnElement[Any], reverse: bool) -> UnaryExpression[Any]:
-    return term.desc() if reverse else term.asc()
-
-
 def _sorted_by_field(statement: Select[int], field: Field, reverse: bool) -> Select[int]:
     row = checkpoint_metadata.alias()
     its_own = and_(row.c.checkpoint_id == checkpoints.c.id, row.c.key == field.path)
     kind = case((row.c.number.is_not(None), 0), (row.c.text.is_not(None), 1), else_=2)
+    turned = desc if reverse else asc
     return statement.outerjoin_from(checkpoints, row, its_own).order_by(
-        kind,
-        _directed(row.c.number, reverse),
-        _directed(row.c.text, reverse),
-        _directed(checkpoints.c.id, reverse),
+        kind, turned(row.c.number), turned(row.c.text), turned(checkpoints.c.id)
     )

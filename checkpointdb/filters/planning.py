@@ -3,10 +3,10 @@
 Measured on a million checkpoints with SQLite 3.40 (tests/benchmarks/bench_filters.py), for the
 newest 50 that match a condition on metadata, in milliseconds:
 
-| form      | what SQLite does                                       | 0.01 % | 0.3 % |  1 % | 90 % |
-|-----------|--------------------------------------------------------|--------|-------|------|------|
-| id IN (…) | visits the matches alone, sorts them                   |    0.1 |     3 |   16 |  680 |
-| EXISTS    | walks past the newest, asks for the metadata of each   |    125 |     4 |  1.3 | 0.03 |
+| form      | what SQLite does                                     | 0.01 % | 0.3 % |  1 % | 90 % |
+|-----------|------------------------------------------------------|--------|-------|------|------|
+| id IN (…) | visits the matches alone, sorts them                 |    0.1 |     3 |   16 |  680 |
+| EXISTS    | walks past the newest, asks for the metadata of each |    125 |     4 |  1.3 | 0.03 |
 
 So matches are counted, up to a bound, and the form that costs less is chosen. PostgreSQL has
 statistics and makes the same plan of both.
@@ -45,12 +45,13 @@ def planned(
     they have to be sorted.
     """
     total = count(_estimated_total())
-    parts = list(_parts(where))
+    parts: list[ColumnElement[bool]] = list(_parts(where))
     candidates = [part for part in parts if _alternatives(part)]
-    first = None
+    first: ColumnElement[bool] | None = None
     if candidates and total > _SMALL:
         guessed = 2 ** (len(parts) - len(candidates))  # of other parts: that half pass each
-        first = _first(candidates, count, total, (wanted or total) * guessed)
+        all_wanted = total if wanted is None else max(wanted, 1)
+        first = _first(candidates, count, total, all_wanted * guessed)
     return and_(*(part if part is first else _asked(part) for part in parts))
 
 

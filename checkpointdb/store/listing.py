@@ -28,14 +28,14 @@ def find_rows(
     """
     from checkpointdb import filters  # imported when used: it takes as long as all the rest
 
-    query = filters.planned_checkpoints(
-        lambda counting: connection.execute(counting).scalar_one(),
+    query = filters.select_checkpoints(
         pipeline,
         where,
         sort_by,
         reverse,
         limit,
         offset,
+        count=lambda counting: connection.execute(counting).scalar_one(),
     )
     return list(connection.scalars(query))
 

@@ -191,7 +191,7 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
                 f"be read ({error.strerror}): {advice(error)}"
             ) from error
 
-    if plan.stored_bytes < _THREADS_PAY_BYTES:
+    if plan.stored_bytes < _THREADS_PAY_BYTES or len(plan.members) == 1:
         for run in _runs(plan.members, _RUN_BYTES):
             read_run(run)
     else:

@@ -6,32 +6,54 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
-P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Task(Generic[T]):
+    """Work that is done once, by whoever comes first."""
+
+    def __init__(self, work: Callable[..., T], args: tuple[Any, ...]) -> None:
+        self.future: Future[T] = Future()
+        self._work = work
+        self._args = args
+        self._taken = threading.Lock()
+
+    def run(self) -> None:
+        if not self._taken.acquire(blocking=False):
+            return
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self._work(*self._args))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self.future.set_exception(error)
 
 
 class Pool:
     """A thread pool that works in the caller's thread where no other can be had.
 
-    That is so while the interpreter exits (other threads may still be saving then) and when
-    another thread has just closed the handle.
+    That is so while the interpreter exits (other threads may still be saving then), when
+    another thread has just closed the handle, and when the system gives no more threads. In
+    that last case the executor has the task in its queue already and may still do it: hence
+    tasks that are done once.
     """
 
     def __init__(self) -> None:
-        self.threads = min((os.cpu_count() or 1) + 1, 8)  # one may be waiting for the disk
+        # One more than there are processors: one may be waiting for the disk.
+        self.threads = min((os.cpu_count() or 1) + 1, 8)
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
 
-    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start `work` in a thread, or do it now."""
+    def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Start `work` in a thread, or do it now; the future has its result either way."""
+        task = _Task(work, args)
         try:
-            return self._started().submit(work, *args, **kwargs)
-        except RuntimeError:  # the executor is shut down
-            future: Future[T] = Future()
-            future.set_result(work(*args, **kwargs))
-            return future
+            self._started().submit(task.run)
+        except RuntimeError:
+            task.run()
+        return task.future
 
     def run(self, work: Callable[[T], None], items: Iterable[T]) -> None:
         """Do `work` for each item, in several threads; raise the first error there was."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ class SaveSettings(NamedTuple):
 class SaveRequest(NamedTuple):
     """One checkpoint to be saved, checked. `pinned` None: as the one that it replaces."""
 
-    state: Mapping[str, object]
+    state: dict[str, object]
     checkpoint_id: str
     custom_metadata: dict[str, Any]
     force_full: bool

@@ -92,7 +92,7 @@ class Saver:
         origin: Origin | None,
         head: Head | None,
     ) -> Saved:
-        items = dict(request.state)
+        items = request.state
         staged = Staged(self.database, self.pipeline_id, packer, head, head is None)
         staged.add(items.items())
         if not staged.is_full and staged.is_too_large():

@@ -34,7 +34,7 @@ def new_id() -> str:
 
 
 def checked_state(state: object) -> dict[str, object]:
-    """Return a state that is a dictionary with text keys.
+    """Return a copy of a state that is a dictionary with text keys; values are not copied.
 
     Raises InvalidStateError, naming the key, otherwise.
     """
@@ -42,14 +42,15 @@ def checked_state(state: object) -> dict[str, object]:
         raise InvalidStateError(
             f"a state must be a dict, not {type(state).__name__}: wrap it as {{'value': state}}"
         )
-    for key in state:
+    copy = dict(state)  # in one step: another thread may be adding keys
+    for key in copy:
         if not isinstance(key, str):
             raise InvalidStateError(f"the keys of a state must be text, not {key!r}", key=repr(key))
         try:
             storable(key, "the key")
         except InvalidInputError as error:
             raise InvalidStateError(str(error), key=key) from error
-    return state
+    return copy
 
 
 def checked_count(value: object, what: str, *, least: int = 1) -> int:

@@ -25,7 +25,6 @@ FAULTS = [
     ("fsync", "EIO"),
     ("fdatasync", "EIO"),
     ("rename", "ENOSPC"),
-    ("rename", "EROFS"),
     ("writev", "ENOSPC"),
     ("pwrite64", "ENOSPC"),
     ("pwrite64", "EIO"),
@@ -33,7 +32,7 @@ FAULTS = [
     ("unlink", "EIO"),
     ("mkdir", "ENOSPC"),
 ]
-WHEN = ["1+4", "2+4", "3+5", "4+7"]
+WHEN = ["1+4", "2+3", "4+7"]
 
 
 def possible_tags(lines):
@@ -52,7 +51,7 @@ def possible_tags(lines):
 
 
 def assert_survives(directory, syscall, error, when):
-    run_well("try_saves", directory)  # made without faults
+    PipelineCheckpoint(directory).close()  # made without faults
     fault = inject(syscall, f"error={error}", when)
     lines = run("try_saves", directory, *IDS, under=fault)
     if lines and lines[0].startswith("failed open"):
@@ -83,7 +82,7 @@ def test_a_commit_in_doubt_is_whole_when_it_comes_to_life(tmp_path):
     between rename and commit; the log's recovery then finds the commit that failed."""
     store = tmp_path / "store"
     run_well("try_saves", store, "w")
-    doubt = inject("fdatasync", "error=EIO", 2, store / "checkpoints.db-wal")
+    doubt = inject("fdatasync", "error=EIO", 3, store / "checkpoints.db-wal")
     lines = run("fail_and_die_before_the_commit", store, under=doubt)
     assert [line.split()[0] for line in lines] == ["saved", "failed"], lines
     with PipelineCheckpoint(store, **KEEP_ALL) as handle:

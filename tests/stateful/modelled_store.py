@@ -185,13 +185,15 @@ class Store:
     # --- the model
 
     def saved(self, checkpoint_id, state, pinned, count):
-        """Note an acknowledged save, and what retention forgets after it."""
+        """Note an acknowledged save, and what retention forgets after it.
+
+        A pin stays with the id, unless the save says otherwise.
+        """
         self.states.pop(checkpoint_id, None)
-        self.pinned.discard(checkpoint_id)
         self.states[checkpoint_id] = state
         self.tried(checkpoint_id, state)
-        if pinned:
-            self.pinned.add(checkpoint_id)
+        if pinned is not None:
+            (self.pinned.add if pinned else self.pinned.discard)(checkpoint_id)
         loose = [each for each in self.states if each not in self.pinned]
         for each in loose[: max(len(loose) - count, 0)] if count else []:
             del self.states[each]

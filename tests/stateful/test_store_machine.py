@@ -67,7 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), force_full=st.booleans())
     def save(self, number, name, data, force_full):
         state = self.draw_state(data)
-        pinned = data.draw(st.sampled_from([False, False, False, True]), "pinned")
+        pinned = data.draw(st.sampled_from([None, None, False, True]), "pinned")
         self.handles[number].save(state, name, force_full, pinned=pinned)
         self.store.saved(name, state, pinned, self.counts[number])
 
@@ -77,7 +77,7 @@ class StoreMachine(RuleBasedStateMachine):
         last = list(self.store.states.values())[-1] if self.store.states else {}
         state = edited(last, edits)
         self.handles[number].save(state, name)
-        self.store.saved(name, state, False, self.counts[number])
+        self.store.saved(name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
@@ -85,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         base = self.draw_id(data)
         state = edited(self.store.states[base], edits)
         self.handles[number].save(state, name, base=base)
-        self.store.saved(name, state, False, self.counts[number])
+        self.store.saved(name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         loaded = self.handles[number].load(self.draw_id(data))
         state = edited(loaded, edits)
         self.handles[number].save(state, name)
-        self.store.saved(name, state, False, self.counts[number])
+        self.store.saved(name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, data=st.data())

@@ -1,0 +1,110 @@
+"""Closing, exiting, signals and garbage in the middle of saves."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+
+import pytest
+from breaking import KEEP_ALL, assert_sound, run_well, state_of, tags_of
+
+from checkpointdb import CheckpointError, PipelineCheckpoint
+
+
+def test_closing_a_handle_while_its_threads_save_loses_nothing(tmp_path):
+    lines = run_well("close_while_saving", tmp_path)
+    assert not [line for line in lines if line.startswith("failed")]
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        found = tags_of(handle)
+    assert {line.split()[1] for line in lines} == found.keys()
+    assert_sound(tmp_path, allowed=set())
+
+
+def test_threads_that_outlive_the_main_thread_save_and_load(tmp_path):
+    lines = run_well("outlive_the_main_thread", tmp_path)
+    assert lines == ["saved small", "saved large", "loaded large"]
+    assert_sound(tmp_path, allowed=set())
+
+
+def test_a_handle_collected_as_garbage_by_its_own_thread_ends_quietly(tmp_path):
+    handle = PipelineCheckpoint(tmp_path, **KEEP_ALL)
+    handle.save(state_of("a"), "a")
+    pool = handle._engine._pool
+    pool.submit(int).result()
+    handle.itself = handle  # a cycle: only the collector finds it
+    del handle
+    pool.submit(gc.collect).result()
+    assert_sound(tmp_path, allowed=set())
+
+
+def test_saves_interrupted_at_any_moment_lose_nothing_and_the_handle_goes_on(tmp_path):
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("there is no such timer here")
+    lines = run_well("be_interrupted", tmp_path, 150)
+    interrupted = [line for line in lines if line.startswith("interrupted")]
+    assert len(interrupted) > 30
+    assert lines[-1] == "saved after"
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        found = tags_of(handle)
+    assert {line.split()[1] for line in lines if line.startswith("saved")} <= found.keys()
+    assert_sound(tmp_path)
+
+
+def test_a_signal_handler_that_saves_during_a_save_does_not_hang(tmp_path):
+    """As programs do on SIGTERM: it may be refused, at once, and neither save is lost."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("there is no such timer here")
+    lines = run_well("save_in_a_signal_handler", tmp_path, 40)
+    assert max(float(line.split()[1]) for line in lines if line.startswith("took")) < 5
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        assert {line.split()[1] for line in lines if line.startswith("saved")} <= tags_of(
+            handle
+        ).keys()
+    assert_sound(tmp_path)
+
+
+def test_two_threads_that_open_a_new_directory_at_once_get_one_store(tmp_path):
+    handles, barrier = [], threading.Barrier(6)
+
+    def open_it():
+        barrier.wait()
+        handles.append(PipelineCheckpoint(tmp_path / "new", **KEEP_ALL))
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(handles) == 6
+    run_well("look", tmp_path / "new")  # opens and closes: not the last, for SQLite
+    for number, handle in enumerate(handles):
+        handle.save(state_of(f"t{number}"), f"t{number}")
+    assert len(run_well("look", tmp_path / "new")) == 6
+    for handle in handles:
+        handle.close()
+    assert_sound(tmp_path / "new", allowed=set())
+
+
+def test_a_handle_in_use_survives_others_that_open_and_close_in_its_process(tmp_path):
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        for number in range(5):
+            with PipelineCheckpoint(tmp_path, **KEEP_ALL) as other:
+                other.save(state_of(f"o{number}"), f"o{number}")
+            run_well("look", tmp_path)
+            handle.save(state_of(f"h{number}"), f"h{number}")
+        assert len(run_well("look", tmp_path)) == 10
+
+
+def test_a_busy_store_is_said_to_be_busy_and_works_again(tmp_path):
+    with (
+        PipelineCheckpoint(tmp_path, **KEEP_ALL) as holder,
+        PipelineCheckpoint(tmp_path, busy_seconds=0.2, **KEEP_ALL) as handle,
+    ):
+        handle.save(state_of("a"), "a")
+        with holder._engine.write(), pytest.raises(CheckpointError, match="other writers") as caught:
+            handle.save(state_of("b"), "b")
+        assert isinstance(caught.value, TimeoutError)
+        handle.save(state_of("c"), "c")
+        assert list(tags_of(handle)) == ["a", "c"]
+    assert_sound(tmp_path, allowed=set())

@@ -60,6 +60,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("checkpointdb")
     for module, names in _LATER.items():
         if name in names:
             return getattr(import_module(f"checkpointdb.{module}"), name)

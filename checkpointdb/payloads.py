@@ -124,6 +124,19 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directories(path: Path, *, durable: bool) -> None:
+    """Make a directory and what is missing above it, private to its owner.
+
+    Each new name is flushed in the directory that received it: else a power loss could take a
+    whole store whose saves were acknowledged.
+    """
+    missing = [each for each in (path, *path.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        if durable:
+            sync_directory(each.parent)
+
+
 class LocalPayloads:
     """Payloads as files of a local directory."""
 

@@ -19,6 +19,7 @@ from checkpointdb.sweep import sweep
 
 TESTS = Path(__file__).parent
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
+_PATIENCE_SECONDS = 100
 HARMLESS = {"orphan", "unfinished"}  # all that a crash may leave
 
 needs_strace = pytest.mark.skipif(
@@ -92,17 +93,31 @@ def start(program: str, *arguments: object, under: tuple[str, ...] = ()) -> subp
 
 def run(program: str, *arguments: object, under: tuple[str, ...] = ()) -> list[str]:
     """Run a victim to its end, however it ends, and return the lines that it printed."""
-    victim = start(program, *arguments, under=under)
-    output, _ = victim.communicate(timeout=240)
-    return output.splitlines()
+    return _ended(start(program, *arguments, under=under))[0]
 
 
 def run_well(program: str, *arguments: object, under: tuple[str, ...] = ()) -> list[str]:
     """Run a victim that must end well."""
-    victim = start(program, *arguments, under=under)
-    output, errors = victim.communicate(timeout=240)
-    assert victim.returncode == 0, errors
-    return output.splitlines()
+    return end_well(start(program, *arguments, under=under))
+
+
+def end_well(*victims: subprocess.Popen[str]) -> list[str]:
+    """Wait for victims that must end well, and return the lines of all."""
+    lines = []
+    for victim, (output, errors) in [(each, _ended(each)) for each in victims]:
+        assert victim.returncode == 0, errors
+        lines += output
+    return lines
+
+
+def _ended(victim: subprocess.Popen[str]) -> tuple[list[str], str]:
+    with victim:
+        try:
+            output, errors = victim.communicate(timeout=_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            victim.kill()
+            raise
+    return output.splitlines(), errors
 
 
 def strace(*options: str, log: Path | str = "/dev/null") -> tuple[str, ...]:

@@ -249,9 +249,12 @@ def test_conditions_combine_with_columns_on_either_side(connection):
     assert found(connection, sa.not_((meta("v") == 1) | large)) == [0, 2, 3]
 
 
-def test_raw_sql_is_an_expression_too(connection):
+@pytest.mark.parametrize("count", [None, lambda _: 1_000_000], ids=["unplanned", "planned"])
+def test_raw_sql_is_an_expression_too(connection, count):
     insert(connection, [Row({}, state_bytes=at) for at in range(3)])
-    assert found(connection, sa.text("state_bytes = 0 OR state_bytes = 2")) == [0, 2]
+    where = sa.text("state_bytes = 0 OR state_bytes = 2")
+    assert found(connection, where, count=count) == [0, 2]
+    assert connection.scalars(select_checkpoints(OTHER, where, count=count)).all() == []
 
 
 def test_a_condition_stands_in_any_select_of_checkpoints(connection):

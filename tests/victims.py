@@ -6,6 +6,7 @@ Each prints what it has been told is done, unbuffered: a line is printed after t
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import random
 import threading
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from breaking import KEEP_ALL, array_state_of, state_of, tag_of, tags_of
 
 from checkpointdb import CheckpointError, NotFoundError, PipelineCheckpoint
+
+logging.getLogger("checkpointdb").addHandler(logging.NullHandler())
 
 
 def say(*words: object) -> None:
@@ -565,7 +568,7 @@ def save_in_a_signal_handler(directory: str, times: str) -> None:
     """A handler saves at random moments of saves; say how long each took."""
     import signal
 
-    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
     handle.save(state_of("before"), "before")
     chosen = random.Random(11)
     number = 0

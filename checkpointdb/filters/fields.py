@@ -81,7 +81,7 @@ class Field:
             f" != {value!r}", column < operand, column > operand, column.is_(None)
         )
 
-    is_, is_not = __eq__, __ne__
+    is_, is_not = __eq__, __ne__  # as linters want None to be compared
 
     def __lt__(self, value: object) -> Condition:
         return self._compare(operator.lt, "<", value)
@@ -103,7 +103,9 @@ class Field:
             raise InvalidInputError(
                 f"between({low!r}, {high!r}) mixes a number and a text: give two of a kind"
             )
-        return self._matching(f".between({low!r}, {high!r})", column.between(first, last))
+        # Two comparisons: PostgreSQL does not parse the collation that BETWEEN would come with.
+        within = and_(column >= first, column <= last)
+        return self._matching(f".between({low!r}, {high!r})", within)
 
     def in_(self, values: Iterable[object]) -> Condition:
         """Match any of `values`; numbers, texts and None may be mixed."""

@@ -38,18 +38,20 @@ def select_checkpoints(
         # What no index has in order cannot be left after so many.
         is_cut = limit is not None and walks_index(sort_by)
         condition = planned(condition, count, (limit or 0) + (offset or 0) if is_cut else None)
+    statement = _filtered(pipeline, condition).limit(limit).offset(offset)
+    return sorted_by(statement, sort_by, reverse)
+
+
+def _filtered(pipeline: str, condition: ColumnElement[bool]) -> Select[int]:
     pipeline_id: ColumnElement[int] = checkpoints.c.pipeline_id
     if begins_with_matches(condition):
         # Else SQLite, which knows no statistics here, would walk an index of the pipeline.
         pipeline_id = unsearched(checkpoints.c.pipeline_id)
-    statement = (
+    return (
         select(checkpoints.c.id)
         .where(condition)
         .where(pipeline_id == queries.pipeline_id(pipeline).scalar_subquery())
-        .limit(limit)
-        .offset(offset)
     )
-    return sorted_by(statement, sort_by, reverse)
 
 
 def _checked(where: object) -> ColumnElement[bool]:

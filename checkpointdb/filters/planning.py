@@ -74,7 +74,8 @@ def _first(
 
     `wanted` are to pass the candidates.
     """
-    # So many are not worth a visit, not even where all checkpoints are walked past.
+    # To visit a quarter of all costs more than to walk past all, and √(wanted × total) more than
+    # to walk until `wanted` are found. Where conditions meet, exact counts tell how far that is.
     bound = min(total // 4, math.ceil(len(candidates) * math.sqrt(wanted * total)))
     matches = [
         sum(count(each.counting(bound)) for each in _alternatives(part)) for part in candidates
@@ -90,12 +91,12 @@ def _first(
 
 def _parts(where: Any) -> Iterator[Any]:
     """Yield the parts that `where` joins by AND."""
-    where = _opened(where)
-    if isinstance(where, BooleanClauseList) and where.operator is operators.and_:
-        for each in where.clauses:
+    opened = _opened(where)
+    if isinstance(opened, BooleanClauseList) and opened.operator is operators.and_:
+        for each in opened.clauses:
             yield from _parts(each)
     else:
-        yield where
+        yield where  # in its parentheses, which raw SQL needs
 
 
 def _alternatives(part: Any) -> list[Condition]:

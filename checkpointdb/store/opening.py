@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.payloads import LocalPayloads, unavailable
+from checkpointdb.payloads import LocalPayloads, make_directories, unavailable
 
 DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
@@ -40,7 +40,7 @@ def open_directory(
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
         return _prepared(Opened(directory, database, payloads), upgrade=False)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(root, durable=durable)
     except OSError as error:
         raise unavailable(error, root) from error
     if not rebuilds and not path.exists() and next(payloads.files(), None) is not None:

@@ -113,7 +113,8 @@ class Packer:
     def discard(self) -> None:
         """Remove the file unless it was published; wait for threads that still use it."""
         for packing in self._in_flight:
-            packing.cancel()
+            if not packing.cancel():
+                packing.exception()
         for flushing in self._flushing:
             flushing.exception()
         if self._writer is not None:

@@ -3,9 +3,8 @@
     python -m tests.benchmarks.bench_filters [--checkpoints 1000000] [--store FOLDER] [--explain]
 
 Method: a SQLite store filled by bulk insert, its metadata in random order; each question is
-asked through the library's own connections and settings, once to warm up and then `--rounds`
-times; medians in milliseconds of the whole: choosing the plan, the ids, and fetching the rows.
-First as a store is in use, which never ran ANALYZE, then after ANALYZE.
+asked by `list_checkpoints`, once to warm up and then `--rounds` times; medians in milliseconds
+of the whole call. First as a store is in use, which never ran ANALYZE, then after ANALYZE.
 """
 
 from __future__ import annotations
@@ -20,17 +19,22 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from checkpointdb.database import Database
-from checkpointdb.filters import has_key, meta, planned_checkpoints
-from checkpointdb.schema import checkpoints, payloads
+from checkpointdb import (
+    CheckpointMetadata,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    checkpoints,
+    has_key,
+    meta,
+)
 
 DATABASE = "checkpoints.db"
-PIPELINE = 1
 LIMIT = 50
 TARGET_MS = 5.0
 CHAIN = 200  # checkpoints in a chain
@@ -40,19 +44,12 @@ STAGES = ("read", "tokenize", "index", "score", "graph")
 # --- what is measured
 
 
-def newest(database: Database, where: sa.ColumnElement[bool]) -> list[sa.Row]:
-    """List the newest checkpoints that match: what a store does in its list_checkpoints."""
-    with database.read() as connection:
-        statement = planned_checkpoints(
-            lambda counted: connection.execute(counted).scalar_one(),
-            *(PIPELINE, where),
-            limit=LIMIT,
-        )
-        ids = connection.execute(statement).scalars().all()
-        rows = sa.select(checkpoints, payloads.c.name, payloads.c.sha256).join(payloads)
-        found = connection.execute(rows.where(checkpoints.c.id.in_(ids))).all()
-        by_id = {row.id: row for row in found}
-        return [by_id[row_id] for row_id in ids]
+def opened(folder: Path) -> PipelineCheckpoint:
+    return PipelineCheckpoint(folder, pipeline="main", retention_policy=RetentionPolicy.KEEP_ALL)
+
+
+def newest(store: PipelineCheckpoint, where: sa.ColumnElement[bool]) -> list[CheckpointMetadata]:
+    return store.list_checkpoints(where=where, limit=LIMIT)
 
 
 def questions() -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
@@ -81,12 +78,10 @@ def questions() -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
 # --- the store
 
 
-def fill(database: Database, count: int) -> None:
-    """Insert `count` checkpoints with three metadata fields each."""
-    database.prepare()
-    database.close()
-    assert database.path is not None
-    connection = sqlite3.connect(database.path, isolation_level=None)
+def fill(folder: Path, count: int) -> None:
+    """Make a store with `count` checkpoints of three metadata fields each."""
+    opened(folder).close()
+    connection = sqlite3.connect(folder / DATABASE, isolation_level=None)
     connection.execute("PRAGMA cache_size = -1000000")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
@@ -180,31 +175,31 @@ def median_ms(ask: Callable[[], object], rounds: int) -> float:
     return statistics.median(times) * 1000
 
 
-def measure(database: Database, rounds: int, explain: bool) -> dict[str, float]:
+def measure(store: PipelineCheckpoint, rounds: int, explain: bool) -> dict[str, float]:
     times = {}
     for name, where in questions():
-        times[name] = median_ms(lambda where=where: newest(database, where), rounds)
+        times[name] = median_ms(lambda where=where: newest(store, where), rounds)
         if explain:
             print(f"\n{name}: {times[name]:.2f} ms")
-            print("\n".join(plans(database, where)))
+            print("\n".join(plans(store, where)))
     return times
 
 
-def plans(database: Database, where: sa.ColumnElement[bool]) -> list[str]:
+def plans(store: PipelineCheckpoint, where: sa.ColumnElement[bool]) -> list[str]:
     """Return SQLite's plan of every statement that `newest` executes."""
     statements: list[tuple[str, object]] = []
 
     def note(_c: object, _u: object, statement: str, values: object, *_: object) -> None:
         statements.append((statement, values))
 
-    with database.read() as connection:
+    with store.query() as connection:
         engine = connection.engine
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
-        newest(database, where)
+        newest(store, where)
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
-    with database.read() as connection:
+    with store.query() as connection:
         return [
             "    " + step[3]
             for statement, values in statements
@@ -222,22 +217,23 @@ def report(columns: dict[str, dict[str, float]]) -> None:
 
 
 def run(folder: Path, options: argparse.Namespace) -> None:
-    database = Database(f"sqlite:///{folder / DATABASE}")
-    fresh = not (folder / DATABASE).exists()
-    if fresh:
+    if not (folder / DATABASE).exists():
         print(f"filling {folder} with {options.checkpoints:,} checkpoints …", flush=True)
-        fill(database, options.checkpoints)
+        fill(folder, options.checkpoints)
     machine = f"{platform.platform()}, {os.cpu_count()} cores"
     print(f"{machine}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
-    columns = {"no statistics": measure(database, options.rounds, options.explain)}
-    with database.write() as connection:
-        connection.exec_driver_sql("ANALYZE")
-    database.close()  # a connection reads statistics when it opens
-    columns["after ANALYZE"] = measure(database, options.rounds, options.explain)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP TABLE sqlite_stat1")
-    database.close()
+    columns = {}
+    for name, statement in (("no statistics", ""), ("after ANALYZE", "ANALYZE")):
+        execute(folder, statement)
+        with opened(folder) as store:
+            columns[name] = measure(store, options.rounds, options.explain)
+    execute(folder, "DROP TABLE sqlite_stat1")
     report(columns)
+
+
+def execute(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / DATABASE)) as connection:
+        connection.execute(statement)
 
 
 def main() -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from checkpointdb.database import Database
-
 from . import bench_filters
 from .figures import Figure, Setting
 
@@ -20,10 +18,9 @@ ASKED = ("0.01 %", "1 %", "10 %", "90 %")
 
 def run(setting: Setting) -> Iterator[Figure]:
     count = setting.size(COUNT, quick=FEW)
-    database = Database(f"sqlite:///{setting.folder / bench_filters.DATABASE}")
-    bench_filters.fill(database, count)
-    times = bench_filters.measure(database, rounds=setting.rounds(15), explain=setting.explain)
-    database.close()
+    bench_filters.fill(setting.folder, count)
+    with bench_filters.opened(setting.folder) as store:
+        times = bench_filters.measure(store, rounds=setting.rounds(15), explain=setting.explain)
     for question in ASKED:
         spent = times.pop(question)
         yield Figure(

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from checkpointdb import InvalidInputError, checkpoints, has_key, meta
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"where": "accuracy > 0.9"},
+        {"where": lambda checkpoint: True},
+        {"where": meta("accuracy")},
+        {"where": True},
+        {"sort_by": "colour"},
+        {"sort_by": None},
+        {"sort_by": checkpoints.c.id.desc()},
+        {"limit": -1},
+        {"limit": 2.5},
+        {"limit": True},
+        {"offset": "2"},
+    ],
+    ids=str,
+)
+def test_a_list_that_makes_no_sense_is_refused_before_there_is_a_checkpoint_too(store, arguments):
+    handle = store()
+    for _ in range(2):
+        with pytest.raises(InvalidInputError):
+            handle.list_checkpoints(**arguments)
+        handle.save({"a": 1})
+
+
+def test_an_empty_store_answers_every_question(store):
+    handle = store()
+    where = (meta("accuracy") > 0.9) & ~has_key("a") & (checkpoints.c.state_bytes > 1)
+    assert handle.list_checkpoints(where=where, sort_by=meta("accuracy"), limit=3) == []
+
+
+def test_filters_and_orders_are_of_the_handles_own_pipeline(store):
+    for name in ("one", "two"):
+        handle = store(pipeline=name)
+        for number in range(3):
+            handle.save({"a": number}, f"{name}-{number}", custom_metadata={"n": number})
+    where = (meta("n") > 0) & has_key("a")
+    for name in ("one", "two"):
+        found = store(pipeline=name).list_checkpoints(meta("n"), where=where, limit=2)
+        assert [each.checkpoint_id for each in found] == [f"{name}-2", f"{name}-1"]
+        assert [each.state_keys for each in found] == [["a"], ["a"]]
+        assert [each.custom_metadata for each in found] == [{"n": 2}, {"n": 1}]
+
+
+def test_a_number_that_no_double_equals_is_kept_and_not_found(store):
+    handle = store()
+    handle.save({}, "x", custom_metadata={"n": 10**400, "m": 2**53 + 1, "k": 2**53})
+    [found] = handle.list_checkpoints(where=~meta("n").exists() & ~meta("m").exists())
+    assert found.custom_metadata == {"n": 10**400, "m": 2**53 + 1, "k": 2**53}
+    assert handle.list_checkpoints(where=meta("k") == 2**53) == [found]

@@ -1,0 +1,81 @@
+"""The plans that SQLite makes for hot statements: searches in indexes, never a walk of a table."""
+
+import pytest
+from sqlalchemy.dialects import sqlite
+
+from checkpointdb import forgetting, queries
+
+SMALL = {"removals"}  # as many rows as files wait to be unlinked
+
+
+@pytest.fixture
+def full_store(store):
+    handle = store(retention_policy="keep_all")
+    for number in range(8):
+        handle.save({"a": number, "b": "x" * 40_000, "c": number // 3}, f"c{number}")
+    handle.load("c5")
+    handle.save({"a": 0}, "fork", custom_metadata={"n": 1})
+    return handle
+
+
+def plan(handle, statement, **values):
+    compiled = statement.compile(
+        dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True}
+    )
+    values = {**dict.fromkeys(compiled.params, 1), **values}
+    bound = tuple(values[name] for name in compiled.positiontup)
+    with handle.query() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.string}", bound)
+        return [row[3] for row in rows]
+
+
+HOT = {
+    "state_at": queries.state_at(),
+    "values_at": queries.values_at(),
+    "head_values": queries.head_values(),
+    "chunks_of": queries.chunks_of([1, 2]),
+    "members_by_id": queries.members_by_id([1, 2]),
+    "members_of_values": queries.members_of_values([1, 2]),
+    "values_by_digest": queries.values_by_digest(1, [b"1", b"2"]),
+    "chunks_by_digest": queries.chunks_by_digest(1, [b"1", b"2"]),
+    "place_of_save": queries.place_of_save(),
+    "place_by_checkpoint_id": queries.place_by_checkpoint_id(),
+    "place_by_row": queries.place_by_row(),
+    "newest_place": queries.newest_place(),
+    **{
+        name: getattr(forgetting, name)(is_one)
+        for is_one in (True,)
+        for name in (
+            "_places",
+            "_unlink_forks",
+            "_delete_metadata",
+            "_delete_checkpoints",
+            "_delete_placed_values",
+            "_dead_spread_values",
+            "_delete_value_chunks",
+            "_delete_values",
+            "_delete_chunks",
+            "_delete_members",
+            "_delete_payloads",
+        )
+    },
+    "_survivors": forgetting._survivors(),
+    "_delete_entries": forgetting._delete_entries(),
+    "_delete_last_entries": forgetting._delete_last_entries(),
+    "_delete_chain": forgetting._delete_chain(),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_searches_indexes_and_scans_no_table(full_store, name):
+    steps = plan(full_store, HOT[name])
+    assert [step for step in steps if step.startswith("SCAN") and "CONSTANT ROW" not in step] == []
+
+
+def test_a_state_is_found_in_its_chain_alone(full_store):
+    assert any("chain_id=?" in step for step in plan(full_store, queries.state_at()))
+
+
+def test_the_history_of_a_key_goes_by_chains_and_not_through_all_entries(full_store):
+    steps = plan(full_store, queries.history("default", "a"))
+    assert any("entries" in step and "chain_id=? AND key=?" in step for step in steps)

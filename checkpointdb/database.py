@@ -19,15 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from checkpointdb.errors import (
-    CheckpointError,
-    CorruptionError,
-    SchemaVersionError,
-    StoreBusyError,
-    StoreUnavailableError,
-)
+from checkpointdb.database_errors import busy, translate, translated
+from checkpointdb.errors import CorruptionError, SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
 
 if TYPE_CHECKING:
@@ -37,13 +31,6 @@ VERSION_TABLE = "checkpointdb_version"
 HEAD_REVISION = "0002"  # the newest file in migrations/versions; a test compares
 APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the SQLite file: `file` and we know it
 _BUSY_SECONDS = 60.0
-
-
-class LostRace(Exception):
-    """A constraint or the isolation level stopped a write: look at the rows again, and retry.
-
-    Internal: never reaches a user.
-    """
 
 
 class Database:
@@ -109,7 +96,7 @@ class Database:
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
         writer = self._writer
         if not writer.acquire(timeout=self._busy_seconds):
-            raise _busy(self._busy_seconds)
+            raise busy(self._busy_seconds)
         try:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 self._check_file()
@@ -315,7 +302,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 # Two processes that create at once: the change to WAL does not wait by itself.
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise _translate(error, self.url, self._busy_seconds) from error
+                    raise translate(error, self.url, self._busy_seconds) from error
                 time.sleep(0.01)
 
     def _back_up(self, found: str) -> None:
@@ -360,53 +347,3 @@ def migrations(connection: sa.Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
-
-
-# --- errors
-
-
-@contextmanager
-def translated(url: sa.URL, busy_seconds: float = _BUSY_SECONDS) -> Iterator[None]:
-    """Turn the database's errors into ours."""
-    try:
-        yield
-    except IntegrityError as error:
-        raise LostRace(str(error.orig)) from error
-    except DBAPIError as error:
-        raise _translate(error.orig or error, url, busy_seconds) from error
-    except sqlite3.Error as error:
-        raise _translate(error, url, busy_seconds) from error
-
-
-_UNAVAILABLE = {
-    "database or disk is full": "the disk is full: free space and retry",
-    "readonly database": "the file system or the file is read-only",
-    "unable to open database file": "was the store removed, is it read-only, or are too many "
-    "files open?",
-    "disk i/o error": "the disk failed, is full, or the store was removed",
-    "no such table": "the database was replaced or emptied while it was open",
-}
-
-
-def _translate(
-    error: BaseException, url: sa.URL, busy_seconds: float
-) -> CheckpointError | LostRace:
-    text = str(error).lower()
-    if getattr(error, "sqlstate", None) in {"40001", "40P01"}:
-        return LostRace(str(error))
-    if "locked" in text or "busy" in text:
-        return _busy(busy_seconds)
-    where = url.render_as_string()
-    if "malformed" in text or "not a database" in text:
-        return CorruptionError(f"the database {where} is damaged ({error}): restore a backup")
-    for symptom, advice in _UNAVAILABLE.items():
-        if symptom in text:
-            return StoreUnavailableError(f"the database {where} failed ({error}): {advice}")
-    return StoreUnavailableError(f"the database {where} failed: {error}")
-
-
-def _busy(seconds: float) -> StoreBusyError:
-    return StoreBusyError(
-        f"other writers held the store for more than {seconds:g} s: try again, or look for a "
-        "process that keeps a transaction open"
-    )

@@ -14,7 +14,8 @@ from itertools import groupby
 from sqlalchemy import Connection, select, update
 
 from checkpointdb import format, recording
-from checkpointdb.database import Database, LostRace
+from checkpointdb.database import Database
+from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError, InvalidInputError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.manifests import hash_payload, part_of, read_manifest

@@ -8,8 +8,8 @@ newest 50 that match a condition on metadata, in milliseconds:
 | id IN (…) | visits the matches alone, sorts them                 |    0.1 |     3 |   16 |  680 |
 | EXISTS    | walks past the newest, asks for the metadata of each |    125 |     4 |  1.3 | 0.03 |
 
-So matches are counted, up to a bound, and the form that costs less is chosen. PostgreSQL has
-statistics and makes the same plan of both.
+So matches are counted, up to a bound, and the form that costs less is chosen. PostgreSQL does
+the same with each (10 % of 300 000: 65 ms and 1 ms), and gains by the same choice.
 """
 
 from __future__ import annotations

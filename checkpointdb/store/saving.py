@@ -20,7 +20,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, update
 
 from checkpointdb import format, queries
-from checkpointdb.database import Database, LostRace
+from checkpointdb.database import Database
+from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore

@@ -58,7 +58,7 @@ class Disk:
 
     def lost(self, below: Path) -> list[Path]:
         """What matters of it: not the name that a rename took away, nor a copy of the log."""
-        harmless = {self.store / "payloads" / "incoming", self.store / "checkpoints.db"}
+        harmless = {self.store / name for name in ("payloads/incoming", "checkpoints.db", "checkpoints.db-shm")}
         return [
             path
             for path in sorted(self.unflushed - harmless)

@@ -23,6 +23,7 @@ from checkpointdb import CheckReport, PipelineCheckpoint, RebuildReport, Retenti
 from checkpointdb.database import Database
 from checkpointdb.payloads import LocalPayloads
 from checkpointdb.rebuild import rebuild
+from checkpointdb.schema import checkpoints
 from checkpointdb.sweep import sweep
 
 HOSTILE = ["", "__deleted_keys__", "\N{PARTY POPPER}", "a.b", "../x", "k" * 300, "NULL", "a b'c"]
@@ -136,6 +137,13 @@ def equal(one, other):
 # --- a store
 
 
+def in_order(handle):
+    """Return the ids of a store from oldest to newest, as retention sees them."""
+    with handle.query() as connection:
+        query = sa.select(checkpoints.c.checkpoint_id).order_by(checkpoints.c.id)
+        return list(connection.scalars(query))
+
+
 class Killed(BaseException):
     """The process dies here, as far as the store can tell."""
 
@@ -245,8 +253,8 @@ class Store:
 
     def check(self):
         """Compare everything with the model, and ask `check`."""
-        listed = self.observer.list_checkpoints(reverse=False)
-        assert [each.checkpoint_id for each in listed] == list(self.states)
+        assert in_order(self.observer) == list(self.states)
+        listed = self.observer.list_checkpoints()
         assert {each.checkpoint_id for each in listed if each.pinned} == self.pinned
         for checkpoint_id, state in self.states.items():
             assert same(self.observer.load(checkpoint_id), state), checkpoint_id
@@ -292,24 +300,30 @@ class Store:
         Every acknowledged checkpoint is there as it was. Only a replacement that was killed
         between its rename and its commit may have won, having a higher sequence.
         """
-        listed = copy.list_checkpoints(reverse=False)
-        assert tuple(each.checkpoint_id for each in listed) == report.checkpoints
-        assert all(each.pinned for each in listed)
+        assert in_order(copy) == list(report.checkpoints)
+        assert all(each.pinned for each in copy.list_checkpoints())
         assert set(self.states) <= set(report.checkpoints)
+        acknowledged = []
         for checkpoint_id in report.checkpoints:
             found = copy.load(checkpoint_id)
             if checkpoint_id not in self.states:  # forgotten or never acknowledged, yet whole
                 assert any(same(found, state) for state in self.past[checkpoint_id])
-            elif not same(found, self.states[checkpoint_id]):
-                acknowledged = format.sequence_of(self.name_of(checkpoint_id))
-                assert any(
-                    attempt.checkpoint_id == checkpoint_id
-                    and format.sequence_of(name) > acknowledged
-                    and same(found, attempt.state)
-                    for name, attempt in self.attempts.items()
-                ), checkpoint_id
+            elif same(found, self.states[checkpoint_id]):
+                acknowledged.append(checkpoint_id)
+            else:
+                self.assert_may_win(checkpoint_id, found)
+        assert acknowledged == [each for each in self.states if each in acknowledged]
         for problem in copy.check(read_data=True).problems:
             assert problem.kind == "orphan", problem
+
+    def assert_may_win(self, checkpoint_id, found):
+        sequence = format.sequence_of(self.name_of(checkpoint_id))
+        assert any(
+            attempt.checkpoint_id == checkpoint_id
+            and format.sequence_of(name) > sequence
+            and same(found, attempt.state)
+            for name, attempt in self.attempts.items()
+        ), checkpoint_id
 
     def go_on(self, target: Path):
         """Leave the old directory; from now on the rebuilt one is the store."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -50,6 +51,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._pid = os.getpid()
         self._identity: tuple[int, int] | None = None
+        self._writer_thread: int | None = None
         self._start()
 
     def __repr__(self) -> str:
@@ -95,13 +97,19 @@ class Database:
         self._follow_fork()
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
         writer = self._writer
-        if not writer.acquire(timeout=self._busy_seconds):
+        if not writer.acquire(
+            timeout=0 if self._writer_thread == get_ident() else self._busy_seconds
+        ):
             raise busy(self._busy_seconds)
+        self._writer_thread = get_ident()
         try:
             with self._transaction("BEGIN IMMEDIATE") as connection:
-                self._check_file()
+                opened = connection.info  # of the pooled connection: it outlives the transaction
+                self._check_files(opened)
                 yield connection
+            self._check_files(opened)  # if they went meanwhile, nothing is acknowledged
         finally:
+            self._writer_thread = None
             writer.release()
 
     @contextmanager
@@ -123,7 +131,7 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
         if self._pid == os.getpid():
-            self._close_connections()
+            self._engine.dispose()
 
     # --- connections
 
@@ -136,8 +144,8 @@ class Database:
             }
         self._engine = sa.create_engine(self.url, **options)
         self._writer = threading.Lock()
-        self._gate = Gate(self._close_connections)
-        self._log_identity: tuple[int, int] | None = None
+        self._writer_thread = None
+        self._gate = Gate(self._engine.dispose)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
 
@@ -167,26 +175,22 @@ class Database:
                 connection.connection.cursor().execute(begin)
             yield connection
 
-    def _check_file(self) -> None:
+    def _check_files(self, opened: dict[Any, Any]) -> None:
         """Raise StoreUnavailableError if the SQLite file or its log is not the one that is open.
 
         SQLite goes on writing to a file that was unlinked, and what it acknowledges is lost. The
         log stays the same file while a connection is open, unless the locks were lost: by a
-        program that copied the database in this process, for one.
+        program that copied the database in this process, for one. `opened` keeps what a
+        connection found at first.
         """
         if self.path is None or self._identity is None:
             return
         log = _identity(self.path.with_name(self.path.name + "-wal"))
-        self._log_identity = self._log_identity or log
-        if _identity(self.path) != self._identity or log != self._log_identity:
+        if _identity(self.path) != self._identity or log != opened.setdefault("log", log):
             raise StoreUnavailableError(
                 f"the database {str(self.path)!r} or its log was removed or replaced while it was "
-                "open: nothing was written; open the store again"
+                "open: nothing is acknowledged; open the store again"
             )
-
-    def _close_connections(self) -> None:
-        self._engine.dispose()
-        self._log_identity = None  # SQLite removes the log with the last connection
 
     def _follow_fork(self) -> None:
         """After a fork, begin anew: locks and a server's sockets are the parent's (see `gate`)."""

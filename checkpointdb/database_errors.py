@@ -67,5 +67,5 @@ def busy(seconds: float) -> StoreBusyError:
     """Return the error for a lock that was not to be had."""
     return StoreBusyError(
         f"other writers held the store for more than {seconds:g} s: try again, or look for a "
-        "process that keeps a transaction open"
+        "process that keeps a transaction open (or a signal handler that saves within a save)"
     )

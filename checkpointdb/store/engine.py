@@ -46,7 +46,7 @@ class Engine:
     def _start(self) -> None:
         """Begin without threads and writers: a forked child must not go on with its parent's."""
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._local = threading.local()
         self._trash = Trash(self.payloads)
         self._pool = Pool()

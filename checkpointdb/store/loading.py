@@ -20,8 +20,7 @@ from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
 
 _LAYOUT = re.compile(r"\d{1,18}(,\d{1,18})*")
-_RUN_BYTES = 4 << 20  # members that one thread reads one after the other, at most
-_THREADS_PAY_BYTES = 256 << 10
+_LEAST_SHARE_BYTES = 512 << 10  # of a thread: with less, threads only wait for each other
 
 
 # Where a chunk lies: its member, the offset in that one's plain bytes, its length. A tuple, as a
@@ -191,13 +190,16 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
                 f"be read ({error.strerror}): {advice(error)}"
             ) from error
 
-    if plan.stored_bytes < _THREADS_PAY_BYTES or len(plan.members) == 1:
-        for run in _runs(plan.members, _RUN_BYTES):
+    def read_share(share: list[list[Any]]) -> None:
+        for run in share:
             read_run(run)
+
+    share_bytes = max(plan.stored_bytes // pool.threads // 2, _LEAST_SHARE_BYTES)
+    shares = list(_shares(_runs(plan.members, share_bytes), share_bytes))
+    if len(shares) == 1:
+        read_share(shares[0])
     else:
-        share = plan.stored_bytes // pool.threads // 2
-        most_bytes = min(max(share, _THREADS_PAY_BYTES), _RUN_BYTES)
-        pool.run(read_run, _runs(plan.members, most_bytes))
+        pool.run(read_share, shares)
     for value in plan.values:
         _check_value(plan.checkpoint_id, value)
 
@@ -222,7 +224,7 @@ def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]
 
 
 def _runs(members: Iterable[Any], most_bytes: int) -> Iterator[list[Any]]:
-    """Cut members, which are in the order of files, into what one thread reads."""
+    """Cut members, which are in the order of files, into runs of one file."""
     for _, group in groupby(members, key=lambda member: member.payload_id):
         run: list[Any] = []
         run_bytes = 0
@@ -234,6 +236,20 @@ def _runs(members: Iterable[Any], most_bytes: int) -> Iterator[list[Any]]:
                 run, run_bytes = [], 0
         if run:
             yield run
+
+
+def _shares(runs: Iterable[list[Any]], least_bytes: int) -> Iterator[list[list[Any]]]:
+    """Gather runs into what one thread reads."""
+    share: list[list[Any]] = []
+    share_bytes = 0
+    for run in runs:
+        share.append(run)
+        share_bytes += sum(member.stored_bytes for member in run)
+        if share_bytes >= least_bytes:
+            yield share
+            share, share_bytes = [], 0
+    if share:
+        yield share
 
 
 def _read_run(

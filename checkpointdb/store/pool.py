@@ -31,6 +31,13 @@ class _Task(Generic[T]):
             self.future.set_exception(error)
 
 
+_here = threading.local()
+
+
+def _enter_pool() -> None:
+    _here.is_in_pool = True
+
+
 class Pool:
     """A thread pool that works in the caller's thread where no other can be had.
 
@@ -43,7 +50,7 @@ class Pool:
     def __init__(self) -> None:
         # One more than there are processors: one may be waiting for the disk.
         self.threads = min((os.cpu_count() or 1) + 1, 8)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._executor: ThreadPoolExecutor | None = None
 
     def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
@@ -70,7 +77,8 @@ class Pool:
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
-            executor.shutdown()
+            # The garbage collector may close a handle in one of its own threads.
+            executor.shutdown(wait=not getattr(_here, "is_in_pool", False))
 
     def _started(self) -> ThreadPoolExecutor:
         with self._lock:

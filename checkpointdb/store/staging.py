@@ -26,6 +26,10 @@ _LOOK_UP_BYTES = 16 << 10
 
 _FULL_SHARE = 0.7  # of the state: a larger delta is stored as a full
 _MOST_READ = 2.0  # times the state: what a load may have to decompress
+# To open one more file and member takes as long as to decompress so much.
+_OPENING_BYTES = 16 << 10
+# Less than this is read in a millisecond: a small state need not be a full every few saves.
+_FEW_BYTES = 512 << 10
 
 
 @dataclass(slots=True)
@@ -92,7 +96,8 @@ class Staged:
         state_bytes, delta = self.state_bytes, self.packer.raw_bytes
         if delta and delta >= _FULL_SHARE * state_bytes:
             return True
-        return delta + self._reused_member_bytes() > max(_MOST_READ * state_bytes, 1 << 16)
+        most_read_bytes = max(_MOST_READ * state_bytes, _FEW_BYTES)
+        return delta + self._reused_member_bytes() > most_read_bytes
 
     def make_full(self, items: dict[str, object]) -> None:
         """Store here too what was found elsewhere, so that this payload alone is enough."""
@@ -186,7 +191,7 @@ class Staged:
             if isinstance(ref, bytes)
         }
         known = self.head.member_bytes if self.head else {}
-        return sum(self.member_bytes.get(each) or known[each] for each in used)
+        return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
 
 
 def _groups(items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:

@@ -27,7 +27,7 @@ class Trash:
 
     def __init__(self, payloads: PayloadStore) -> None:
         self._payloads = payloads
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._spent: list[str] = []
 
     def empty(self, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from checkpointdb import has_key, meta
@@ -138,24 +139,9 @@ class Demo:
         self.screen.table(
             ("", "checkpointdb", "pickle + gzip", "ratio"),
             [
-                (
-                    "bytes on disk, all stages",
-                    size(stored),
-                    size(plain.stored_bytes),
-                    _ratio(plain.stored_bytes, stored),
-                ),
-                (
-                    "seconds in saves, all stages",
-                    seconds(saving),
-                    seconds(plain.save_seconds),
-                    _ratio(plain.save_seconds, saving),
-                ),
-                (
-                    "seconds to load the last one",
-                    seconds(loading),
-                    seconds(plain.load_seconds),
-                    _ratio(plain.load_seconds, loading),
-                ),
+                _compared("bytes on disk, all stages", stored, plain.stored_bytes, size),
+                _compared("seconds in saves, all stages", saving, plain.save_seconds, seconds),
+                _compared("seconds to load the last one", loading, plain.load_seconds, seconds),
             ],
         )
         self.screen.line(
@@ -233,8 +219,10 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _ratio(theirs: float, ours: float) -> str:
-    return f"{theirs / ours:.1f} ×"
+def _compared(
+    what: str, ours: float, theirs: float, show: Callable[[float], str]
+) -> tuple[str, str, str, str]:
+    return what, show(ours), show(theirs), f"{theirs / ours:.1f} ×"
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -59,8 +60,18 @@ def lines(named: dict[str, list[Figure]]) -> Iterator[str]:
 
 
 def report(named: dict[str, list[Figure]], about: dict[str, str]) -> str:
-    head = [f"{name + ':':12} {text}" for name, text in about.items()]
+    indent = " " * 14
+    head = [
+        textwrap.fill(text, 100, initial_indent=f"{name:14}", subsequent_indent=indent)
+        for name, text in about.items()
+    ]
     return "\n".join([*head, "", *lines(named)])
+
+
+def insert(page: Path, text: str) -> None:
+    """Replace the run that a page of the documentation shows."""
+    before, heading, _ = page.read_text(encoding="utf-8").partition("## One run\n")
+    page.write_text(f"{before}{heading}\n```\n{text}\n```\n", encoding="utf-8")
 
 
 def as_json(named: dict[str, list[Figure]], about: dict[str, str]) -> dict[str, Any]:
@@ -77,6 +88,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--not-durable", action="store_true", help="no fsync, on either side")
     parser.add_argument("--explain", action="store_true", help="say more about slow parts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples here")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="show this run on a page")
     parser.add_argument("--folder", type=Path, help="measure on this file system")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
@@ -102,10 +114,13 @@ def main() -> None:
     about["load before"] = machine.load()
     named = measured(options.names or BENCHMARKS, setting)
     about["load after"] = machine.load()
-    print("\n" + report(named, about))
+    text = report(named, about)
+    print(f"\n{text}")
+    if options.page:
+        insert(options.page, text)
     if options.json:
-        text = json.dumps(as_json(named, about), indent=1, ensure_ascii=False)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        samples = json.dumps(as_json(named, about), indent=1, ensure_ascii=False)
+        options.json.write_text(samples + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

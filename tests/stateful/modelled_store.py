@@ -308,32 +308,30 @@ class Store:
             found = copy.load(checkpoint_id)
             if checkpoint_id not in self.states:  # forgotten or never acknowledged, yet whole
                 assert any(same(found, state) for state in self.past[checkpoint_id])
-            elif same(found, self.states[checkpoint_id]):
+                continue
+            rivals = self.rivals_of(checkpoint_id)
+            assert any(same(found, state) for state in [self.states[checkpoint_id], *rivals])
+            if not rivals:
                 acknowledged.append(checkpoint_id)
-            else:
-                self.assert_may_win(checkpoint_id, found)
         assert acknowledged == [each for each in self.states if each in acknowledged]
         for problem in copy.check(read_data=True).problems:
             assert problem.kind == "orphan", problem
 
-    def assert_may_win(self, checkpoint_id, found):
+    def rivals_of(self, checkpoint_id):
+        """Return the states of later saves of an id that were not acknowledged."""
         sequence = format.sequence_of(self.name_of(checkpoint_id))
-        assert any(
-            attempt.checkpoint_id == checkpoint_id
-            and format.sequence_of(name) > sequence
-            and same(found, attempt.state)
+        return [
+            attempt.state
             for name, attempt in self.attempts.items()
-        ), checkpoint_id
+            if attempt.checkpoint_id == checkpoint_id and format.sequence_of(name) > sequence
+        ]
 
     def go_on(self, target: Path):
         """Leave the old directory; from now on the rebuilt one is the store."""
         self.observer.close()
         self.directory = target
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
-        listed = self.observer.list_checkpoints(reverse=False)
-        self.states = {
-            each.checkpoint_id: self.observer.load(each.checkpoint_id) for each in listed
-        }
+        self.states = {each: self.observer.load(each) for each in in_order(self.observer)}
         self.pinned = set(self.states)
         self.attempts = {}
         self.strays = {each.subject for each in self.observer.check().problems}

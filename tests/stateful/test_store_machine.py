@@ -6,7 +6,7 @@ HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -186,13 +186,7 @@ class RebuildMachine(StoreMachine):
         target, report = self.store.rebuilt()
         with PipelineCheckpoint(target, durable=False) as copy:
             self.store.compare(copy, report)
-        remove(target)
-
-
-def remove(directory: Path):
-    import shutil
-
-    shutil.rmtree(directory.parent)
+        shutil.rmtree(target.parent)
 
 
 def steps(examples, count):
@@ -206,6 +200,6 @@ def steps(examples, count):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = steps(12, 25)
+TestStore.settings = steps(20, 25)
 TestRebuild = RebuildMachine.TestCase
 TestRebuild.settings = steps(12, 20)

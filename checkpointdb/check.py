@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from checkpointdb import format, invariants
+from checkpointdb import affected, format, invariants
 from checkpointdb.chunking import state_digest
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
@@ -99,7 +99,7 @@ def _check_sqlite(connection: Connection) -> Iterator[Problem]:
 
 
 def _check_states(connection: Connection) -> Iterator[Problem]:
-    for chain_id, chain in connection.execute(invariants.chains_with_checkpoints()).all():
+    for chain_id, chain in connection.execute(invariants.all_chains()).all():
         told = connection.execute(invariants.checkpoints_of_chain(chain_id)).all()
         entries = connection.execute(invariants.entries_of_chain(chain_id)).all()
         for each, state in zip(told, _states(entries, [row.depth for row in told]), strict=True):
@@ -270,7 +270,7 @@ def _check_bytes(
     damaged = [each for part, each in parts.items() if hashes.parts.get(part) != each.sha256]
     if damaged:
         where = ", ".join(str(each.offset) for each in damaged)
-        query = invariants.checkpoints_of_members([each.id for each in damaged])
+        query = affected.checkpoints_of_members([each.id for each in damaged])
         yield Problem(
             "damaged",
             row.name,
@@ -298,7 +298,7 @@ def _check_manifest(
 
 
 def _affected(database: Database, row: PayloadRow) -> tuple[str, ...]:
-    return _ids(database, invariants.checkpoints_of_payload(row.id))
+    return _ids(database, affected.checkpoints_of_payload(row.id))
 
 
 def _ids(database: Database, query: Select[Any]) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    union,
     union_all,
 )
 
@@ -281,7 +280,6 @@ def strange_chunks() -> Select[Any]:
 
 
 _OTHER = "it refers to a row of another pipeline"
-
 INVARIANTS = (
     Invariant("dead", "the entry covers no checkpoint of its chain", dead_entries()),
     Invariant("overlap", "the entry overlaps the next one of its key", overlapping_entries()),
@@ -339,8 +337,8 @@ INVARIANTS = (
 # --- what is compared outside SQL
 
 
-def chains_with_checkpoints() -> Select[Any]:
-    """Return the rows of chains that have checkpoints."""
+def all_chains() -> Select[Any]:
+    """Return the rows of all chains, to be walked one by one."""
     return select(chains.c.id, chains.c.uuid).order_by(chains.c.id)
 
 
@@ -401,49 +399,4 @@ def payload_sequences() -> Select[Any]:
         select(payloads.c.name, pipelines.c.next_sequence)
         .join(pipelines, pipelines.c.id == payloads.c.pipeline_id)
         .order_by(payloads.c.id)
-    )
-
-
-# --- whom it concerns
-
-
-def checkpoints_of_members(member_ids: Sequence[int]) -> Select[Any]:
-    """Return the ids of the checkpoints that a load would read these members for."""
-    return _checkpoints_where(entries.c.value_id.in_(_values_in(members.c.id.in_(member_ids))))
-
-
-def checkpoints_of_payload(payload_id: int) -> Select[Any]:
-    """Return the ids of the checkpoints that need anything of a payload."""
-    defined = select(state_values.c.id).where(state_values.c.payload_id == payload_id)
-    read = _values_in(members.c.payload_id == payload_id)
-    return _checkpoints_where(
-        or_(
-            checkpoints.c.payload_id == payload_id,
-            entries.c.payload_id == payload_id,
-            entries.c.value_id.in_(defined),
-            entries.c.value_id.in_(read),
-        )
-    )
-
-
-def _values_in(condition: ColumnElement[bool]) -> Select[Any]:
-    """Return the values with bytes in the members of which `condition` is true."""
-    placed = select(state_values.c.id).join(members, members.c.id == state_values.c.member_id)
-    spread = (
-        select(value_chunks.c.value_id)
-        .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
-        .join(members, members.c.id == chunks.c.member_id)
-    )
-    found = union(placed.where(condition), spread.where(condition)).subquery()
-    return select(found.c.id)
-
-
-def _checkpoints_where(condition: ColumnElement[bool]) -> Select[Any]:
-    in_state = and_(entries.c.chain_id == checkpoints.c.chain_id, covers(checkpoints.c.depth))
-    return (
-        select(checkpoints.c.id, checkpoints.c.checkpoint_id)
-        .distinct()
-        .outerjoin(entries, in_state)
-        .where(condition)
-        .order_by(checkpoints.c.id)
     )

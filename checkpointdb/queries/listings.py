@@ -1,0 +1,159 @@
+"""Which checkpoints there are, and what the rows say of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    ScalarSelect,
+    Select,
+    bindparam,
+    column,
+    func,
+    select,
+    table,
+)
+
+from checkpointdb.schema import (
+    UtcDateTime,
+    chains,
+    checkpoints,
+    payloads,
+    pipelines,
+)
+
+key_history = table(
+    "key_history",
+    *map(column, ("pipeline", "key", "chain", "checkpoint_id", "change", "type", "raw_bytes")),
+    column("created_at", UtcDateTime),
+    column("digest", LargeBinary),
+    column("checkpoint_row"),
+)
+
+
+def pipeline_id(name: str) -> Select[Any]:
+    """Return the row id of a pipeline."""
+    return select(pipelines.c.id).where(pipelines.c.name == name)
+
+
+def _id_of(name: str) -> ScalarSelect[int]:
+    return pipeline_id(name).scalar_subquery()
+
+
+def pipeline_names() -> Select[Any]:
+    """Return the names of all pipelines."""
+    return select(pipelines.c.name).order_by(pipelines.c.name)
+
+
+@cache
+def _place() -> Select[Any]:
+    return select(
+        checkpoints.c.id,
+        checkpoints.c.checkpoint_id,
+        checkpoints.c.chain_id,
+        chains.c.uuid,
+        checkpoints.c.depth,
+        checkpoints.c.since_full,
+        checkpoints.c.state_digest,
+    ).join(chains, chains.c.id == checkpoints.c.chain_id)
+
+
+@cache
+def place_by_checkpoint_id() -> Select[Any]:
+    """Return row id, chain, depth and digest of :checkpoint_id in :pipeline_id."""
+    return (
+        _place()
+        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
+        .where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
+    )
+
+
+@cache
+def place_by_row() -> Select[Any]:
+    """Return the same of the checkpoint in row :id."""
+    return _place().where(checkpoints.c.id == bindparam("id"))
+
+
+@cache
+def newest_place() -> Select[Any]:
+    """Return the same of the newest checkpoint in :pipeline_id: by row, never by the clock."""
+    return (
+        _place()
+        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
+        .order_by(checkpoints.c.id.desc())
+        .limit(1)
+    )
+
+
+def parent() -> ColumnElement[str]:
+    """The id of what a checkpoint was saved upon: the nearest earlier one that still lives."""
+    earlier = checkpoints.alias("earlier")
+    origin = checkpoints.alias("origin")
+    in_chain = (
+        select(earlier.c.checkpoint_id)
+        .where(earlier.c.chain_id == checkpoints.c.chain_id)
+        .where(earlier.c.depth < checkpoints.c.depth)
+        .order_by(earlier.c.depth.desc())
+        .limit(1)
+        .correlate(checkpoints)
+        .scalar_subquery()
+    )
+    forked_from = (
+        select(origin.c.checkpoint_id)
+        .select_from(chains.join(origin, origin.c.id == chains.c.forked_from))
+        .where(chains.c.id == checkpoints.c.chain_id)
+        .correlate(checkpoints)
+        .scalar_subquery()
+    )
+    return func.coalesce(in_chain, forked_from)
+
+
+@cache
+def overview() -> Select[Any]:
+    """Return all that `CheckpointMetadata` shows of the checkpoints in :rows, but their keys."""
+    return (
+        select(
+            checkpoints,
+            payloads.c.name.label("payload"),
+            payloads.c.sha256,
+            parent().label("parent_id"),
+        )
+        .join(payloads, payloads.c.id == checkpoints.c.payload_id)
+        .where(checkpoints.c.id.in_(bindparam("rows", expanding=True)))
+        .order_by(checkpoints.c.id)
+    )
+
+
+def statistics(pipeline: str) -> Select[Any]:
+    """Return the counts and sums of a pipeline's checkpoints, in one row."""
+    return select(
+        func.count().label("total"),
+        func.coalesce(func.sum(checkpoints.c.is_incremental.cast(Integer)), 0).label("incremental"),
+        func.coalesce(func.sum(checkpoints.c.is_encrypted.cast(Integer)), 0).label("encrypted"),
+        func.coalesce(func.sum(checkpoints.c.pinned.cast(Integer)), 0).label("pinned"),
+        func.coalesce(func.sum(checkpoints.c.state_bytes), 0).label("state_bytes"),
+        func.min(checkpoints.c.id).label("oldest"),
+        func.max(checkpoints.c.id).label("newest"),
+    ).where(checkpoints.c.pipeline_id == _id_of(pipeline))
+
+
+def stored_bytes(pipeline: str) -> Select[Any]:
+    """Return how many payloads a pipeline has, and their bytes on disk, in one row."""
+    return select(
+        func.count().label("payloads"),
+        func.coalesce(func.sum(payloads.c.stored_bytes), 0).label("stored_bytes"),
+    ).where(payloads.c.pipeline_id == _id_of(pipeline))
+
+
+def history(pipeline: str, key: str) -> Select[Any]:
+    """Return the versions of a key, as the view `key_history` tells them, oldest first."""
+    return (
+        select(key_history)
+        .where(key_history.c.pipeline == pipeline)
+        .where(key_history.c.key == key)
+        .order_by(key_history.c.checkpoint_row)
+    )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from checkpointdb import affected, format, invariants
 from checkpointdb.chunking import state_digest
@@ -232,7 +233,7 @@ def _check_payload(
         told = set(facts_of_rows(connection, row.id))
         parts = {
             part_of(each.offset, each.stored_bytes): each
-            for each in connection.execute(_members_of(row.id))
+            for each in connection.execute(_members(), {"payload_id": row.id})
         }
     try:
         reader = payloads.open(row.name)
@@ -248,10 +249,11 @@ def _check_payload(
         reader.close()
 
 
-def _members_of(payload_id: int) -> Select[Any]:
+@cache
+def _members() -> Select[Any]:
     return (
         select(members.c.id, members.c.offset, members.c.stored_bytes, members.c.sha256)
-        .where(members.c.payload_id == payload_id)
+        .where(members.c.payload_id == bindparam("payload_id"))
         .order_by(members.c.offset)
     )
 

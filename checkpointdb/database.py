@@ -148,6 +148,7 @@ class Database:
         self._gate = Gate(self._engine.dispose)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
+            sa.event.listen(self._engine.pool, "invalidate", _roll_back)
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun by `_begin` alone
@@ -326,6 +327,15 @@ class Database:
                 connection.close()
         if answer != "ok":
             raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+
+
+def _roll_back(connection: sqlite3.Connection, *_: object) -> None:
+    """End the transaction of a connection that an interrupt made SQLAlchemy give up.
+
+    It closes it next, and SQLite keeps a closed connection, locks and all, for as long as a
+    statement of it is unfinished: every other process would wait for that.
+    """
+    connection.rollback()
 
 
 # Of two threads that create one database, one must see that the other did.

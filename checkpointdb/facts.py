@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from checkpointdb.format import Checkpoint, Manifest, StoredChunk
 from checkpointdb.schema import (
@@ -37,33 +38,35 @@ def _as_text(custom_metadata: dict[str, Any]) -> str:
     return json.dumps(custom_metadata, sort_keys=True)
 
 
-# --- of the rows
+# --- of the rows (each query takes :payload_id)
 
 
 def facts_of_rows(connection: Connection, payload_id: int) -> Iterator[Fact]:
     """Yield what the rows say of a payload."""
-    for row in connection.execute(_checkpoints(payload_id)):
+    payload = {"payload_id": payload_id}
+    for row in connection.execute(_checkpoints(), payload):
         *told, custom_metadata, origin, origin_depth = row
         yield ("checkpoint", *told, _as_text(custom_metadata))
         if origin is not None and row.depth == 0:
             yield "fork", row.uuid, origin, origin_depth
-    for row in connection.execute(_entries(payload_id)):
+    for row in connection.execute(_entries(), payload):
         yield "entry", *row
-    for row in connection.execute(_members(payload_id)):
+    for row in connection.execute(_members(), payload):
         yield "member", *row
-    for row in connection.execute(_chunks(payload_id)):
+    for row in connection.execute(_chunks(), payload):
         yield "chunk", *row
-    for row in connection.execute(_placed_values(payload_id)):
+    for row in connection.execute(_placed_values(), payload):
         *told, raw_bytes, member_offset, offset = row
         yield ("value", *told, ((member_offset, offset, raw_bytes),))
-    spread = connection.execute(_spread_values(payload_id))
+    spread = connection.execute(_spread_values(), payload)
     for _, rows in groupby(spread, key=lambda row: row.id):
         found = list(rows)
         told = list(found[0])[1:-1]
         yield ("value", *told, tuple(row.chunk for row in found))
 
 
-def _checkpoints(payload_id: int) -> Select[Any]:
+@cache
+def _checkpoints() -> Select[Any]:
     origin = checkpoints.alias("origin")
     its_chain = chains.alias("its_chain")
     return (
@@ -86,12 +89,13 @@ def _checkpoints(payload_id: int) -> Select[Any]:
         .join(chains, chains.c.id == checkpoints.c.chain_id)
         .outerjoin(origin, origin.c.id == chains.c.forked_from)
         .outerjoin(its_chain, its_chain.c.id == origin.c.chain_id)
-        .where(checkpoints.c.payload_id == payload_id)
+        .where(checkpoints.c.payload_id == bindparam("payload_id"))
         .order_by(checkpoints.c.id)
     )
 
 
-def _entries(payload_id: int) -> Select[Any]:
+@cache
+def _entries() -> Select[Any]:
     return (
         select(
             chains.c.uuid,
@@ -102,20 +106,22 @@ def _entries(payload_id: int) -> Select[Any]:
         )
         .join(chains, chains.c.id == entries.c.chain_id)
         .outerjoin(state_values, state_values.c.id == entries.c.value_id)
-        .where(entries.c.payload_id == payload_id)
+        .where(entries.c.payload_id == bindparam("payload_id"))
         .order_by(entries.c.chain_id, entries.c.key, entries.c.from_depth)
     )
 
 
-def _members(payload_id: int) -> Select[Any]:
+@cache
+def _members() -> Select[Any]:
     return (
         select(members.c.offset, members.c.stored_bytes, members.c.raw_bytes, members.c.sha256)
-        .where(members.c.payload_id == payload_id)
+        .where(members.c.payload_id == bindparam("payload_id"))
         .order_by(members.c.offset)
     )
 
 
-def _chunks(payload_id: int) -> Select[Any]:
+@cache
+def _chunks() -> Select[Any]:
     return (
         select(
             members.c.offset.label("member_offset"),
@@ -124,7 +130,7 @@ def _chunks(payload_id: int) -> Select[Any]:
             chunks.c.digest,
         )
         .join(members, members.c.id == chunks.c.member_id)
-        .where(members.c.payload_id == payload_id)
+        .where(members.c.payload_id == bindparam("payload_id"))
         .order_by(chunks.c.id)
     )
 
@@ -137,7 +143,8 @@ _VALUE = (
 )
 
 
-def _placed_values(payload_id: int) -> Select[Any]:
+@cache
+def _placed_values() -> Select[Any]:
     return (
         select(
             *_VALUE,
@@ -146,17 +153,18 @@ def _placed_values(payload_id: int) -> Select[Any]:
             state_values.c.offset,
         )
         .join(members, members.c.id == state_values.c.member_id)
-        .where(state_values.c.payload_id == payload_id)
+        .where(state_values.c.payload_id == bindparam("payload_id"))
         .order_by(state_values.c.id)
     )
 
 
-def _spread_values(payload_id: int) -> Select[Any]:
+@cache
+def _spread_values() -> Select[Any]:
     return (
         select(state_values.c.id, *_VALUE, chunks.c.digest.label("chunk"))
         .join(value_chunks, value_chunks.c.value_id == state_values.c.id)
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
-        .where(state_values.c.payload_id == payload_id)
+        .where(state_values.c.payload_id == bindparam("payload_id"))
         .order_by(state_values.c.id, value_chunks.c.seq)
     )
 

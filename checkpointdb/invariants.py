@@ -39,8 +39,7 @@ from checkpointdb.schema import (
     value_chunks,
 )
 
-# A store that breaks a rule a million times is told so a hundred times.
-_MOST = 100
+_MOST = 100  # a store that breaks a rule a million times is told so a hundred times
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,6 @@ def incomplete_values() -> Select[Any]:
             or_(
                 and_(has_place, count != 0),
                 and_(~has_place, total != state_values.c.raw_bytes),
-                and_(~has_place, count == 0),
                 func.max(value_chunks.c.seq) != count - 1,
                 func.min(value_chunks.c.seq) != 0,
             )

@@ -62,6 +62,11 @@ def named_files(connection: Connection, names: Collection[str]) -> set[str]:
     return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
 
 
+def directory_of(name: str) -> str:
+    """Return the directory in a payload's name: one for each pipeline."""
+    return name.partition("/")[0]
+
+
 @contextmanager
 def under_lock(database: Database) -> Iterator[Connection]:
     """Open a transaction in which no file is renamed that has no row yet.

@@ -18,6 +18,7 @@ from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError, InvalidInputError
 from checkpointdb.forgetting import Touched, collect
+from checkpointdb.inventory import directory_of
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.recording import ChunkPlace, PayloadRows
@@ -42,7 +43,7 @@ def rebuild(
     try:
         with database.write() as connection:
             _check_empty(connection)
-            for directory, group in groupby(files, key=lambda file: file.name.partition("/")[0]):
+            for directory, group in groupby(files, key=lambda file: directory_of(file.name)):
                 _rebuild_pipeline(connection, payloads, directory, list(group), log)
     except LostRace as error:
         raise CorruptionError(f"the payloads contradict one another: {error}") from error
@@ -155,7 +156,7 @@ def _check_pipeline(source: Source, directory: str) -> None:
     named = {each.pipeline for each in source.manifest.checkpoints}
     if not named:
         raise CorruptionError("the manifest describes no checkpoint", payload=source.name)
-    expected = {format.payload_name(each, 0, "").partition("/")[0] for each in named}
+    expected = {directory_of(format.payload_name(each, 0, "")) for each in named}
     if len(named) > 1 or expected != {directory}:
         raise CorruptionError(
             f"it is a payload of pipeline {min(named)!r}, whose directory is {min(expected)!r}",

@@ -15,9 +15,17 @@ from sqlalchemy import Connection, delete, select
 
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.inventory import missing_files, named_files, orphans, payload_rows, under_lock
+from checkpointdb.format import payload_name
+from checkpointdb.inventory import (
+    directory_of,
+    missing_files,
+    named_files,
+    orphans,
+    payload_rows,
+    under_lock,
+)
 from checkpointdb.payloads import PayloadFile, PayloadStore
-from checkpointdb.queries import batches
+from checkpointdb.queries import batches, pipeline_names
 from checkpointdb.reports import SweepReport
 from checkpointdb.schema import removals
 
@@ -34,8 +42,9 @@ def sweep(
     """Remove what `removals` lists, and payloads without a row and unfinished files.
 
     The latter two only if they are older than `grace` at `now`. Rows whose file is missing are
-    reported and left alone: a backup may bring the file back. A file that cannot be removed is
-    named in the log and stays for the next sweep. Raises StoreUnavailableError if the store is
+    reported and left alone: a backup may bring the file back. So are files of pipelines that the
+    database does not know: a rebuild may bring these back. A file that cannot be removed is named
+    in the log and stays for the next sweep. Raises StoreUnavailableError if the store is
     read-only.
     """
     if database.read_only:
@@ -82,8 +91,17 @@ def _remove_orphans(
 
 
 def _strangers(connection: Connection, files: list[PayloadFile]) -> list[PayloadFile]:
+    """Return the files that the rows do not know, of pipelines that they do know.
+
+    A pipeline has its row before its first payload. Files of one without are not leftovers:
+    somebody lost the database, or began to rebuild it and was killed.
+    """
+    pipelines = connection.scalars(pipeline_names())
+    directories = {directory_of(payload_name(name, 0, "")) for name in pipelines}
     named = named_files(connection, [file.name for file in files])
-    return [file for file in files if file.name not in named]
+    return [
+        file for file in files if file.name not in named and directory_of(file.name) in directories
+    ]
 
 
 def _remove_unfinished(

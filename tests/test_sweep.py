@@ -111,6 +111,18 @@ def test_files_of_others_are_left_alone(archive, payload, opened):
     assert all(note.exists() for note in notes)
 
 
+@pytest.mark.damages
+def test_files_of_a_pipeline_that_the_database_does_not_know_are_left_for_a_rebuild(
+    archive, payload, opened
+):
+    """What a rebuild that was killed leaves is an empty database beside all payloads."""
+    lost = payload.parent.with_name("p-lost")
+    shutil.copytree(payload.parent, lost)
+    assert sweep(*opened, now=LATER) == SweepReport((), 0, ())
+    assert len(list(lost.iterdir())) == 2
+    assert {each.kind for each in archive.check().problems} == {"orphan"}
+
+
 def test_a_store_opened_read_only_is_refused(archive, opened):
     path = archive.checkpoint_dir / "checkpoints.db"
     database = Database.open_read_only(path)

@@ -274,8 +274,6 @@ class Store:
             opened.close()
         assert report.missing_files == ()
         assert set(report.removed_files) <= self.strays
-        for name in report.removed_files:
-            self.attempts.pop(name, None)
         self.strays.clear()
         assert self.observer.check(read_data=True).is_ok
 
@@ -321,9 +319,10 @@ class Store:
         """Return the states of later saves of an id that were not acknowledged."""
         sequence = format.sequence_of(self.name_of(checkpoint_id))
         return [
-            attempt.state
-            for name, attempt in self.attempts.items()
-            if attempt.checkpoint_id == checkpoint_id and format.sequence_of(name) > sequence
+            self.attempts[name].state
+            for name in self.attempts.keys() & self.files()
+            if self.attempts[name].checkpoint_id == checkpoint_id
+            and format.sequence_of(name) > sequence
         ]
 
     def go_on(self, target: Path):

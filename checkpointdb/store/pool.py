@@ -83,5 +83,7 @@ class Pool:
     def _started(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="checkpointdb")
+                self._executor = ThreadPoolExecutor(
+                    self.threads, "checkpointdb", initializer=_enter_pool
+                )
             return self._executor

@@ -5,7 +5,9 @@ Programs that are killed, raced or starved are in `victims.py` and run in proces
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
@@ -88,6 +90,7 @@ def start(program: str, *arguments: object, under: tuple[str, ...] = ()) -> subp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that its children can be ended with it
     )
 
 
@@ -115,7 +118,7 @@ def _ended(victim: subprocess.Popen[str]) -> tuple[list[str], str]:
         try:
             output, errors = victim.communicate(timeout=_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            victim.kill()
+            os.killpg(victim.pid, signal.SIGKILL)
             raise
     return output.splitlines(), errors
 

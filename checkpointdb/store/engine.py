@@ -27,12 +27,27 @@ from checkpointdb.text import is_storable
 Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
 
 
+def _import_all() -> None:
+    """Import what a handle uses, now that there is one.
+
+    Not at its first use: a child that is forked while another thread imports a module would wait
+    for that for ever. Not with the package: to import it would take twice as long.
+    """
+    import checkpointdb.filters
+    import checkpointdb.forgetting
+    import checkpointdb.recording
+    import checkpointdb.store.comparing
+    import checkpointdb.store.loading
+    import checkpointdb.store.saving  # noqa: F401
+
+
 class Engine:
     """One pipeline of one store, for one handle."""
 
     def __init__(
         self, database: Database, payloads: PayloadStore, pipeline: str, settings: SaveSettings
     ) -> None:
+        _import_all()
         self.database = database
         self.payloads = payloads
         self.pipeline = pipeline
@@ -61,7 +76,7 @@ class Engine:
 
     def save(self, request: SaveRequest) -> None:
         """Save a checkpoint by this thread's writer."""
-        from checkpointdb.store.saving import Saver  # imported by those who save
+        from checkpointdb.store.saving import Saver
 
         self._follow_fork()
         if self.database.read_only:
@@ -153,7 +168,7 @@ class Engine:
         A payload that is gone is looked for in the rows again: if they say something else now
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
-        from checkpointdb.store import loading  # imported by those who load
+        from checkpointdb.store import loading
 
         self._follow_fork()
         before: loading.Plan | None = None

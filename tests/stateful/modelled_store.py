@@ -5,6 +5,7 @@ The model is a dictionary: id → state, oldest first. Everything else is asked 
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import shutil
@@ -160,6 +161,7 @@ class Attempt:
 def empty_store():
     """An empty store, made by the migrations once: most of the time would go there."""
     root = Path(tempfile.mkdtemp(prefix="checkpointdb-empty-"))
+    atexit.register(shutil.rmtree, root)
     PipelineCheckpoint(root / "store").close()
     return root / "store"
 

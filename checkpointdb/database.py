@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import get_ident
@@ -46,12 +46,18 @@ class Database:
         read_only: bool = False,
     ) -> None:
         self.url = sa.make_url(url)
+        if self.path is not None and sqlite3.sqlite_version_info < (3, 35):
+            raise StoreUnavailableError(
+                f"SQLite {sqlite3.sqlite_version} is too old, 3.35 is needed (for RETURNING): use "
+                "a Python that brings a newer one"
+            )
         self.read_only = read_only
         self._durable = durable
         self._busy_seconds = busy_seconds
         self._pid = os.getpid()
         self._identity: tuple[int, int] | None = None
         self._writer_thread: int | None = None
+        self._as_opened: tuple[int, int, bool] | None = None  # of one opened read-only
         self._start()
 
     def __repr__(self) -> str:
@@ -70,7 +76,13 @@ class Database:
             options["immutable"] = "1"
         quoted = urllib.parse.quote(str(path.absolute()))
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
-        return cls(url, busy_seconds=busy_seconds, read_only=True)
+        database = cls(url, busy_seconds=busy_seconds, read_only=True)
+        database._as_opened = _state_of(path)
+        return database
+
+    @property
+    def _where(self) -> str:
+        return str(self.path) if self.path is not None else self.url.render_as_string()
 
     @property
     def path(self) -> Path | None:
@@ -116,17 +128,18 @@ class Database:
     def read_only_connection(self) -> Iterator[sa.Connection]:
         """Open a read transaction for a user's own statements, which cannot write."""
         self._follow_fork()
-        is_sqlite = self.path is not None
+        # On a connection of its own: what the user does to it must not reach a save.
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool, **self._options())
+        if self.path is not None:
+            sa.event.listen(engine.pool, "connect", self._connected)
+            sa.event.listen(engine.pool, "connect", _refuse_writes)
         # What the user's statements raise is SQLAlchemy's own: it is not about the store.
-        with self._transaction("BEGIN", nullcontext()) as connection:
-            connection.exec_driver_sql(
-                "PRAGMA query_only = ON" if is_sqlite else "SET TRANSACTION READ ONLY"
-            )
-            try:
-                yield connection
-            finally:
-                if is_sqlite:
-                    connection.exec_driver_sql("PRAGMA query_only = OFF")
+        with self._gate.passing(), engine.connect() as connection:
+            if self.path is None:
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            else:
+                connection.connection.cursor().execute("BEGIN")
+            yield connection
 
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
@@ -136,19 +149,18 @@ class Database:
     # --- connections
 
     def _start(self) -> None:
-        options: dict[str, Any] = {"max_overflow": -1}
-        if self.path is not None:
-            options["connect_args"] = {
-                "timeout": self._busy_seconds,
-                "check_same_thread": False,
-            }
-        self._engine = sa.create_engine(self.url, **options)
+        self._engine = sa.create_engine(self.url, max_overflow=-1, **self._options())
         self._writer = threading.Lock()
         self._writer_thread = None
         self._gate = Gate(self._engine.dispose)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
             sa.event.listen(self._engine.pool, "invalidate", _roll_back)
+
+    def _options(self) -> dict[str, Any]:
+        if self.path is None:
+            return {}
+        return {"connect_args": {"timeout": self._busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun by `_begin` alone
@@ -159,9 +171,7 @@ class Database:
         connection.execute("PRAGMA cache_size = -16384")  # KiB
 
     @contextmanager
-    def _transaction(
-        self, begin: str, errors: AbstractContextManager[None] | None = None
-    ) -> Iterator[sa.Connection]:
+    def _transaction(self, begin: str) -> Iterator[sa.Connection]:
         """Open a transaction, begun by `begin` in SQLite; a server's driver does so by itself.
 
         Not by SQLAlchemy's "begin" event: an engine that has any listener calls all hooks for
@@ -169,11 +179,16 @@ class Database:
         """
         with (
             self._gate.passing(),
-            errors or translated(self.url, self._busy_seconds),
+            translated(self._where, self._busy_seconds),
             self._engine.begin() as connection,
         ):
             if self.path is not None:
                 connection.connection.cursor().execute(begin)
+            if self.read_only and self.path is not None and _state_of(self.path) != self._as_opened:
+                raise StoreUnavailableError(
+                    f"the store {str(self.path)!r} was opened read-only, and somebody has written "
+                    "to it since: open it again"
+                )
             yield connection
 
     def _check_files(self, opened: dict[Any, Any]) -> None:
@@ -307,7 +322,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 # Two processes that create at once: the change to WAL does not wait by itself.
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise translate(error, self.url, self._busy_seconds) from error
+                    raise translate(error, self._where, self._busy_seconds) from error
                 time.sleep(0.01)
 
     def _back_up(self, found: str) -> None:
@@ -316,7 +331,7 @@ class Database:
             return
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         target = self.path.with_name(f"{self.path.name}.schema-{found}.{moment}.backup")
-        with translated(self.url, self._busy_seconds):
+        with translated(self._where, self._busy_seconds):
             connection = sqlite3.connect(self.path, timeout=self._busy_seconds)
             try:
                 os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -327,6 +342,10 @@ class Database:
                 connection.close()
         if answer != "ok":
             raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+
+
+def _refuse_writes(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA query_only = ON")
 
 
 def _roll_back(connection: sqlite3.Connection, *_: object) -> None:
@@ -342,6 +361,12 @@ def _roll_back(connection: sqlite3.Connection, *_: object) -> None:
 _preparing = threading.RLock()
 
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
+
+
+def _state_of(path: Path) -> tuple[int, int, bool]:
+    """What changes when somebody writes to a database whose locks we cannot take."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, path.with_name(path.name + "-wal").exists()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from checkpointdb.errors import (
@@ -25,16 +24,16 @@ class LostRace(Exception):
 
 
 @contextmanager
-def translated(url: sa.URL, busy_seconds: float) -> Iterator[None]:
+def translated(where: str, busy_seconds: float) -> Iterator[None]:
     """Turn the database's errors into ours."""
     try:
         yield
     except IntegrityError as error:
         raise LostRace(str(error.orig)) from error
     except DBAPIError as error:
-        raise translate(error.orig or error, url, busy_seconds) from error
+        raise translate(error.orig or error, where, busy_seconds) from error
     except sqlite3.Error as error:
-        raise translate(error, url, busy_seconds) from error
+        raise translate(error, where, busy_seconds) from error
 
 
 _UNAVAILABLE = {
@@ -47,20 +46,19 @@ _UNAVAILABLE = {
 }
 
 
-def translate(error: BaseException, url: sa.URL, busy_seconds: float) -> CheckpointError | LostRace:
+def translate(error: BaseException, where: str, busy_seconds: float) -> CheckpointError | LostRace:
     """Return our error for one of a driver."""
     text = str(error).lower()
     if getattr(error, "sqlstate", None) in {"40001", "40P01"}:
         return LostRace(str(error))
     if "locked" in text or "busy" in text:
         return busy(busy_seconds)
-    where = url.render_as_string()
     if "malformed" in text or "not a database" in text:
-        return CorruptionError(f"the database {where} is damaged ({error}): restore a backup")
+        return CorruptionError(f"the database {where!r} is damaged ({error}): restore a backup")
     for symptom, advice in _UNAVAILABLE.items():
         if symptom in text:
-            return StoreUnavailableError(f"the database {where} failed ({error}): {advice}")
-    return StoreUnavailableError(f"the database {where} failed: {error}")
+            return StoreUnavailableError(f"the database {where!r} failed ({error}): {advice}")
+    return StoreUnavailableError(f"the database {where!r} failed: {error}")
 
 
 def busy(seconds: float) -> StoreBusyError:

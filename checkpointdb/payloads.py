@@ -180,10 +180,18 @@ class LocalPayloads:
             raise unavailable(error, self._root) from error
 
     def exists(self, name: str) -> bool:
-        return self._path(name).exists()
+        try:
+            return self._path(name).exists()
+        except OSError as error:
+            raise unavailable(error, self._root) from error
 
     def open(self, name: str) -> LocalReader:
-        return LocalReader(self._path(name))
+        try:
+            return LocalReader(self._path(name))
+        except FileNotFoundError as error:
+            if not self._root.is_dir():  # not this payload alone: the store
+                raise unavailable(error, self._root) from error
+            raise
 
     def delete(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)

@@ -110,6 +110,9 @@ class CheckpointIndex:
         Raises InvalidInputError as CheckpointMetadata.from_dict does.
         """
         found = data.get("checkpoints", {})
+        entries = found.values() if isinstance(found, dict) else [None]
+        if not all(isinstance(each, dict) for each in entries):
+            raise InvalidInputError("this is not the exported form of an index")
         return cls(
             {name: CheckpointMetadata.from_dict(each) for name, each in found.items()},
             data.get("last_full_checkpoint_id"),

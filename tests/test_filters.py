@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from labels import label
 from sqlalchemy import schema
 from sqlalchemy.dialects import postgresql
 
@@ -216,7 +217,7 @@ METADATA = [
         (~meta("v").exists(), [6, 8]),
         (meta("absent") == 3, []),
     ],
-    ids=repr,
+    ids=label,
 )
 @FORMS
 def test_a_comparison_matches_numbers_with_numbers_and_texts_with_texts(
@@ -400,7 +401,7 @@ def test_a_field_sorts_what_a_condition_on_it_leaves(connection, form):
         (checkpoints.c.state_bytes % 2, [0, 2, 1]),
         (sa.func.nullif(checkpoints.c.state_bytes, 1), [0, 2, 1]),
     ],
-    ids=str,
+    ids=label,
 )
 def test_every_order_is_total_and_turns(connection, sort_by, expected):
     times_and_sizes = [(5, 4), (5, 1), (3, 6)]
@@ -564,7 +565,7 @@ BY_TIME = "USING COVERING INDEX ix_checkpoints_pipeline_id_created_at (pipeline_
         meta("v") != None,  # noqa: E711
         meta("v").exists(),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_matches_are_visited_or_the_newest_asked(
     connection, condition, form, first, searched, sorts

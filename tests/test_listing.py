@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from labels import label
 
 from checkpointdb import InvalidInputError, checkpoints, has_key, meta
 
@@ -20,7 +21,7 @@ from checkpointdb import InvalidInputError, checkpoints, has_key, meta
         {"limit": True},
         {"offset": "2"},
     ],
-    ids=str,
+    ids=label,
 )
 def test_a_list_that_makes_no_sense_is_refused_before_there_is_a_checkpoint_too(store, arguments):
     handle = store()

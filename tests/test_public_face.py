@@ -10,6 +10,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 
 import pytest
+from labels import label
 
 import checkpointdb
 from checkpointdb import (
@@ -281,7 +282,7 @@ def test_a_handle_says_what_it_is(store):
             "retention_age_days": -1,
         },
     ],
-    ids=str,
+    ids=label,
 )
 def test_arguments_that_make_no_sense_are_refused_before_anything_is_written(tmp_path, options):
     with pytest.raises(InvalidInputError):
@@ -334,7 +335,7 @@ def test_limit_and_offset_count_after_filter_fn(store):
 
 
 @pytest.mark.parametrize(
-    "options", [{"sort_by": "colour"}, {"limit": -1}, {"offset": "x"}, {"where": "a"}], ids=str
+    "options", [{"sort_by": "colour"}, {"limit": -1}, {"offset": "x"}, {"where": "a"}], ids=label
 )
 def test_a_list_that_makes_no_sense_is_refused(store, options):
     with pytest.raises(InvalidInputError):

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from labels import label
 
 from checkpointdb import CheckpointError, InvalidInputError, InvalidStateError, StateChangedError
 
@@ -76,7 +77,7 @@ def test_what_is_no_dictionary_is_refused(unchanged, state):
         unchanged.save(state, "bad")
 
 
-@pytest.mark.parametrize("key", [1, None, b"a", ("a", "b"), 1.5, True], ids=str)
+@pytest.mark.parametrize("key", [1, None, b"a", ("a", "b"), 1.5, True], ids=label)
 def test_a_key_that_is_no_text_is_refused_and_shown(unchanged, key):
     with pytest.raises(InvalidStateError, match="text"):
         unchanged.save({"fine": 1, key: 2}, "bad")
@@ -98,7 +99,7 @@ def test_a_key_that_is_no_text_is_refused_and_shown(unchanged, key):
         "text",
         {"x": 10**5000},
     ],
-    ids=lambda each: str(type(each)),
+    ids=label,
 )
 def test_metadata_that_is_no_json_is_refused(unchanged, metadata):
     with pytest.raises(InvalidInputError, match="metadata"):
@@ -127,7 +128,7 @@ def test_metadata_in_a_circle_is_refused(unchanged):
         {"": {"": ""}},
         {},
     ],
-    ids=lambda each: str(each)[:30],
+    ids=label,
 )
 def test_metadata_that_is_json_comes_back_as_it_was(store, metadata):
     handle = store()

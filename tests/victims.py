@@ -11,9 +11,11 @@ import os
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from breaking import KEEP_ALL, array_state_of, state_of, tag_of, tags_of
+from breaking import KEEP_ALL, array_state_of, state_of, tag_of
 
 from checkpointdb import CheckpointError, NotFoundError, PipelineCheckpoint
 
@@ -122,7 +124,9 @@ def crowd(directory: str, name: str, threads: str, seconds: str) -> None:
     kept = PipelineCheckpoint(directory, pipeline="kept", **KEEP_ALL)
     pruned = PipelineCheckpoint(directory, pipeline="pruned", retention_count=PRUNED_TO)
     until = time.monotonic() + float(seconds)
-    members = [CrowdMember(f"{name}t{number}", kept, pruned, until) for number in range(int(threads))]
+    members = [
+        CrowdMember(f"{name}t{number}", kept, pruned, until) for number in range(int(threads))
+    ]
     in_threads([member.run for member in members])
     for member in members:
         for checkpoint_id, tag in member.mine.items():
@@ -200,21 +204,9 @@ class CrowdMember:
 
 def in_threads(programs: list[Callable[[], None]]) -> None:
     """Run all at once; raise what the first of them to fail raised."""
-    failed: list[BaseException] = []
-
-    def guarded(program: Callable[[], None]) -> None:
-        try:
-            program()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(each,)) for each in programs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
+    with ThreadPoolExecutor(len(programs)) as pool:
+        for running in [pool.submit(program) for program in programs]:
+            running.result()
 
 
 def replace(directory: str, checkpoint_id: str, times: str, name: str = "") -> None:
@@ -229,7 +221,9 @@ def open_and_close(directory: str, times: str) -> None:
     """Open, save under an own id, and close, again and again."""
     for number in range(int(times)):
         with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-            say("saved", handle.save(state_of(f"{os.getpid()} {number}"), f"{os.getpid()}-{number}"))
+            say(
+                "saved", handle.save(state_of(f"{os.getpid()} {number}"), f"{os.getpid()}-{number}")
+            )
 
 
 # --- to fork
@@ -240,12 +234,15 @@ def fork(child: Callable[[], None]) -> int:
     process = os.fork()
     if process:
         return process
+    code = 1
     try:
         child()
-    except BaseException as error:
-        say("child failed:", type(error).__name__, error)
-        os._exit(1)
-    os._exit(0)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        os._exit(code)
 
 
 def save_each(handle: PipelineCheckpoint, *ids: str) -> None:
@@ -361,7 +358,9 @@ def fork_among_threads(directory: str, forking: str, times: str) -> None:
             failed.append(os.waitpid(fork(lambda: child(f"{name}-{number}")), 0)[1])  # noqa: B023
 
     savers = [threading.Thread(target=save, args=(f"s{each}",)) for each in range(2)]
-    forkers = [threading.Thread(target=fork_often, args=(f"f{each}",)) for each in range(int(forking))]
+    forkers = [
+        threading.Thread(target=fork_often, args=(f"f{each}",)) for each in range(int(forking))
+    ]
     for thread in (*savers, *forkers):
         thread.start()
     for thread in forkers:

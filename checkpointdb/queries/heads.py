@@ -152,7 +152,6 @@ def head_values() -> Select[Any]:
             entries.c.position,
             state_values.c.id.label("value_id"),
             state_values.c.digest,
-            state_values.c.raw_bytes,
             state_values.c.member_id,
             members.c.raw_bytes.label("member_bytes"),
             (_is_damaged(state_values.c.payload_id) | _is_damaged(members.c.payload_id)).label(

@@ -35,12 +35,13 @@ def covers(depth: Any) -> ColumnElement[bool]:
 
 
 @cache
-def state_at() -> Select[Any]:
+def state_at(*, some_keys: bool = False) -> Select[Any]:
     """Return keys and values of the state at (:chain_id, :depth), in the order of keys.
 
-    A value of one chunk comes with the place of its bytes, others with NULLs there.
+    A value of one chunk comes with the place of its bytes, others with NULLs there. Only
+    those of :keys if `some_keys`.
     """
-    return _at_depth(
+    state = _at_depth(
         select(
             entries.c.key,
             state_values.c.digest,
@@ -52,6 +53,9 @@ def state_at() -> Select[Any]:
             state_values.c.offset,
         )
     )
+    if some_keys:
+        return state.where(entries.c.key.in_(bindparam("keys", expanding=True)))
+    return state
 
 
 @cache

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.errors import (
+    CheckpointError,
     CorruptionError,
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
 )
 from checkpointdb.payloads import PayloadStore
+from checkpointdb.schema import payloads
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 from checkpointdb.text import is_storable
+
+log = logging.getLogger("checkpointdb")
 
 Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
 
@@ -173,24 +179,45 @@ class Engine:
         self._follow_fork()
         before: loading.Plan | None = None
         while True:
-            with self.database.read() as connection:
+            with sound_rows(), self.database.read() as connection:
                 place = find(connection)
                 plan = loading.plan_load(connection, place, keys, verify_hash=verify_hash)
             try:
                 loading.read(plan, self.payloads, self._pool, verify_hash=verify_hash)
-            except FileNotFoundError as error:
-                if before is not None and plan.is_same_as(before):
-                    raise CorruptionError(
-                        f"checkpoint {plan.checkpoint_id!r} cannot be loaded: the payload "
-                        f"{error.filename!r} is gone; restore it from a backup",
-                        checkpoint_id=plan.checkpoint_id,
-                        payload=error.filename,
-                    ) from error
-                before = plan
-                continue
+            except loading.PayloadGoneError as error:
+                if before is None or not plan.is_same_as(before):
+                    before = plan
+                    continue
+                self._mark_damaged(error.name)
+                raise CorruptionError(
+                    f"checkpoint {plan.checkpoint_id!r} cannot be loaded: the payload "
+                    f"{self.payloads.locate(error.name)!r} is gone; restore it from a backup",
+                    checkpoint_id=plan.checkpoint_id,
+                    payload=error.name,
+                ) from error
+            except CorruptionError as error:
+                if error.payload is not None:
+                    self._mark_damaged(error.payload)
+                raise
+            state = loading.restore(plan)
             if keys is None:
                 self._writer.base_id = place.id
-            return place, loading.restore(plan)
+            return place, state
+
+    def _mark_damaged(self, name: str) -> None:
+        """Note that a payload cannot be relied on: the next save stores again what was in it."""
+        if self.database.read_only:
+            return
+        try:
+            with self.database.write() as connection:
+                connection.execute(
+                    update(payloads)
+                    .where(payloads.c.name == name)
+                    .where(payloads.c.damaged_at.is_(None))
+                    .values(damaged_at=datetime.now(UTC))
+                )
+        except CheckpointError as error:
+            log.warning("payload %s is damaged, which could not be noted: %s", name, error)
 
     # --- forgetting
 
@@ -209,6 +236,19 @@ class Engine:
         """Open a write transaction."""
         with self.database.write() as connection:
             yield connection
+
+
+@contextmanager
+def sound_rows() -> Iterator[None]:
+    """Raise CorruptionError for a row that does not hold what its column is for."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise CorruptionError(
+            f"the database holds a row that cannot be read ({error}): restore a backup, or rebuild"
+        ) from error
 
 
 def _found(

@@ -27,7 +27,7 @@ class LazyState(Mapping[str, Any]):
         if key not in self._keys:
             raise KeyError(key)
         if key not in self._loaded:
-            self._loaded[key] = self._read(key)
+            self._loaded.setdefault(key, self._read(key))  # another thread may have been faster
         return self._loaded[key]
 
     def __contains__(self, key: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -18,6 +19,7 @@ from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailable
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
+from checkpointdb.text import is_storable
 
 _LAYOUT = re.compile(r"\d{1,18}(,\d{1,18})*")
 _LEAST_SHARE_BYTES = 512 << 10  # of a thread: with less, threads only wait for each other
@@ -60,6 +62,14 @@ class _Value:
 _Piece = tuple[int, int, _Value, int, memoryview | None]
 
 
+class PayloadGoneError(Exception):
+    """A payload is not there: the rows must be asked again. Internal."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 @dataclass(slots=True)
 class Plan:
     """What to read for a state: its values, and the members that hold them."""
@@ -84,16 +94,23 @@ def plan_load(
     Raises NotFoundError if a key is not in the state, CorruptionError if the rows do not add up
     to the digest of the state.
     """
-    where = {"chain_id": place.chain_id, "depth": place.depth}
-    rows = connection.execute(queries.state_at(), where).all()
-    if verify_hash and place.state_digest != state_digest(row[:2] for row in rows):
+    where: dict[str, Any] = {"chain_id": place.chain_id, "depth": place.depth}
+    if keys is None:
+        rows = list(connection.execute(queries.state_at(), where))
+    else:
+        some = queries.state_at(some_keys=True)
+        rows = [
+            row
+            for batch in batches(dict.fromkeys(key for key in keys if is_storable(key)))
+            for row in connection.execute(some, {**where, "keys": batch})
+        ]
+        rows = _chosen(rows, keys, place.checkpoint_id)
+    if keys is None and verify_hash and place.state_digest != state_digest(row[:2] for row in rows):
         raise CorruptionError(
             f"Hash verification failed for checkpoint {place.checkpoint_id!r}: "
             "its rows do not give the state that was saved; rebuild the database",
             checkpoint_id=place.checkpoint_id,
         )
-    if keys is not None:
-        rows = _chosen(rows, keys, place.checkpoint_id)
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
     values = []
     for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows:
@@ -165,34 +182,17 @@ def _spread(connection: Connection, value_ids: Iterable[int]) -> dict[int, tuple
 def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -> None:
     """Fill the parts of every value of a plan and check their digests.
 
-    Raises FileNotFoundError if a payload is gone, CorruptionError if bytes are not those that
+    Raises PayloadGoneError if a payload is gone, CorruptionError if bytes are not those that
     were saved.
     """
     pieces: dict[int, list[_Piece]] = {member.id: [] for member in plan.members}
     for value in plan.values:
         _allocate(plan.checkpoint_id, value, pieces)
 
-    def read_run(run: list[Any]) -> None:
-        try:
-            _read_run(run, pieces, payloads, verify_hash)
-        except CorruptionError as error:
-            raise CorruptionError(
-                f"Hash verification failed for checkpoint {plan.checkpoint_id!r}: {error}",
-                checkpoint_id=plan.checkpoint_id,
-                payload=run[0].name,
-            ) from error
-        except FileNotFoundError:
-            raise  # the rows are asked again
-        except OSError as error:
-            where = payloads.locate(run[0].name)
-            raise StoreUnavailableError(
-                f"checkpoint {plan.checkpoint_id!r} was not loaded: the payload {where!r} cannot "
-                f"be read ({error.strerror}): {advice(error)}"
-            ) from error
-
     def read_share(share: list[list[Any]]) -> None:
         for run in share:
-            read_run(run)
+            with _explained(plan.checkpoint_id, run[0].name, payloads):
+                _read_run(run, pieces, payloads, verify_hash)
 
     share_bytes = max(plan.stored_bytes // pool.threads // 2, _LEAST_SHARE_BYTES)
     shares = list(_shares(_runs(plan.members, share_bytes), share_bytes))
@@ -202,6 +202,28 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
         pool.run(read_share, shares)
     for value in plan.values:
         _check_value(plan.checkpoint_id, value)
+
+
+@contextmanager
+def _explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterator[None]:
+    """Say in what goes wrong with a payload which checkpoint was being loaded."""
+    try:
+        yield
+    except CorruptionError as error:
+        raise CorruptionError(
+            f"Hash verification failed for checkpoint {checkpoint_id!r}: {error}",
+            checkpoint_id=checkpoint_id,
+            payload=name,
+        ) from error
+    except FileNotFoundError as error:
+        raise PayloadGoneError(name) from error
+    except StoreUnavailableError:
+        raise
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"checkpoint {checkpoint_id!r} was not loaded: the payload {payloads.locate(name)!r} "
+            f"cannot be read ({error.strerror}): {advice(error)}"
+        ) from error
 
 
 def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]) -> None:

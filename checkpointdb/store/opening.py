@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import URL
 
+from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.payloads import LocalPayloads, make_directories, unavailable
@@ -36,21 +37,44 @@ def open_directory(
     root = directory / PAYLOAD_DIRECTORY
     payloads = LocalPayloads(root, durable=durable)
     path = directory / DATABASE_NAME
-    if path.exists() and not os.access(directory, os.W_OK):
+    try:
+        is_made = path.exists() and path.stat().st_size > 0
+    except (OSError, ValueError) as error:
+        raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
+    if is_made and not os.access(directory, os.W_OK):
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
         return _prepared(Opened(directory, database, payloads), upgrade=False)
+    if not rebuilds and not is_made and next(payloads.files(), None) is not None:
+        raise _no_database(directory)
     try:
         make_directories(root, durable=durable)
     except OSError as error:
         raise unavailable(error, root) from error
-    if not rebuilds and not path.exists() and next(payloads.files(), None) is not None:
-        raise StoreUnavailableError(
-            f"{str(directory)!r} holds payloads but no {DATABASE_NAME}: bring the database back "
-            f"from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
-        )
     url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
     database = Database(url, durable=durable, busy_seconds=busy_seconds)
-    return _prepared(Opened(directory, database, payloads), upgrade=upgrade)
+    opened = _prepared(Opened(directory, database, payloads), upgrade=upgrade)
+    if not rebuilds:
+        _expect_rows(opened)
+    return opened
+
+
+def _expect_rows(opened: Opened) -> None:
+    """Refuse an empty database beside payloads: it is lost, or a rebuild was interrupted.
+
+    To go on with it would be to begin anew, and a sweep would take the payloads for orphans.
+    """
+    with opened.database.read() as connection:
+        is_empty = connection.execute(queries.pipeline_names().limit(1)).first() is None
+    if is_empty and next(opened.payloads.files(), None) is not None:
+        opened.database.close()
+        raise _no_database(opened.directory)
+
+
+def _no_database(directory: Path) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"{str(directory)!r} holds payloads, but {DATABASE_NAME} is missing or empty: bring it "
+        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
+    )
 
 
 def _prepared(opened: Opened, *, upgrade: bool) -> Opened:

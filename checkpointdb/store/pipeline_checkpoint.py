@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,17 @@ from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
-from checkpointdb.store.engine import Engine
+from checkpointdb.store.engine import Engine, sound_rows
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
-from checkpointdb.store.validation import checked_count, checked_id, checked_state, new_id
+from checkpointdb.store.validation import (
+    checked_count,
+    checked_id,
+    checked_seconds,
+    checked_state,
+    new_id,
+)
 from checkpointdb.text import is_storable
 
 log = logging.getLogger("checkpointdb")
@@ -55,8 +62,8 @@ class PipelineCheckpoint(CloudBackup):
 
     `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
     exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
-    nothing, a power loss may take the last saves. After `full_every` saves in a row a full is
-    saved. `compression_level` is one of stored, fastest, fast, small, smallest; whatever it is,
+    nothing, a power loss may take the last saves. At least every `full_every`-th save in a row is
+    a full. `compression_level` is one of stored, fastest, fast, small, smallest; whatever it is,
     the files are gzip. `upgrade=False` refuses a store of an older schema instead of bringing it
     up to date.
 
@@ -101,6 +108,7 @@ class PipelineCheckpoint(CloudBackup):
             is_incremental=bool(enable_incremental),
         )
         self.pipeline = checked_id(pipeline, "the pipeline's name")
+        busy_seconds = checked_seconds(busy_seconds, "busy_seconds")
         self.configure_cloud_backup(cloud_backup_config)
         opened = open_directory(
             Path(checkpoint_dir), durable=durable, busy_seconds=busy_seconds, upgrade=upgrade
@@ -171,7 +179,7 @@ class PipelineCheckpoint(CloudBackup):
         checkpoint_id: str,
         verify_hash: bool = True,
         *,
-        keys: Collection[str] | None = None,
+        keys: Iterable[str] | None = None,
     ) -> dict[str, Any]:
         """Return the state of a checkpoint, or the values of `keys` alone, byte for byte.
 
@@ -185,7 +193,8 @@ class PipelineCheckpoint(CloudBackup):
         if isinstance(keys, str):
             raise InvalidInputError(f"keys must be a list of keys: write keys=[{keys!r}]")
         place = self._engine.place_of(checkpoint_id)
-        return self._engine.load(place, keys, verify_hash=verify_hash)[1]
+        chosen = None if keys is None else list(keys)
+        return self._engine.load(place, chosen, verify_hash=verify_hash)[1]
 
     def load_latest(self) -> tuple[CheckpointMetadata, dict[str, Any]] | None:
         """Return the newest checkpoint's metadata and state; None if there is no checkpoint.
@@ -335,11 +344,16 @@ class PipelineCheckpoint(CloudBackup):
         """Let retention have a checkpoint again. Raises NotFoundError if it does not exist."""
         self._set_pinned(checkpoint_id, False)
 
-    def check(self, *, read_data: bool = False) -> CheckReport:
-        """Compare rows and files of the whole store, both ways; with `read_data`, every byte."""
+    def check(self, *, read_data: bool = False, grace: timedelta = timedelta(0)) -> CheckReport:
+        """Compare rows and files of the whole store, both ways; with `read_data`, every byte.
+
+        While others save, their unfinished files are found too: those younger than `grace` are
+        not reported.
+        """
         from checkpointdb.check import check
 
-        return check(self._engine.database, self._engine.payloads, read_data=read_data)
+        database, payloads = self._engine.database, self._engine.payloads
+        return check(database, payloads, read_data=read_data, grace=grace)
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""
@@ -366,4 +380,5 @@ class PipelineCheckpoint(CloudBackup):
             )
 
     def _describe(self, connection: Connection, rows: list[int]) -> list[CheckpointMetadata]:
-        return listing.describe_rows(connection, rows, self._engine.payloads.locate)
+        with sound_rows():
+            return listing.describe_rows(connection, rows, self._engine.payloads.locate)

@@ -11,10 +11,21 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, recording
 from checkpointdb.chunking import state_digest
+from checkpointdb.forgetting import Touched
 from checkpointdb.recording import PayloadRows
 from checkpointdb.store.head import Head, KnownChunk, KnownValue, Origin
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
+
+
+class Placement(NamedTuple):
+    """What a save finds under the lock, and is inserted with."""
+
+    pipeline_id: int
+    name: str  # of the payload
+    pinned: bool
+    damaged: int
+    has_origin: bool  # what it goes on from still lives, and is not what it replaces
 
 
 class Saved(NamedTuple):
@@ -28,73 +39,74 @@ class Saved(NamedTuple):
     manifest: format.Manifest
     positions: dict[str, int]
 
-    def insert(
-        self,
-        connection: Connection,
-        pipeline_id: int,
-        name: str,
-        *,
-        pinned: bool,
-        damaged: int,
-        has_origin: bool,
-    ) -> Head:
-        """Insert every row and return the head that the writer has from now on."""
-        staged, checkpoint, packer = self.staged, self.checkpoint, self.staged.packer
-        rows = recording.record_payload(
-            connection,
-            pipeline_id,
-            name,
-            packer.sha256,
-            packer.stored_bytes,
-            checkpoint.created_at,
-            self.manifest.members,
+    def insert(self, connection: Connection, under: Placement, touched: Touched) -> Head:
+        """Insert every row and return the head that the writer has from now on.
+
+        What may be of no use is added to `touched`.
+        """
+        checkpoint, packer = self.checkpoint, self.staged.packer
+        rows, known = self._insert_payload(connection, under)
+        chain_id = self._insert_chain(connection, under)
+        opened = (
+            (entry, None if entry.value is None else known[entry.value].value_id)
+            for entry in checkpoint.entries
         )
-        value_ids = recording.record_values(
-            connection,
-            pipeline_id,
-            rows,
-            self.manifest.values,
-            lambda digest: staged.reused_chunks[digest].chunk_id,
-        )
-        known = self._known(rows, value_ids)
-        if self.base is not None and self.appends:
-            chain_id = self.base.chain_id
-            recording.extend_chain(connection, chain_id, checkpoint.depth)
-        else:
-            forked_from = self.origin.row_id if self.origin and has_origin else None
-            chain_id = recording.record_chain(
-                connection, pipeline_id, checkpoint.chain, forked_from, checkpoint.depth + 1
-            )
-        recording.record_entries(
-            connection,
-            chain_id,
-            checkpoint.depth,
-            rows.payload_id,
-            (
-                (entry, None if entry.value is None else known[entry.value].value_id)
-                for entry in checkpoint.entries
-            ),
-        )
+        recording.record_entries(connection, chain_id, checkpoint.depth, rows.payload_id, opened)
         row_id = recording.record_checkpoint(
             connection,
-            pipeline_id,
+            under.pipeline_id,
             chain_id,
             rows.payload_id,
             packer.stored_bytes,
             checkpoint,
-            pinned=pinned,
+            pinned=under.pinned,
         )
+        if self.staged.has_waste:
+            chunk_ids = {place.chunk_id for place in rows.places if place.chunk_id is not None}
+            touched.update(Touched(chunks=chunk_ids, members=set(rows.member_ids)))
         return Head(
             row_id,
             chain_id,
             checkpoint.chain,
             checkpoint.depth,
             checkpoint.since_full,
-            damaged,
-            {key: known[digest] for key, digest in staged.digests.items()},
+            under.damaged,
+            {key: known[digest] for key, digest in self.staged.digests.items()},
             self.positions,
             self._member_bytes(rows, known),
         )
+
+    def _insert_payload(
+        self, connection: Connection, under: Placement
+    ) -> tuple[PayloadRows, dict[bytes, KnownValue]]:
+        packer = self.staged.packer
+        rows = recording.record_payload(
+            connection,
+            under.pipeline_id,
+            under.name,
+            packer.sha256,
+            packer.stored_bytes,
+            self.checkpoint.created_at,
+            self.manifest.members,
+        )
+        reused = self.staged.reused_chunks
+        value_ids = recording.record_values(
+            connection,
+            under.pipeline_id,
+            rows,
+            self.manifest.values,
+            lambda digest: reused[digest].chunk_id,
+        )
+        return rows, self._known(rows, value_ids)
+
+    def _insert_chain(self, connection: Connection, under: Placement) -> int:
+        depth = self.checkpoint.depth
+        if self.base is not None and self.appends:
+            recording.extend_chain(connection, self.base.chain_id, depth)
+            return self.base.chain_id
+        forked_from = self.origin.row_id if self.origin and under.has_origin else None
+        uuid = self.checkpoint.chain
+        return recording.record_chain(connection, under.pipeline_id, uuid, forked_from, depth + 1)
 
     def _known(self, rows: PayloadRows, value_ids: Sequence[int]) -> dict[bytes, KnownValue]:
         known = dict(self.staged.reused_values)

@@ -30,7 +30,7 @@ from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
-from checkpointdb.store.saved import Saved, describe
+from checkpointdb.store.saved import Placement, Saved, describe
 from checkpointdb.store.staging import Staged
 from checkpointdb.store.trash import Trash
 
@@ -166,14 +166,14 @@ class Saver:
             _check_base(saved, place)
             replaced = [] if place.replaced_id is None else [place.replaced_id]
             touched = remove_checkpoints(connection, replaced)
-            head = saved.insert(
-                connection,
+            under = Placement(
                 self.pipeline_id,
                 name,
                 pinned=bool(place.was_pinned if request.pinned is None else request.pinned),
                 damaged=place.damaged,
                 has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
             )
+            head = saved.insert(connection, under, touched)
             forgotten = self._forgettable(connection, head, saved.checkpoint.created_at)
             touched.update(remove_checkpoints(connection, forgotten))
             freed = collect(connection, touched)

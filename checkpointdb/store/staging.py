@@ -75,6 +75,7 @@ class Staged:
     reused_chunks: dict[bytes, KnownChunk] = field(default_factory=dict)
     own_chunks: dict[bytes, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
+    has_waste: bool = False  # chunks were stored that no value has
 
     @property
     def state_bytes(self) -> int:
@@ -88,7 +89,7 @@ class Staged:
                 unknown = self._without_found(unknown)
                 self._find_chunks(unknown)
             for each in unknown:
-                if each.digest not in self.new_values:
+                if each.digest not in self.new_values and each.digest not in self.reused_values:
                     self.new_values[each.digest] = self._define(each)
 
     def is_too_large(self) -> bool:
@@ -112,7 +113,10 @@ class Staged:
             self.new_values.pop(digest, None)
         self.reused_values.clear()
         self.reused_chunks.clear()
-        self.add((key, items[key]) for key, digest in self.digests.items() if digest in elsewhere)
+        before = {key: digest for key, digest in self.digests.items() if digest in elsewhere}
+        self.add((key, items[key]) for key in before)
+        # A value that pickles differently each time has left chunks of its first pickle here.
+        self.has_waste = any(self.digests[key] != digest for key, digest in before.items())
 
     # --- comparing
 

@@ -53,6 +53,13 @@ def checked_state(state: object) -> dict[str, object]:
     return copy
 
 
+def checked_seconds(value: object, what: str) -> float:
+    """Return a time of zero to a day. Raises InvalidInputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
+        raise InvalidInputError(f"{what} must be a number from 0 to 86400, not {value!r}")
+    return float(value)
+
+
 def checked_count(value: object, what: str, *, least: int = 1) -> int:
     """Return a whole number of at least `least`. Raises InvalidInputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

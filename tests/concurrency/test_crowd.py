@@ -9,7 +9,7 @@ from breaking import KEEP_ALL, end_well, run_well, start, tag_of, tags_of
 
 from checkpointdb import NotFoundError, PipelineCheckpoint
 
-SECONDS = float(os.environ.get("CHECKPOINTDB_CROWD_SECONDS", "10"))
+SECONDS = float(os.environ.get("CHECKPOINTDB_CROWD_SECONDS", "8"))
 
 
 def test_four_processes_of_eight_threads_lose_nothing_and_see_nothing_half(tmp_path):

@@ -102,7 +102,10 @@ def test_a_busy_store_is_said_to_be_busy_and_works_again(tmp_path):
         PipelineCheckpoint(tmp_path, busy_seconds=0.2, **KEEP_ALL) as handle,
     ):
         handle.save(state_of("a"), "a")
-        with holder._engine.write(), pytest.raises(CheckpointError, match="other writers") as caught:
+        with (
+            holder._engine.write(),
+            pytest.raises(CheckpointError, match="other writers") as caught,
+        ):
             handle.save(state_of("b"), "b")
         assert isinstance(caught.value, TimeoutError)
         handle.save(state_of("c"), "c")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from blake3 import blake3
@@ -19,14 +19,17 @@ from checkpointdb.schema import checkpoints, payloads, removals
 @pytest.fixture
 def two(tmp_path):
     """Two handles of one pipeline: one works, the other comes in between."""
-    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as one, PipelineCheckpoint(tmp_path, **KEEP_ALL) as other:
+    with (
+        PipelineCheckpoint(tmp_path, **KEEP_ALL) as one,
+        PipelineCheckpoint(tmp_path, **KEEP_ALL) as other,
+    ):
         yield one, other
     assert_sound(tmp_path)
 
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Let an action happen just before the next `times` calls of a method, by nobody nested in it."""
+    """Let an action happen before each of the next `times` calls of a method."""
 
     def arrange(owner, name, action, times=1):
         original, left, busy = getattr(owner, name), [times], []
@@ -66,7 +69,9 @@ def test_a_load_of_what_is_replaced_meanwhile_gives_the_new_state(two, meanwhile
     one, other = two
     one.save(state_of("old"), "x")
     tags = iter("abcde")
-    meanwhile(*BEFORE_READING, lambda: other.save(state_of(next(tags)), "x", force_full=True), times)
+    meanwhile(
+        *BEFORE_READING, lambda: other.save(state_of(next(tags)), "x", force_full=True), times
+    )
     assert tag_of(one.load("x")) == "abcde"[times - 1]
 
 
@@ -84,7 +89,7 @@ def test_the_latest_that_is_deleted_meanwhile_gives_the_one_before_under_its_own
 def test_a_payload_that_is_gone_for_good_is_corruption_and_no_endless_loop(tmp_path):
     with PipelineCheckpoint(tmp_path) as handle:
         handle.save(state_of("x"), "x")
-        os.unlink(handle.get_checkpoint_info("x").file_path)
+        Path(handle.get_checkpoint_info("x").file_path).unlink()
         with pytest.raises(CorruptionError, match="'x'"):
             handle.load("x")
 
@@ -158,7 +163,7 @@ def mark_damaged(handle, checkpoint_id):
 
 
 def relies_on_no_damage(handle, checkpoint_id, damaged_id):
-    os.unlink(handle.get_checkpoint_info(damaged_id).file_path)
+    Path(handle.get_checkpoint_info(damaged_id).file_path).unlink()
     return tag_of(handle.load(checkpoint_id))
 
 
@@ -267,7 +272,7 @@ def test_keys_added_by_another_thread_during_a_save_give_our_error_or_a_whole_st
 
     def change():
         number = 0
-        while not done.is_set():
+        while not done.wait(0.0001):
             number += 1
             state[f"more {number % 500}"] = number
             state.pop(f"more {(number * 7) % 500}", None)

@@ -37,7 +37,9 @@ def calls(tmp_path_factory):
     """How many calls of each kind the script makes."""
     folder = tmp_path_factory.mktemp("counted")
     kinds = ",".join(SAMPLES)
-    run_well("save_and_forget", folder / "store", under=strace(f"-etrace={kinds}", log=folder / "log"))
+    run_well(
+        "save_and_forget", folder / "store", under=strace(f"-etrace={kinds}", log=folder / "log")
+    )
     return Counter(re.findall(r"^\d+ +(\w+)\(", (folder / "log").read_text(), re.MULTILINE))
 
 
@@ -81,7 +83,10 @@ def test_a_kill_at_a_sample_of_system_calls_leaves_the_state_before_or_after(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(not os.environ.get("CHECKPOINTDB_ALL_CRASHES"), reason="it takes minutes: set CHECKPOINTDB_ALL_CRASHES")
+@pytest.mark.skipif(
+    not os.environ.get("CHECKPOINTDB_ALL_CRASHES"),
+    reason="it takes minutes: set CHECKPOINTDB_ALL_CRASHES",
+)
 @pytest.mark.parametrize("syscall", SAMPLES)
 def test_a_kill_at_every_system_call_leaves_the_state_before_or_after(tmp_path, calls, syscall):
     assert_survives_each(tmp_path, syscall, range(1, calls[syscall] + 1))

@@ -58,7 +58,10 @@ class Disk:
 
     def lost(self, below: Path) -> list[Path]:
         """What matters of it: not the name that a rename took away, nor a copy of the log."""
-        harmless = {self.store / name for name in ("payloads/incoming", "checkpoints.db", "checkpoints.db-shm")}
+        harmless = {
+            self.store / name
+            for name in ("payloads/incoming", "checkpoints.db", "checkpoints.db-shm")
+        }
         return [
             path
             for path in sorted(self.unflushed - harmless)
@@ -69,7 +72,9 @@ class Disk:
 @pytest.mark.parametrize("below", [".", "a/b"], ids=["beside others", "in new directories"])
 def test_whatever_a_save_rests_on_is_flushed_before_it_is_acknowledged(tmp_path, below):
     store, log = tmp_path / "new" / below / "store", tmp_path / "log"
-    run_well("save_and_forget", store, under=strace("-y", "-s0", "-s64", f"-etrace={CALLS}", log=log))
+    run_well(
+        "save_and_forget", store, under=strace("-y", "-s0", "-s64", f"-etrace={CALLS}", log=log)
+    )
     disk = Disk(store)
     for call, arguments in LINE.findall(log.read_text()):
         disk.do(call, arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, state_of, tag_of, tags_of
@@ -36,19 +36,8 @@ ACTS = {
 
 
 def in_a_thread(call, *arguments):
-    failed = []
-
-    def guarded():
-        try:
-            call(*arguments)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=guarded)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(call, *arguments).result()
 
 
 def remove_database(directory):
@@ -75,7 +64,7 @@ def test_a_handle_whose_store_is_gone_says_so_and_acknowledges_nothing(
     directory, handle, remove, act
 ):
     remove(directory)
-    with pytest.raises(StoreUnavailableError, match="removed|gone"):
+    with pytest.raises(StoreUnavailableError, match=r"removed|gone"):
         ACTS[act](handle)
 
 
@@ -110,7 +99,7 @@ def test_a_store_that_goes_in_the_middle_of_a_save_acknowledges_nothing(
         publish(*arguments)
 
     monkeypatch.setattr(LocalPayloads, "publish", remove_and_publish)
-    with pytest.raises(StoreUnavailableError, match="removed|gone"):
+    with pytest.raises(StoreUnavailableError, match=r"removed|gone"):
         handle.save(state_of("lost"), "c")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from checkpointdb.format import Checkpoint, Manifest, StoredChunk
+from checkpointdb.manifest import Checkpoint, Manifest, StoredChunk
 from checkpointdb.schema import (
     chains,
     checkpoints,

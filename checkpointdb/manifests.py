@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from checkpointdb import format
 from checkpointdb.errors import CorruptionError
-from checkpointdb.format import FOOTER_BYTES, Manifest
+from checkpointdb.format import FOOTER_BYTES
+from checkpointdb.manifest import Manifest, decode_manifest
 from checkpointdb.payloads import PayloadReader
 
 _BLOCK_BYTES = 1 << 20
@@ -35,7 +36,7 @@ def read_manifest(reader: PayloadReader) -> Manifest:
     if sha256(stored).digest() != footer.manifest_sha256:
         raise CorruptionError("the manifest's bytes are not those that the footer names")
     raw_bytes = int.from_bytes(stored[-4:], "little")  # ISIZE of RFC 1952, 2.3.1
-    manifest = format.decode_manifest(format.decompress_member(stored, raw_bytes))
+    manifest = decode_manifest(format.decompress_member(stored, raw_bytes))
     end = max((each.offset + each.stored_bytes for each in manifest.members), default=0)
     if end > footer.manifest_offset:
         raise CorruptionError("the manifest names members that the file does not have")

@@ -24,7 +24,8 @@ from sqlalchemy import (
     update,
 )
 
-from checkpointdb import custom_metadata, format
+from checkpointdb import custom_metadata
+from checkpointdb.manifest import FORMAT_VERSION, Checkpoint, Entry, Member, Value
 from checkpointdb.queries import batches
 from checkpointdb.schema import (
     chains,
@@ -124,7 +125,7 @@ def record_payload(
     sha256: bytes,
     stored_bytes: int,
     created_at: datetime,
-    stored: Sequence[format.Member],
+    stored: Sequence[Member],
 ) -> PayloadRows:
     """Insert a payload, its members, and those of its chunks that can be shared."""
     payload = {
@@ -158,7 +159,7 @@ def _record_chunks(
     connection: Connection,
     pipeline_id: int,
     member_ids: Sequence[int],
-    stored: Sequence[format.Member],
+    stored: Sequence[Member],
 ) -> list[ChunkPlace]:
     places: list[ChunkPlace] = []
     shared: list[tuple[int, dict[str, Any]]] = []
@@ -186,7 +187,7 @@ def record_values(
     connection: Connection,
     pipeline_id: int,
     rows: PayloadRows,
-    values: Sequence[format.Value],
+    values: Sequence[Value],
     chunk_ids: Callable[[bytes], int],
 ) -> list[int]:
     """Insert the values that a payload defines and return their ids, in order.
@@ -212,7 +213,7 @@ def record_values(
     return ids
 
 
-def _place_of(rows: PayloadRows, value: format.Value) -> ChunkPlace | None:
+def _place_of(rows: PayloadRows, value: Value) -> ChunkPlace | None:
     """The place of a value that has its only chunk for itself."""
     if len(value.chunks) == 1 and isinstance(value.chunks[0], int):
         place = rows.places[value.chunks[0]]
@@ -220,7 +221,7 @@ def _place_of(rows: PayloadRows, value: format.Value) -> ChunkPlace | None:
     return None
 
 
-def _value_row(pipeline_id: int, rows: PayloadRows, value: format.Value) -> dict[str, Any]:
+def _value_row(pipeline_id: int, rows: PayloadRows, value: Value) -> dict[str, Any]:
     place = _place_of(rows, value)
     return {
         "pipeline_id": pipeline_id,
@@ -268,7 +269,7 @@ def record_checkpoint(
     chain_id: int,
     payload_id: int,
     stored_bytes: int,
-    checkpoint: format.Checkpoint,
+    checkpoint: Checkpoint,
     *,
     pinned: bool,
 ) -> int:
@@ -279,7 +280,7 @@ def record_checkpoint(
         "chain_id": chain_id,
         "depth": checkpoint.depth,
         "created_at": checkpoint.created_at,
-        "format_version": format.FORMAT_VERSION,
+        "format_version": FORMAT_VERSION,
         "payload_id": payload_id,
         "is_incremental": checkpoint.is_incremental,
         "since_full": checkpoint.since_full,
@@ -314,7 +315,7 @@ def record_entries(
     chain_id: int,
     depth: int,
     payload_id: int,
-    opened: Iterable[tuple[format.Entry, int | None]],
+    opened: Iterable[tuple[Entry, int | None]],
 ) -> None:
     """Open entries at a depth, each with its value's row, and close what they follow."""
     rows = [

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from checkpointdb.chunking import state_digest
-from checkpointdb.format import Checkpoint, Entry, Manifest, Value
+from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,6 @@ def label(case):
     """Return a case's text without what differs from run to run."""
     try:
         text = str(sorted(map(str, case))) if isinstance(case, (set, frozenset)) else str(case)
-    except RecursionError:
-        text = "deep"
+    except (RecursionError, ValueError):
+        text = type(case).__name__
     return re.sub(r"0x[0-9a-f]+", "", text)[:60]

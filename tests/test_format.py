@@ -21,6 +21,17 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from checkpointdb import CorruptionError, chunking, format
+from checkpointdb.manifest import (
+    MEMBER_BYTES,
+    Checkpoint,
+    Entry,
+    Manifest,
+    Member,
+    StoredChunk,
+    Value,
+    decode_manifest,
+    encode_manifest,
+)
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import LocalReader
 from checkpointdb.serialize import dump
@@ -166,19 +177,19 @@ def manifests(draw):
     for _ in range(draw(st.integers(0, 3))):
         chunks = draw(
             st.lists(
-                st.builds(format.StoredChunk, st.integers(0, 9_999), st.none() | digests),
+                st.builds(StoredChunk, st.integers(0, 9_999), st.none() | digests),
                 min_size=1,
                 max_size=4,
             )
         )
         total = sum(chunk.raw_bytes for chunk in chunks)
-        members.append(format.Member(draw(sizes), draw(sizes), total, draw(digests), tuple(chunks)))
+        members.append(Member(draw(sizes), draw(sizes), total, draw(digests), tuple(chunks)))
     count = sum(len(member.chunks) for member in members)
     refs = st.one_of(digests, st.integers(0, count - 1)) if count else digests
     values = draw(
         st.lists(
             st.builds(
-                format.Value,
+                Value,
                 digests,
                 texts,
                 texts,
@@ -190,9 +201,7 @@ def manifests(draw):
         )
     )
     named = st.sampled_from([value.digest for value in values]) if values else digests
-    entry = st.builds(
-        format.Entry, texts, st.integers(-(2**50), 2**50), st.none() | digests | named
-    )
+    entry = st.builds(Entry, texts, st.integers(-(2**50), 2**50), st.none() | digests | named)
     json = st.recursive(
         st.none()
         | st.booleans()
@@ -203,7 +212,7 @@ def manifests(draw):
         max_leaves=5,
     )
     checkpoint = st.builds(
-        format.Checkpoint,
+        Checkpoint,
         pipeline=texts,
         checkpoint_id=texts,
         chain=texts,
@@ -221,29 +230,29 @@ def manifests(draw):
         entries=st.lists(entry, max_size=5).map(tuple),
     )
     found = draw(st.lists(checkpoint, max_size=3))
-    return format.Manifest(tuple(members), tuple(values), tuple(found))
+    return Manifest(tuple(members), tuple(values), tuple(found))
 
 
 @given(manifest=manifests())
 def test_a_manifest_comes_back(manifest):
-    assert format.decode_manifest(format.encode_manifest(manifest)) == manifest
+    assert decode_manifest(encode_manifest(manifest)) == manifest
 
 
 @given(manifest=manifests(), data=st.data())
 def test_a_truncated_manifest_is_refused(manifest, data):
-    raw = format.encode_manifest(manifest)
+    raw = encode_manifest(manifest)
     with pytest.raises(CorruptionError):
-        format.decode_manifest(raw[: data.draw(st.integers(0, len(raw) - 1))])
+        decode_manifest(raw[: data.draw(st.integers(0, len(raw) - 1))])
 
 
 @given(manifest=manifests(), data=st.data())
 def test_a_manifest_with_a_changed_byte_is_read_or_refused_and_never_fails_otherwise(
     manifest, data
 ):
-    raw = bytearray(format.encode_manifest(manifest))
+    raw = bytearray(encode_manifest(manifest))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with suppress(CorruptionError):
-        format.decode_manifest(bytes(raw))
+        decode_manifest(bytes(raw))
 
 
 @pytest.mark.parametrize(
@@ -263,12 +272,12 @@ def test_a_manifest_with_a_changed_byte_is_read_or_refused_and_never_fails_other
 )
 def test_json_that_is_no_manifest_is_refused(raw):
     with pytest.raises(CorruptionError, match="manifest cannot be read"):
-        format.decode_manifest(raw)
+        decode_manifest(raw)
 
 
 def test_names_that_a_newer_writer_added_are_ignored():
-    raw = format.encode_manifest(format.Manifest()).replace(b"{", b'{"later": [1], ', 1)
-    assert format.decode_manifest(raw) == format.Manifest()
+    raw = encode_manifest(Manifest()).replace(b"{", b'{"later": [1], ', 1)
+    assert decode_manifest(raw) == Manifest()
 
 
 # --- names
@@ -383,7 +392,7 @@ def test_members_lie_without_a_gap_and_carry_the_hashes_that_the_manifest_names(
     assert parts[0][0] == 0
     assert all(one[1] == other[0] for one, other in pairwise(parts))
     assert [hashes.parts[part] for part in parts] == [each.sha256 for each in manifest.members]
-    assert all(each.raw_bytes <= format.MEMBER_BYTES for each in manifest.members)
+    assert all(each.raw_bytes <= MEMBER_BYTES for each in manifest.members)
 
 
 def test_digests_in_a_manifest_are_those_of_the_values(full):

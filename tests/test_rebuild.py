@@ -20,6 +20,7 @@ from checkpointdb import (
     StoreUnavailableError,
     format,
 )
+from checkpointdb.manifest import encode_manifest
 from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import LocalReader
 from checkpointdb.rebuild import rebuild
@@ -300,7 +301,7 @@ def test_payloads_that_contradict_one_another_are_refused(archive, rebuilt):
     forged = manifest._replace(checkpoints=(checkpoint._replace(pipeline="forged"),))
     [member] = manifest.members
     stored = path.read_bytes()[: member.stored_bytes]
-    described = gzip.compress(format.encode_manifest(forged))
+    described = gzip.compress(encode_manifest(forged))
     footer = format.encode_footer(format.footer_of(len(stored), described))
     other = path.parent.with_name("p-forged")
     other.mkdir()

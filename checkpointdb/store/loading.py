@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from checkpointdb import format, queries, serialize
 from checkpointdb.chunking import chunk_digest, state_digest, value_digest
 from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
+from checkpointdb.manifest import MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
@@ -139,7 +140,7 @@ def _check_plan(plan: Plan) -> None:
         end = member.offset + member.stored_bytes
         if not 0 <= member.offset <= end <= member.payload_bytes:
             _reject(plan.checkpoint_id, f"member {member.id} lies outside its payload")
-        if not 0 <= member.raw_bytes <= format.MEMBER_BYTES:
+        if not 0 <= member.raw_bytes <= MEMBER_BYTES:
             _reject(plan.checkpoint_id, f"member {member.id} has an impossible size")
     for value in plan.values:
         for member_id, at, length in value.places:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from checkpointdb import format
 from checkpointdb.chunking import chunk_digest
 from checkpointdb.errors import StateChangedError
-from checkpointdb.format import CompressionLevel, Member, Pieces, StoredChunk
+from checkpointdb.format import CompressionLevel, Pieces
+from checkpointdb.manifest import MEMBER_BYTES, Manifest, Member, StoredChunk, encode_manifest
 from checkpointdb.payloads import PayloadStore, PayloadWriter
 from checkpointdb.store.pool import Pool
 
@@ -81,7 +82,7 @@ class Packer:
     def add(self, chunk: Chunk) -> int:
         """Add a chunk and return its number in the payload."""
         size = len(chunk.data)
-        if self._gathered_bytes + size > format.MEMBER_BYTES and self._gathered:
+        if self._gathered_bytes + size > MEMBER_BYTES and self._gathered:
             self._submit()
         self._gathered.append(chunk)
         self._gathered_bytes += size
@@ -100,9 +101,9 @@ class Packer:
             self._write(self._in_flight.popleft().result())
         return tuple(self.members)
 
-    def finish(self, manifest: format.Manifest) -> None:
+    def finish(self, manifest: Manifest) -> None:
         """Write manifest and footer and flush the file to the medium."""
-        member = b"".join(format.compress_member(format.encode_manifest(manifest), self._level))
+        member = b"".join(format.compress_member(encode_manifest(manifest), self._level))
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
         self._take_back(wait=True)
@@ -124,7 +125,7 @@ class Packer:
         if len(self._in_flight) >= _IN_FLIGHT:
             self._write(self._in_flight.popleft().result())
         self._take_back(wait=False)
-        buffer = self._buffers.pop() if self._buffers else bytearray(format.MEMBER_BYTES)
+        buffer = self._buffers.pop() if self._buffers else bytearray(MEMBER_BYTES)
         self._in_flight.append(self._pool.submit(_pack, self._gathered, self._level, buffer))
         self._gathered, self._gathered_bytes = [], 0
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from checkpointdb import format, recording
+from checkpointdb import recording
 from checkpointdb.chunking import state_digest
 from checkpointdb.forgetting import Touched
+from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
 from checkpointdb.store.head import Head, KnownChunk, KnownValue, Origin
 from checkpointdb.store.positions import place_keys
@@ -35,8 +36,8 @@ class Saved(NamedTuple):
     origin: Origin | None
     base: Head | None
     appends: bool
-    checkpoint: format.Checkpoint
-    manifest: format.Manifest
+    checkpoint: Checkpoint
+    manifest: Manifest
     positions: dict[str, int]
 
     def insert(self, connection: Connection, under: Placement, touched: Touched) -> Head:
@@ -151,7 +152,7 @@ def describe(
     base = None if staged.is_full else staged.head
     appends = base is not None and base is own
     positions = place_keys(keys, base.positions if base and appends else {})
-    checkpoint = format.Checkpoint(
+    checkpoint = Checkpoint(
         pipeline=pipeline,
         checkpoint_id=checkpoint_id,
         chain=base.chain if base and appends else uuid.uuid4().hex,
@@ -166,15 +167,13 @@ def describe(
         custom_metadata=custom_metadata,
         entries=tuple(_opened(staged, base if appends else None, keys, positions)),
     )
-    manifest = format.Manifest(
-        staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,)
-    )
+    manifest = Manifest(staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,))
     return Saved(staged, origin, base, appends, checkpoint, manifest, positions)
 
 
 def _opened(
     staged: Staged, before: Head | None, keys: Sequence[str], positions: dict[str, int]
-) -> Iterator[format.Entry]:
+) -> Iterator[Entry]:
     """Yield the entries that differ from those before: all of them in a new chain."""
     for key in keys:
         digest = staged.digests[key]
@@ -182,7 +181,7 @@ def _opened(
             same = before.values.get(key)
             if same and same.digest == digest and before.positions[key] == positions[key]:
                 continue
-        yield format.Entry(key, positions[key], digest)
+        yield Entry(key, positions[key], digest)
     for key, position in before.positions.items() if before else ():
         if key not in staged.digests:
-            yield format.Entry(key, position, None)
+            yield Entry(key, position, None)

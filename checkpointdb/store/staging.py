@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from checkpointdb import format, queries, serialize
+from checkpointdb import queries, serialize
 from checkpointdb.chunking import chunk_digest, cut_buffer, cut_stream, value_digest
 from checkpointdb.database import Database
+from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
 from checkpointdb.store.head import Head, KnownChunk, KnownValue, find_values
 from checkpointdb.store.packer import Chunk, Packer
@@ -70,7 +71,7 @@ class Staged:
     is_full: bool
     digests: dict[str, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    new_values: dict[bytes, format.Value] = field(default_factory=dict)
+    new_values: dict[bytes, Value] = field(default_factory=dict)
     reused_values: dict[bytes, KnownValue] = field(default_factory=dict)
     reused_chunks: dict[bytes, KnownChunk] = field(default_factory=dict)
     own_chunks: dict[bytes, int] = field(default_factory=dict)
@@ -163,8 +164,8 @@ class Staged:
 
     # --- storing
 
-    def _define(self, each: Cut) -> format.Value:
-        return format.Value(
+    def _define(self, each: Cut) -> Value:
+        return Value(
             digest=each.digest,
             type_name=each.serialized.type_name,
             serializer=each.serialized.serializer,

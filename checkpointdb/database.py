@@ -77,7 +77,8 @@ class Database:
         quoted = urllib.parse.quote(str(path.absolute()))
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
         database = cls(url, busy_seconds=busy_seconds, read_only=True)
-        database._as_opened = _state_of(path)
+        if "immutable" in options:
+            database._as_opened = _state_of(path)
         return database
 
     @property
@@ -139,6 +140,7 @@ class Database:
                 connection.exec_driver_sql("SET TRANSACTION READ ONLY")
             else:
                 connection.connection.cursor().execute("BEGIN")
+            self._check_unwritten()
             yield connection
 
     def close(self) -> None:
@@ -184,12 +186,16 @@ class Database:
         ):
             if self.path is not None:
                 connection.connection.cursor().execute(begin)
-            if self.read_only and self.path is not None and _state_of(self.path) != self._as_opened:
-                raise StoreUnavailableError(
-                    f"the store {str(self.path)!r} was opened read-only, and somebody has written "
-                    "to it since: open it again"
-                )
+            self._check_unwritten()
             yield connection
+
+    def _check_unwritten(self) -> None:
+        """Raise StoreUnavailableError if what SQLite was told not to change has changed."""
+        if self._as_opened is not None and self.path and _state_of(self.path) != self._as_opened:
+            raise StoreUnavailableError(
+                f"the store {str(self.path)!r} was opened read-only, and somebody has written to "
+                "it since: open it again"
+            )
 
     def _check_files(self, opened: dict[Any, Any]) -> None:
         """Raise StoreUnavailableError if the SQLite file or its log is not the one that is open.
@@ -363,9 +369,12 @@ _preparing = threading.RLock()
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
 
 
-def _state_of(path: Path) -> tuple[int, int, bool]:
+def _state_of(path: Path) -> tuple[int, int, bool] | None:
     """What changes when somebody writes to a database whose locks we cannot take."""
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return found.st_size, found.st_mtime_ns, path.with_name(path.name + "-wal").exists()
 
 

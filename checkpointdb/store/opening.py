@@ -33,6 +33,8 @@ def open_directory(
     Raises StoreUnavailableError if it can be neither made nor read, or if there are payloads
     without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does.
     """
+    if "\0" in str(directory):
+        raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
     directory = directory.absolute()  # the process may change its directory
     root = directory / PAYLOAD_DIRECTORY
     payloads = LocalPayloads(root, durable=durable)

@@ -34,6 +34,7 @@ from checkpointdb.store.request import SaveRequest, SaveSettings
 from checkpointdb.store.validation import (
     checked_count,
     checked_id,
+    checked_keys,
     checked_seconds,
     checked_state,
     new_id,
@@ -100,11 +101,10 @@ class PipelineCheckpoint(CloudBackup):
                 f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
                 f"not {compression_level!r}"
             )
-        policy = policy_of(retention_policy, retention_count, retention_age_days)
         settings = SaveSettings(
-            forgettable=policy.forgettable,
-            full_every=checked_count(full_every, "full_every"),
-            compression_level=compression_level,
+            policy_of(retention_policy, retention_count, retention_age_days).forgettable,
+            checked_count(full_every, "full_every"),
+            compression_level,
             is_incremental=bool(enable_incremental),
         )
         self.pipeline = checked_id(pipeline, "the pipeline's name")
@@ -184,16 +184,15 @@ class PipelineCheckpoint(CloudBackup):
         """Return the state of a checkpoint, or the values of `keys` alone, byte for byte.
 
         Every byte is checked before anything is unpickled; `verify_hash=False` leaves out the
-        SHA-256 of stored bytes and the digest of the state, never the digests of values.
+        SHA-256 of stored bytes and the digest of the state (which `keys` leaves out too), never
+        the digests of values.
         Arrays come back writable.
 
         Raises NotFoundError if there is no such checkpoint or key, CorruptionError if stored
         bytes are missing or changed; whatever unpickling a value raises passes through.
         """
-        if isinstance(keys, str):
-            raise InvalidInputError(f"keys must be a list of keys: write keys=[{keys!r}]")
+        chosen = None if keys is None else checked_keys(keys)
         place = self._engine.place_of(checkpoint_id)
-        chosen = None if keys is None else list(keys)
         return self._engine.load(place, chosen, verify_hash=verify_hash)[1]
 
     def load_latest(self) -> tuple[CheckpointMetadata, dict[str, Any]] | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from checkpointdb.errors import InvalidInputError, StoreUnavailableError
+from checkpointdb.errors import (
+    CorruptionError,
+    InvalidInputError,
+    SchemaVersionError,
+    StoreUnavailableError,
+)
 from checkpointdb.rebuild import rebuild
 from checkpointdb.reports import RebuildReport
 from checkpointdb.store.opening import DATABASE_NAME, open_directory
@@ -18,13 +23,22 @@ def rebuild_directory(directory: Path) -> RebuildReport:
     path = directory / DATABASE_NAME
     if not directory.is_dir():
         raise StoreUnavailableError(f"there is no directory {str(directory)!r}")
-    opened = open_directory(directory, durable=True, busy_seconds=60, upgrade=True, rebuilds=True)
+    try:
+        opened = open_directory(
+            directory, durable=True, busy_seconds=60, upgrade=False, rebuilds=True
+        )
+    except (CorruptionError, SchemaVersionError) as error:
+        raise _in_the_way(path) from error
     try:
         return rebuild(opened.database, opened.payloads)
     except InvalidInputError as error:
-        raise StoreUnavailableError(
-            f"{str(path)!r} exists and is not empty: move it (and its -wal and -shm files) away "
-            "before rebuilding"
-        ) from error
+        raise _in_the_way(path) from error
     finally:
         opened.database.close()
+
+
+def _in_the_way(path: Path) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"{str(path)!r} exists and is not empty: move it (and its -wal and -shm files) away "
+        "before rebuilding"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
@@ -51,6 +52,19 @@ def checked_state(state: object) -> dict[str, object]:
         except InvalidInputError as error:
             raise InvalidStateError(str(error), key=key) from error
     return copy
+
+
+def checked_keys(keys: object) -> list[str]:
+    """Return a list of keys. Raises InvalidInputError for what is none."""
+    if isinstance(keys, str):
+        raise InvalidInputError(f"keys must be a list of keys: write keys=[{keys!r}]")
+    if not isinstance(keys, Iterable):
+        raise InvalidInputError(f"keys must be a list of keys, not {type(keys).__name__}")
+    chosen = list(keys)
+    for key in chosen:
+        if not isinstance(key, str):
+            raise InvalidInputError(f"the keys of a state are text, not {key!r}")
+    return chosen
 
 
 def checked_seconds(value: object, what: str) -> float:

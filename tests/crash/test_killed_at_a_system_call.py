@@ -26,7 +26,8 @@ SAMPLES = {
     "rename": 4,
     "unlink": 5,
     "pwrite64": 8,
-    "write": 5,
+    "write": 3,
+    "writev": 5,
     "ftruncate": 2,
     "mkdir": 2,
 }

@@ -120,7 +120,11 @@ class Database:
                 opened = connection.info  # of the pooled connection: it outlives the transaction
                 self._check_files(opened)
                 yield connection
-            self._check_files(opened)  # if they went meanwhile, nothing is acknowledged
+                # Committed here, and not by leaving the block: once the connection is back in the
+                # pool another thread may close it, and SQLite its log. If the files went
+                # meanwhile, nothing is acknowledged.
+                connection.commit()
+                self._check_files(opened)
         finally:
             self._writer_thread = None
             writer.release()

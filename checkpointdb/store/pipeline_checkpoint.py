@@ -63,7 +63,8 @@ class PipelineCheckpoint(CloudBackup):
 
     `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
     exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
-    nothing, a power loss may take the last saves. At least every `full_every`-th save in a row is
+    nothing, a power loss may take the last saves and undo the last forgetting, whose files are
+    gone. At least every `full_every`-th save in a row is
     a full. `compression_level` is one of stored, fastest, fast, small, smallest; whatever it is,
     the files are gzip. `upgrade=False` refuses a store of an older schema instead of bringing it
     up to date.

@@ -45,7 +45,7 @@ def test_a_lazy_state_of_a_replaced_id_is_whole_or_gone(tmp_path):
     whole = gone = 0
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         handle.save({"tag": "none yet"}, "latest")
-        with start("replace", tmp_path, "latest", 80) as writer:
+        with start("replace", tmp_path, "latest", 50) as writer:
             while writer.poll() is None:
                 try:
                     state = dict(handle.lazy("latest"))
@@ -59,9 +59,9 @@ def test_a_lazy_state_of_a_replaced_id_is_whole_or_gone(tmp_path):
 
 
 def test_two_processes_that_save_one_id_at_the_same_moment_leave_one_of_them_whole(tmp_path):
-    end_well(*(start("replace", tmp_path, "same", 60, name) for name in ("a", "b", "c")))
+    end_well(*(start("replace", tmp_path, "same", 40, name) for name in ("a", "b", "c")))
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
-        assert tags_of(handle)["same"].split()[0] == "59"
+        assert tags_of(handle)["same"].split()[0] == "39"
         assert len(list(tmp_path.rglob("*.ckpt.gz"))) <= 3
         assert handle.check(read_data=True).problems == ()
 

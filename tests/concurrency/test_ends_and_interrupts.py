@@ -10,6 +10,7 @@ import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, state_of, tags_of
 
 from checkpointdb import CheckpointError, PipelineCheckpoint
+from checkpointdb.database import Database
 
 
 def test_closing_a_handle_while_its_threads_save_loses_nothing(tmp_path):
@@ -18,6 +19,25 @@ def test_closing_a_handle_while_its_threads_save_loses_nothing(tmp_path):
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         found = tags_of(handle)
     assert {line.split()[1] for line in lines} == found.keys()
+    assert_sound(tmp_path, allowed=set())
+
+
+def test_a_save_that_is_committed_when_the_handle_is_closed_is_acknowledged(tmp_path, monkeypatch):
+    """Closing the last connection removes the log: that is no sign of a store that was removed."""
+    handle = PipelineCheckpoint(tmp_path, **KEEP_ALL)
+    handle.save(state_of("a"), "a")
+    look, looks = Database._check_files, []
+
+    def close_and_look(*arguments):
+        looks.append(arguments)
+        if len(looks) == 2:  # after the commit
+            handle.close()
+        look(*arguments)
+
+    monkeypatch.setattr(Database, "_check_files", close_and_look)
+    assert handle.save(state_of("b"), "b") == "b"
+    monkeypatch.undo()
+    handle.close()
     assert_sound(tmp_path, allowed=set())
 
 

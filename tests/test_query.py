@@ -93,6 +93,13 @@ def test_every_table_of_the_schema_is_there(handle):
             assert connection.scalar(select(func.count()).select_from(table)) >= 0
 
 
+def test_a_handle_hands_out_the_tables_to_ask_with(handle):
+    checkpoints = handle.tables.checkpoints
+    with handle.query() as connection:
+        query = select(checkpoints.c.checkpoint_id).order_by(checkpoints.c.id)
+        assert connection.scalars(query).all() == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_has_its_name_and_its_columns(handle, view):
     with handle.query() as connection:

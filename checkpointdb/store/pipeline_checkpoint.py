@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, update
 
-from checkpointdb import queries
+from checkpointdb import queries, schema
 from checkpointdb.errors import InvalidInputError, NotFoundError, NotSupportedError
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.records import (
@@ -64,10 +64,9 @@ class PipelineCheckpoint(CloudBackup):
     `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
     exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
     nothing, a power loss may take the last saves and undo the last forgetting, whose files are
-    gone. At least every `full_every`-th save in a row is
-    a full. `compression_level` is one of stored, fastest, fast, small, smallest; whatever it is,
-    the files are gzip. `upgrade=False` refuses a store of an older schema instead of bringing it
-    up to date.
+    gone. At least every `full_every`-th save in a row is a full. `compression_level` is one of
+    stored, fastest, fast, small, smallest; whatever it is, the files are gzip. `upgrade=False`
+    refuses a store of an older schema instead of bringing it up to date.
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
@@ -318,11 +317,16 @@ class PipelineCheckpoint(CloudBackup):
         with self._engine.database.read() as connection:
             return list(connection.scalars(queries.pipeline_names()))
 
+    @property
+    def tables(self) -> ModuleType:
+        """The SQLAlchemy tables to ask with `query()`: `tables.checkpoints`, `tables.entries`, …"""
+        return schema
+
     @contextmanager
     def query(self) -> Iterator[Connection]:
         """Open a read-only SQLAlchemy connection that sees one state of the whole store.
 
-        The tables are in `checkpointdb.schema`; the views' names are in docs/reference/schema.md.
+        Ask with `tables`, or in SQL; tables and views are described in docs/reference/schema.md.
         """
         with self._engine.database.read_only_connection() as connection:
             yield connection

@@ -46,6 +46,8 @@ class Database:
         read_only: bool = False,
     ) -> None:
         self.url = sa.make_url(url)
+        self.path = _path_of(self.url)  # the SQLite file; None for a server
+        self._where = str(self.path or self.url.render_as_string())
         if self.path is not None and sqlite3.sqlite_version_info < (3, 35):
             raise StoreUnavailableError(
                 f"SQLite {sqlite3.sqlite_version} is too old, 3.35 is needed (for RETURNING): use "
@@ -80,18 +82,6 @@ class Database:
         if "immutable" in options:
             database._as_opened = _state_of(path)
         return database
-
-    @property
-    def _where(self) -> str:
-        return str(self.path) if self.path is not None else self.url.render_as_string()
-
-    @property
-    def path(self) -> Path | None:
-        """The SQLite file; None for a server."""
-        if self.url.get_backend_name() != "sqlite":
-            return None
-        name = self.url.database or ""
-        return Path(urllib.parse.unquote(name[5:]) if name.startswith("file:") else name)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -211,8 +201,8 @@ class Database:
         """
         if self.path is None or self._identity is None:
             return
-        log = _identity(self.path.with_name(self.path.name + "-wal"))
-        if _identity(self.path) != self._identity or log != opened.setdefault("log", log):
+        log = _identity(f"{self._where}-wal")
+        if _identity(self._where) != self._identity or log != opened.setdefault("log", log):
             raise StoreUnavailableError(
                 f"the database {str(self.path)!r} or its log was removed or replaced while it was "
                 "open: nothing is acknowledged; open the store again"
@@ -263,7 +253,7 @@ class Database:
             found = self.revision()
             if found != HEAD_REVISION:
                 self._bring_to_head(found, upgrade=upgrade)
-            self._identity = _identity(self.path) if self.path else None
+            self._identity = _identity(self._where) if self.path else None
 
     def _bring_to_head(self, found: str | None, *, upgrade: bool) -> None:
         if found is not None:
@@ -373,6 +363,13 @@ _preparing = threading.RLock()
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
 
 
+def _path_of(url: sa.URL) -> Path | None:
+    if url.get_backend_name() != "sqlite":
+        return None
+    name = url.database or ""
+    return Path(urllib.parse.unquote(name[5:]) if name.startswith("file:") else name)
+
+
 def _state_of(path: Path) -> tuple[int, int, bool] | None:
     """What changes when somebody writes to a database whose locks we cannot take."""
     try:
@@ -382,9 +379,9 @@ def _state_of(path: Path) -> tuple[int, int, bool] | None:
     return found.st_size, found.st_mtime_ns, path.with_name(path.name + "-wal").exists()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -14,6 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,7 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: str | Path) -> None:
     """Flush the entries of a directory; Windows cannot and need not."""
     if os.name == "nt":
         return
@@ -142,6 +143,7 @@ class LocalPayloads:
 
     def __init__(self, root: Path, *, durable: bool) -> None:
         self._root = root
+        self._base = str(root)  # names are joined as text: each save makes several paths
         self._durable = durable
 
     def __repr__(self) -> str:
@@ -152,13 +154,13 @@ class LocalPayloads:
 
         Raises StoreUnavailableError if it cannot be made.
         """
-        path = self._root / _INCOMING / f"{uuid.uuid4().hex}.tmp"
+        path = f"{self._base}/{_INCOMING}/{uuid.uuid4().hex}.tmp"
         try:
             try:
-                return LocalWriter(path, durable=self._durable)
+                return LocalWriter(path, self._root, durable=self._durable)
             except FileNotFoundError:
-                self._make_directory(path.parent)
-                return LocalWriter(path, durable=self._durable)
+                self._make_directory(self._root / _INCOMING)
+                return LocalWriter(path, self._root, durable=self._durable)
         except OSError as error:
             raise unavailable(error, self._root) from error
 
@@ -168,22 +170,25 @@ class LocalPayloads:
         target = self._path(name)
         try:
             try:
-                writer.path.replace(target)
+                os.replace(writer.path, target)
             except FileNotFoundError:
-                self._make_directory(target.parent)
-                writer.path.replace(target)
+                self._make_directory(Path(target).parent)
+                os.replace(writer.path, target)
             writer.published()
             # Only the receiving directory: that the name in `incoming` is gone may be lost.
             if self._durable:
-                sync_directory(target.parent)
+                sync_directory(os.path.dirname(target))
         except OSError as error:
             raise unavailable(error, self._root) from error
 
     def exists(self, name: str) -> bool:
         try:
-            return self._path(name).exists()
+            os.stat(self._path(name))
+        except FileNotFoundError:
+            return False
         except OSError as error:
             raise unavailable(error, self._root) from error
+        return True
 
     def open(self, name: str) -> LocalReader:
         try:
@@ -194,7 +199,8 @@ class LocalPayloads:
             raise
 
     def delete(self, name: str) -> None:
-        self._path(name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(name))
 
     def files(self) -> Iterator[PayloadFile]:
         if not self._root.is_dir():
@@ -206,14 +212,14 @@ class LocalPayloads:
         yield from _files(self._root / _INCOMING, "*.tmp", self._root)
 
     def locate(self, name: str) -> str:
-        return str(self._path(name))
+        return self._path(name)
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
         """The path of a payload; a name from a forged database must not leave the root."""
         parts = name.split("/")
         if len(parts) != 2 or ".." in parts or not all(parts) or "\\" in name or ":" in name:
             raise CorruptionError(f"{name!r} is not the name of a payload", payload=name)
-        return self._root.joinpath(*parts)
+        return f"{self._base}/{name}"
 
     def _make_directory(self, path: Path) -> None:
         # Not the root itself: a store whose directory was removed must not come back empty.
@@ -235,8 +241,9 @@ def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
 class LocalWriter:
     """A file in `incoming/`."""
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: str, root: Path, *, durable: bool) -> None:
         self.path = path
+        self._root = root
         self._durable = durable
         self._published = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -250,14 +257,14 @@ class LocalWriter:
                 while rest:
                     rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise unavailable(error, self.path.parent.parent) from error
+            raise unavailable(error, self._root) from error
 
     def flush(self) -> None:
         if self._durable and hasattr(os, "fdatasync"):
             try:
                 os.fdatasync(self._file.fileno())
             except OSError as error:  # the kernel tells it once: a later flush would succeed
-                raise unavailable(error, self.path.parent.parent) from error
+                raise unavailable(error, self._root) from error
 
     def finish(self) -> None:
         try:
@@ -265,7 +272,7 @@ class LocalWriter:
                 sync(self._file.fileno())
             self._file.close()
         except OSError as error:
-            raise unavailable(error, self.path.parent.parent) from error
+            raise unavailable(error, self._root) from error
 
     def published(self) -> None:
         """Note that the file has its name: `discard` leaves it alone from now on."""
@@ -276,13 +283,14 @@ class LocalWriter:
             self._file.close()
         finally:
             if not self._published:
-                self.path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path)
 
 
 class LocalReader:
     """An open payload file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._lock = threading.Lock()
         self.stored_bytes = os.fstat(self._descriptor).st_size

@@ -319,7 +319,7 @@ class PipelineCheckpoint(CloudBackup):
 
     @property
     def tables(self) -> ModuleType:
-        """The SQLAlchemy tables to ask with `query()`: `tables.checkpoints`, `tables.entries`, …"""
+        """The SQLAlchemy tables to ask with `query()`, such as `tables.checkpoints`."""
         return schema
 
     @contextmanager

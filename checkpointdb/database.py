@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import get_ident
@@ -113,7 +113,7 @@ class Database:
                 # Committed here, and not by leaving the block: once the connection is back in the
                 # pool another thread may close it, and SQLite its log. If the files went
                 # meanwhile, nothing is acknowledged.
-                connection.commit()
+                _commit(connection)
                 self._check_files(opened)
         finally:
             self._writer_thread = None
@@ -342,6 +342,18 @@ class Database:
                 connection.close()
         if answer != "ok":
             raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+
+
+def _commit(connection: sa.Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    try:
+        connection.commit()
+    except BaseException:
+        # SQLAlchemy takes a commit that failed for the end of the transaction, and leaves it
+        # open; or, interrupted, has closed the connection already.
+        with suppress(sqlite3.ProgrammingError):
+            driver.rollback()
+        raise
 
 
 def _refuse_writes(connection: sqlite3.Connection, _record: object) -> None:

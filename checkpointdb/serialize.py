@@ -64,7 +64,7 @@ def dump(key: str, value: object) -> Serialized:
     return Serialized(PICKLE, type_name(value), parts, tuple(part.nbytes for part in parts))
 
 
-def restore(serializer: str, parts: Sequence[memoryview | bytearray]) -> Any:
+def restore(serializer: str, parts: Sequence[bytes | bytearray | memoryview]) -> Any:
     """Return the value that `dump` was given; its arrays use `parts[1:]` as their memory.
 
     Raises CorruptionError for an unknown serializer; whatever unpickling raises passes through.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries, serialize
-from checkpointdb.chunking import chunk_digest, state_digest, value_digest
+from checkpointdb.chunking import Buffer, chunk_digest, state_digest, value_digest
 from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
 from checkpointdb.manifest import MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
@@ -22,6 +22,7 @@ from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
 from checkpointdb.text import is_storable
 
+_NOTHING = memoryview(b"")
 _LAYOUT = re.compile(r"\d{1,18}(,\d{1,18})*")
 _LEAST_SHARE_BYTES = 512 << 10  # of a thread: with less, threads only wait for each other
 
@@ -34,7 +35,7 @@ Place = tuple[int, int, int]
 class _Value:
     """A value to be read: chunk by chunk into `parts`, with each chunk's digest in `digests`."""
 
-    __slots__ = ("digest", "digests", "key", "layout", "parts", "places", "serializer")
+    __slots__ = ("digest", "digests", "key", "layout", "parts", "pieces", "places", "serializer")
 
     def __init__(
         self, key: str, digest: bytes, serializer: str, layout: str, places: tuple[Place, ...]
@@ -44,16 +45,22 @@ class _Value:
         self.serializer = serializer
         self.layout = tuple(map(int, layout.split(","))) if _LAYOUT.fullmatch(layout) else ()
         self.places = places
-        self.parts: list[memoryview | bytearray] = []
+        self.parts: list[bytearray] = []
+        self.pieces: list[memoryview] = [_NOTHING] * len(places)
         self.digests: list[bytes] = [b""] * len(places)
 
     def put(self, number: int, chunk: memoryview, target: memoryview | None) -> None:
-        """Take the bytes of a chunk: to its target, or as the whole of a value of one chunk."""
+        """Take the bytes of a chunk: to its target, or to be joined with the others."""
         self.digests[number] = chunk_digest(chunk)
         if target is None:
-            self.parts = [chunk]
+            self.pieces[number] = chunk
         else:
             target[:] = chunk
+
+    def whole_parts(self) -> Sequence[Buffer]:
+        if len(self.layout) > 1:
+            return self.parts
+        return self.pieces if len(self.pieces) == 1 else [b"".join(self.pieces)]
 
     def is_intact(self) -> bool:
         return value_digest(self.serializer, self.layout, self.digests) == self.digest
@@ -229,9 +236,9 @@ def _explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterato
 
 def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]) -> None:
     """Make the parts of a value and cut them into targets for its chunks."""
-    if len(value.places) == 1 and len(value.layout) == 1:
-        [(member, at, length)] = value.places
-        pieces[member].append((at, length, value, 0, None))
+    if len(value.layout) == 1:  # a stream alone: joined at the end, which copies it once
+        for number, (member, at, length) in enumerate(value.places):
+            pieces[member].append((at, length, value, number, None))
         return
     value.parts = [bytearray(length) for length in value.layout]  # so that arrays are writable
     views = [memoryview(part) for part in value.parts]
@@ -323,12 +330,12 @@ def restore(plan: Plan) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for value in plan.values:
         try:
-            state[value.key] = serialize.restore(value.serializer, value.parts)
+            state[value.key] = serialize.restore(value.serializer, value.whole_parts())
         except Exception as error:
             error.add_note(
                 f"while unpickling key {value.key!r} of checkpoint {plan.checkpoint_id!r}: its "
                 "bytes are as they were saved; is a class of it missing or changed?"
             )
             raise
-        value.parts = []
+        value.parts, value.pieces = [], []
     return state

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from checkpointdb.database_errors import busy, translate, translated
 from checkpointdb.errors import CorruptionError, SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.sqlite_file import identity, path_of, state_of
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -46,7 +47,7 @@ class Database:
         read_only: bool = False,
     ) -> None:
         self.url = sa.make_url(url)
-        self.path = _path_of(self.url)  # the SQLite file; None for a server
+        self.path = path_of(self.url)  # the SQLite file; None for a server
         self._where = str(self.path or self.url.render_as_string())
         if self.path is not None and sqlite3.sqlite_version_info < (3, 35):
             raise StoreUnavailableError(
@@ -80,7 +81,7 @@ class Database:
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
         database = cls(url, busy_seconds=busy_seconds, read_only=True)
         if "immutable" in options:
-            database._as_opened = _state_of(path)
+            database._as_opened = state_of(path)
         return database
 
     @contextmanager
@@ -185,7 +186,7 @@ class Database:
 
     def _check_unwritten(self) -> None:
         """Raise StoreUnavailableError if what SQLite was told not to change has changed."""
-        if self._as_opened is not None and self.path and _state_of(self.path) != self._as_opened:
+        if self._as_opened is not None and self.path and state_of(self.path) != self._as_opened:
             raise StoreUnavailableError(
                 f"the store {str(self.path)!r} was opened read-only, and somebody has written to "
                 "it since: open it again"
@@ -201,8 +202,8 @@ class Database:
         """
         if self.path is None or self._identity is None:
             return
-        log = _identity(f"{self._where}-wal")
-        if _identity(self._where) != self._identity or log != opened.setdefault("log", log):
+        log = identity(f"{self._where}-wal")
+        if identity(self._where) != self._identity or log != opened.setdefault("log", log):
             raise StoreUnavailableError(
                 f"the database {str(self.path)!r} or its log was removed or replaced while it was "
                 "open: nothing is acknowledged; open the store again"
@@ -253,7 +254,7 @@ class Database:
             found = self.revision()
             if found != HEAD_REVISION:
                 self._bring_to_head(found, upgrade=upgrade)
-            self._identity = _identity(self._where) if self.path else None
+            self._identity = identity(self._where) if self.path else None
 
     def _bring_to_head(self, found: str | None, *, upgrade: bool) -> None:
         if found is not None:
@@ -373,30 +374,6 @@ def _roll_back(connection: sqlite3.Connection, *_: object) -> None:
 _preparing = threading.RLock()
 
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
-
-
-def _path_of(url: sa.URL) -> Path | None:
-    if url.get_backend_name() != "sqlite":
-        return None
-    name = url.database or ""
-    return Path(urllib.parse.unquote(name[5:]) if name.startswith("file:") else name)
-
-
-def _state_of(path: Path) -> tuple[int, int, bool] | None:
-    """What changes when somebody writes to a database whose locks we cannot take."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, path.with_name(path.name + "-wal").exists()
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def migrations(connection: sa.Connection | None = None) -> Config:

@@ -160,7 +160,7 @@ class Database:
         return {"connect_args": {"timeout": self._busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun by `_begin` alone
+        connection.isolation_level = None  # transactions are begun by `_transaction`
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         connection.execute("PRAGMA fullfsync = ON")  # of macOS; elsewhere it does nothing

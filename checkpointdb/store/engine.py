@@ -225,17 +225,11 @@ class Engine:
         """Forget a checkpoint and unlink what nothing else needs."""
         from checkpointdb.forgetting import collect, remove_checkpoints
 
-        with self.write() as connection:
+        with self.database.write() as connection:
             touched = remove_checkpoints(connection, [find(connection).id])
             freed = collect(connection, touched)
             self._trash.clear_spent(connection)
         self._trash.empty(freed)
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a write transaction."""
-        with self.database.write() as connection:
-            yield connection
 
 
 @contextmanager

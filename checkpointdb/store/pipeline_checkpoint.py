@@ -377,7 +377,7 @@ class PipelineCheckpoint(CloudBackup):
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
         find = self._engine.place_of(checkpoint_id)
-        with self._engine.write() as connection:
+        with self._engine.database.write() as connection:
             place = find(connection)
             connection.execute(
                 update(checkpoints).where(checkpoints.c.id == place.id).values(pinned=pinned)

@@ -123,7 +123,7 @@ def test_a_busy_store_is_said_to_be_busy_and_works_again(tmp_path):
     ):
         handle.save(state_of("a"), "a")
         with (
-            holder._engine.write(),
+            holder._engine.database.write(),
             pytest.raises(CheckpointError, match="other writers") as caught,
         ):
             handle.save(state_of("b"), "b")

@@ -154,7 +154,7 @@ def mark_damaged(handle, checkpoint_id):
     its_payload = select(checkpoints.c.payload_id).where(
         checkpoints.c.checkpoint_id == checkpoint_id
     )
-    with handle._engine.write() as connection:
+    with handle._engine.database.write() as connection:
         connection.execute(
             update(payloads)
             .where(payloads.c.id.in_(its_payload))

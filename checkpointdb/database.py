@@ -176,7 +176,7 @@ class Database:
         """
         with (
             self._gate.passing(),
-            translated(self._where, self._busy_seconds),
+            translated(self._where, self._busy_seconds, self._engine.dialect.loaded_dbapi),
             self._engine.begin() as connection,
         ):
             if self.path is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -24,15 +25,15 @@ class LostRace(Exception):
 
 
 @contextmanager
-def translated(where: str, busy_seconds: float) -> Iterator[None]:
-    """Turn the database's errors into ours."""
+def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterator[None]:
+    """Turn the database's errors into ours: SQLAlchemy's, and those of a PEP 249 driver."""
     try:
         yield
-    except IntegrityError as error:
-        raise LostRace(str(error.orig)) from error
+    except (IntegrityError, driver.IntegrityError) as error:
+        raise LostRace(str(error)) from error
     except DBAPIError as error:
         raise translate(error.orig or error, where, busy_seconds) from error
-    except sqlite3.Error as error:
+    except driver.Error as error:
         raise translate(error, where, busy_seconds) from error
 
 

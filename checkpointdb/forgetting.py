@@ -17,14 +17,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     Column,
     ColumnElement,
     Connection,
-    CursorResult,
     Delete,
     Executable,
-    Insert,
     Select,
     Update,
     bindparam,
@@ -36,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 
-from checkpointdb.queries import batches
+from checkpointdb.queries import BATCH, batches
 from checkpointdb.schema import (
     chains,
     checkpoint_metadata,
@@ -49,6 +46,7 @@ from checkpointdb.schema import (
     state_values,
     value_chunks,
 )
+from checkpointdb.statements import Prepared
 
 
 @dataclass(slots=True)
@@ -75,13 +73,17 @@ def remove_checkpoints(connection: Connection, rows: Collection[int]) -> Touched
     """Delete the rows of checkpoints; what they leave behind is for `collect`."""
     touched = Touched()
     for batch in batches(rows):
-        found = _run(connection, _places, batch).all()
-        for row in found:
-            touched.depths.setdefault(row.chain_id, set()).add(row.depth)
-            touched.payloads.add(row.payload_id)
-        if any(row.has_forks for row in found):
+        has_forks = has_metadata = False
+        for chain_id, depth, payload_id, is_forked, is_described in _run(
+            connection, _places, batch
+        ):
+            touched.depths.setdefault(chain_id, set()).add(depth)
+            touched.payloads.add(payload_id)
+            has_forks |= bool(is_forked)
+            has_metadata |= bool(is_described)
+        if has_forks:
             _run(connection, _unlink_forks, batch)
-        if any(row.has_metadata for row in found):
+        if has_metadata:
             _run(connection, _delete_metadata, batch)
         _run(connection, _delete_checkpoints, batch)
     return touched
@@ -95,14 +97,13 @@ def collect(connection: Connection, touched: Touched) -> list[str]:
     for chain_id, depths in sorted(touched.depths.items()):
         _collect_chain(connection, chain_id, depths, touched)
     _collect_values(connection, touched)
-    for row in _each(connection, _delete_chunks, touched.chunks):
-        touched.members.add(row.member_id)
-    for row in _each(connection, _delete_members, touched.members):
-        touched.payloads.add(row.payload_id)
-    names = sorted(row.name for row in _each(connection, _delete_payloads, touched.payloads))
-    if names:
-        now = datetime.now(UTC)
-        connection.execute(_note(), [{"name": name, "created_at": now} for name in names])
+    for (member_id,) in _each(connection, _delete_chunks, touched.chunks):
+        touched.members.add(member_id)
+    for (payload_id,) in _each(connection, _delete_members, touched.members):
+        touched.payloads.add(payload_id)
+    names = sorted(name for (name,) in _each(connection, _delete_payloads, touched.payloads))
+    now = datetime.now(UTC)
+    _NOTE.run_each(connection, [{"name": name, "created_at": now} for name in names])
     return names
 
 
@@ -110,16 +111,16 @@ def _collect_chain(
     connection: Connection, chain_id: int, depths: set[int], touched: Touched
 ) -> None:
     """Delete the entries that covered only what went, and the chain if nothing is left of it."""
-    survivors = connection.scalars(_survivors(), {"chain": chain_id}).all()
+    survivors = [depth for (depth,) in _SURVIVORS.run(connection, {"chain": chain_id})]
     for before, after in gaps(survivors, depths):
-        statement = _delete_last_entries() if after is None else _delete_entries()
+        statement = _DELETE_LAST_ENTRIES if after is None else _DELETE_ENTRIES
         where = {"chain": chain_id, "before": before, "after": after}
-        for value_id, payload_id in connection.execute(statement, where):
+        for value_id, payload_id in statement.run(connection, where):
             touched.payloads.add(payload_id)
             if value_id is not None:
                 touched.values.add(value_id)
     if not survivors:
-        connection.execute(_delete_chain(), {"chain": chain_id})
+        _DELETE_CHAIN.run(connection, {"chain": chain_id})
 
 
 def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int | None]]:
@@ -139,15 +140,15 @@ def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int |
 def _collect_values(connection: Connection, touched: Touched) -> None:
     """Delete the values that no entry has: first those that hold their place themselves."""
     spread = set(touched.values)
-    for row in _each(connection, _delete_placed_values, touched.values):
-        spread.discard(row.id)
-        touched.payloads.add(row.payload_id)
-        touched.members.add(row.member_id)
-    dead = [row.id for row in _each(connection, _dead_spread_values, spread)]
-    for row in _each(connection, _delete_value_chunks, dead):
-        touched.chunks.add(row.chunk_id)
-    for row in _each(connection, _delete_values, dead):
-        touched.payloads.add(row.payload_id)
+    for value_id, payload_id, member_id in _each(connection, _delete_placed_values, touched.values):
+        spread.discard(value_id)
+        touched.payloads.add(payload_id)
+        touched.members.add(member_id)
+    dead = [value_id for (value_id,) in _each(connection, _dead_spread_values, spread)]
+    for (chunk_id,) in _each(connection, _delete_value_chunks, dead):
+        touched.chunks.add(chunk_id)
+    for (payload_id,) in _each(connection, _delete_values, dead):
+        touched.payloads.add(payload_id)
 
 
 def _each(connection: Connection, statement: Statement, ids: Collection[int]) -> Iterator[Any]:
@@ -155,20 +156,28 @@ def _each(connection: Connection, statement: Statement, ids: Collection[int]) ->
         yield from _run(connection, statement, batch)
 
 
-def _run(connection: Connection, statement: Statement, ids: list[int]) -> CursorResult[Any]:
-    is_one = len(ids) == 1
-    return connection.execute(statement(is_one), {"ids": ids[0] if is_one else ids})
+def _run(connection: Connection, statement: Statement, ids: list[int]) -> list[Any]:
+    size = next(size for size in _SIZES if size >= len(ids))
+    ids = ids + ids[-1:] * (size - len(ids))
+    return _prepared(statement, size).run(connection, dict(zip(_NAMES, ids, strict=False)))
 
 
-# --- the statements, built once: building them anew costs more than SQLite takes to run them
+# --- the statements, prepared once: building them anew costs more than SQLite takes to run them
 
-# Of rows by their ids: for one id, or for a list, which SQLAlchemy expands at each execution.
-Statement = Callable[[bool], Executable]
+# Of rows by their ids, as many as it is told. A list is filled up with its last id to one of a
+# few sizes, so that few statements are prepared.
+Statement = Callable[[int], Executable]
+_SIZES = (1, 4, 16, 64, BATCH)
+_NAMES = [f"id_{number}" for number in range(BATCH)]
 
 
-def _among(column: Column[Any], is_one: bool) -> ColumnElement[bool]:
-    ids: BindParameter[Any] = bindparam("ids", expanding=not is_one)
-    return column == ids if is_one else column.in_(ids)
+@cache
+def _prepared(statement: Statement, size: int) -> Prepared:
+    return Prepared(statement(size))
+
+
+def _among(column: Column[Any], size: int) -> ColumnElement[bool]:
+    return column.in_([bindparam(name, type_=column.type) for name in _NAMES[:size]])
 
 
 def _unused(column: Column[Any], *users: Column[Any]) -> ColumnElement[bool]:
@@ -179,8 +188,7 @@ def _unused(column: Column[Any], *users: Column[Any]) -> ColumnElement[bool]:
     return ~or_(*(exists().where(user == column) for user in users))
 
 
-@cache
-def _places(is_one: bool) -> Select[Any]:
+def _places(size: int) -> Select[Any]:
     return select(
         checkpoints.c.chain_id,
         checkpoints.c.depth,
@@ -189,131 +197,104 @@ def _places(is_one: bool) -> Select[Any]:
         exists()
         .where(checkpoint_metadata.c.checkpoint_id == checkpoints.c.id)
         .label("has_metadata"),
-    ).where(_among(checkpoints.c.id, is_one))
+    ).where(_among(checkpoints.c.id, size))
 
 
-@cache
-def _unlink_forks(is_one: bool) -> Update:
-    return update(chains).where(_among(chains.c.forked_from, is_one)).values(forked_from=None)
+def _unlink_forks(size: int) -> Update:
+    return update(chains).where(_among(chains.c.forked_from, size)).values(forked_from=None)
 
 
-@cache
-def _delete_metadata(is_one: bool) -> Delete:
-    return delete(checkpoint_metadata).where(_among(checkpoint_metadata.c.checkpoint_id, is_one))
+def _delete_metadata(size: int) -> Delete:
+    return delete(checkpoint_metadata).where(_among(checkpoint_metadata.c.checkpoint_id, size))
 
 
-@cache
-def _delete_checkpoints(is_one: bool) -> Delete:
-    return delete(checkpoints).where(_among(checkpoints.c.id, is_one))
+def _delete_checkpoints(size: int) -> Delete:
+    return delete(checkpoints).where(_among(checkpoints.c.id, size))
 
 
-@cache
-def _survivors() -> Select[Any]:
-    return (
-        select(checkpoints.c.depth)
-        .where(checkpoints.c.chain_id == bindparam("chain"))
-        .order_by(checkpoints.c.depth)
-    )
+_SURVIVORS = Prepared(
+    select(checkpoints.c.depth)
+    .where(checkpoints.c.chain_id == bindparam("chain"))
+    .order_by(checkpoints.c.depth)
+)
+
+_entries_after = (
+    delete(entries)
+    .where(entries.c.chain_id == bindparam("chain"))
+    .where(entries.c.from_depth > bindparam("before"))
+)
+
+_DELETE_ENTRIES = Prepared(
+    _entries_after.where(entries.c.to_depth > bindparam("before"))
+    .where(entries.c.to_depth <= bindparam("after"))
+    .returning(entries.c.value_id, entries.c.payload_id)
+)
+
+_DELETE_LAST_ENTRIES = Prepared(_entries_after.returning(entries.c.value_id, entries.c.payload_id))
+
+_DELETE_CHAIN = Prepared(delete(chains).where(chains.c.id == bindparam("chain")))
+
+_NOTE = Prepared(insert(removals), ["name", "created_at"])
 
 
-def _entries_after() -> Delete:
-    return (
-        delete(entries)
-        .where(entries.c.chain_id == bindparam("chain"))
-        .where(entries.c.from_depth > bindparam("before"))
-    )
-
-
-@cache
-def _delete_entries() -> Executable:
-    return (
-        _entries_after()
-        .where(entries.c.to_depth > bindparam("before"))
-        .where(entries.c.to_depth <= bindparam("after"))
-        .returning(entries.c.value_id, entries.c.payload_id)
-    )
-
-
-@cache
-def _delete_last_entries() -> Executable:
-    return _entries_after().returning(entries.c.value_id, entries.c.payload_id)
-
-
-@cache
-def _delete_chain() -> Delete:
-    return delete(chains).where(chains.c.id == bindparam("chain"))
-
-
-@cache
-def _delete_placed_values(is_one: bool) -> Executable:
+def _delete_placed_values(size: int) -> Executable:
     return (
         delete(state_values)
-        .where(_among(state_values.c.id, is_one))
+        .where(_among(state_values.c.id, size))
         .where(state_values.c.member_id.is_not(None))
         .where(_unused(state_values.c.id, entries.c.value_id))
         .returning(state_values.c.id, state_values.c.payload_id, state_values.c.member_id)
     )
 
 
-@cache
-def _dead_spread_values(is_one: bool) -> Select[Any]:
+def _dead_spread_values(size: int) -> Select[Any]:
     return (
         select(state_values.c.id)
-        .where(_among(state_values.c.id, is_one))
+        .where(_among(state_values.c.id, size))
         .where(state_values.c.member_id.is_(None))
         .where(_unused(state_values.c.id, entries.c.value_id))
         .order_by(state_values.c.id)
     )
 
 
-@cache
-def _delete_value_chunks(is_one: bool) -> Executable:
+def _delete_value_chunks(size: int) -> Executable:
     return (
         delete(value_chunks)
-        .where(_among(value_chunks.c.value_id, is_one))
+        .where(_among(value_chunks.c.value_id, size))
         .returning(value_chunks.c.chunk_id)
     )
 
 
-@cache
-def _delete_values(is_one: bool) -> Executable:
+def _delete_values(size: int) -> Executable:
     return (
         delete(state_values)
-        .where(_among(state_values.c.id, is_one))
+        .where(_among(state_values.c.id, size))
         .returning(state_values.c.payload_id)
     )
 
 
-@cache
-def _note() -> Insert:
-    return insert(removals)
-
-
-@cache
-def _delete_chunks(is_one: bool) -> Executable:
+def _delete_chunks(size: int) -> Executable:
     return (
         delete(chunks)
-        .where(_among(chunks.c.id, is_one))
+        .where(_among(chunks.c.id, size))
         .where(_unused(chunks.c.id, value_chunks.c.chunk_id))
         .returning(chunks.c.member_id)
     )
 
 
-@cache
-def _delete_members(is_one: bool) -> Executable:
+def _delete_members(size: int) -> Executable:
     return (
         delete(members)
-        .where(_among(members.c.id, is_one))
+        .where(_among(members.c.id, size))
         .where(_unused(members.c.id, chunks.c.member_id, state_values.c.member_id))
         .returning(members.c.payload_id)
     )
 
 
-@cache
-def _delete_payloads(is_one: bool) -> Executable:
+def _delete_payloads(size: int) -> Executable:
     return (
         delete(payloads)
-        .where(_among(payloads.c.id, is_one))
+        .where(_among(payloads.c.id, size))
         .where(
             _unused(
                 payloads.c.id,

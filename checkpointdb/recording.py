@@ -7,26 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache, lru_cache
-from operator import itemgetter
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Dialect,
-    Executable,
-    Select,
-    Table,
-    bindparam,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Column, Connection, Table, bindparam, insert, select, update
 
 from checkpointdb import custom_metadata
 from checkpointdb.manifest import FORMAT_VERSION, Checkpoint, Entry, Member, Value
-from checkpointdb.queries import batches
 from checkpointdb.schema import (
     chains,
     checkpoint_metadata,
@@ -39,6 +26,7 @@ from checkpointdb.schema import (
     state_values,
     value_chunks,
 )
+from checkpointdb.statements import Prepared
 
 
 class ChunkPlace(NamedTuple):
@@ -57,40 +45,32 @@ class PayloadRows(NamedTuple):
     places: list[ChunkPlace]
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that need no conversion: integers, texts and bytes.
-
-    The statement is Core's, compiled once; the rows go to the driver as they are. Core's own
-    way with many rows takes three times as long, and a large state has thousands.
-    """
-    if rows:
-        columns = tuple(rows[0])
-        compiled = _compiled_insert(table, columns, connection.dialect)
-        get = itemgetter(*columns)
-        values = [get(row) for row in rows] if compiled.positional else list(rows)
-        connection.exec_driver_sql(compiled.string, values)
-
-
-@lru_cache
-def _compiled_insert(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Any:
-    statement = insert(table).values({name: bindparam(name) for name in columns})
-    return statement.compile(dialect=dialect, column_keys=list(columns))
+@cache
+def _insert(table: Table, columns: tuple[str, ...]) -> Prepared:
+    return Prepared(insert(table), columns)
 
 
 @cache
-def _insert_one(table: Table) -> Executable:
-    return insert(table).returning(table.c.id)
+def _insert_one(table: Table, columns: tuple[str, ...]) -> Prepared:
+    return Prepared(insert(table).returning(table.c.id), columns)
+
+
+@cache
+def _ids_by(owner: Column[Any]) -> Prepared:
+    ids = owner.table.c.id
+    return Prepared(select(ids).where(owner == bindparam("owner")).order_by(ids))
+
+
+def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, all of the same columns."""
+    if rows:
+        _insert(table, tuple(rows[0])).run_each(connection, rows)
 
 
 def insert_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
     """Insert a row and return its id."""
-    return int(connection.execute(_insert_one(table), row).scalar_one())
-
-
-@cache
-def _ids_by(column: Column[Any]) -> Select[Any]:
-    ids = column.table.c.id
-    return select(ids).where(column.in_(bindparam("owners", expanding=True))).order_by(ids)
+    [(row_id,)] = _insert_one(table, tuple(row)).run(connection, row)
+    return int(row_id)
 
 
 def insert_rows(
@@ -106,11 +86,8 @@ def insert_rows(
         return [insert_row(connection, table, row) for row in rows]
     insert_many(connection, table, rows)
     owners = dict.fromkeys(row[owner.name] for row in rows)
-    return [
-        row_id
-        for batch in batches(owners)
-        for row_id in connection.scalars(_ids_by(owner), {"owners": batch})
-    ]
+    find = _ids_by(owner)
+    return [row_id for each in owners for (row_id,) in find.run(connection, {"owner": each})]
 
 
 def record_pipeline(connection: Connection, name: str, next_sequence: int = 1) -> int:
@@ -255,10 +232,10 @@ def record_chain(
 
 def extend_chain(connection: Connection, chain_id: int, depth: int) -> None:
     """Take the next depth of a chain, which must be `depth`."""
-    connection.execute(_NEXT_DEPTH, {"chain": chain_id, "after": depth + 1})
+    _NEXT_DEPTH.run(connection, {"chain": chain_id, "after": depth + 1})
 
 
-_NEXT_DEPTH = (
+_NEXT_DEPTH = Prepared(
     update(chains).where(chains.c.id == bindparam("chain")).values(next_depth=bindparam("after"))
 )
 
@@ -301,7 +278,7 @@ def record_checkpoint(
     return row_id
 
 
-_CLOSE = (
+_CLOSE = Prepared(
     update(entries)
     .where(entries.c.chain_id == bindparam("chain"))
     .where(entries.c.key == bindparam("opened"))
@@ -334,5 +311,5 @@ def record_entries(
         return
     if depth > 0:
         closed = [{"chain": chain_id, "opened": row["key"], "depth": depth} for row in rows]
-        connection.execute(_CLOSE, closed)
+        _CLOSE.run_each(connection, closed)
     insert_many(connection, entries, rows)

@@ -1,4 +1,4 @@
-"""Retention policies: frozen values that say which checkpoints to forget, as a Select; pure.
+"""Retention policies: frozen values that say which checkpoints to forget, as SQL; pure.
 
 The statement runs in the transaction of every save. Pinned checkpoints are never forgotten and
 do not count.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Protocol
 
-from sqlalchemy import Select, false, select
+from sqlalchemy import bindparam, false, select
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import RetentionPolicy
 from checkpointdb.schema import checkpoints
+from checkpointdb.statements import Bound, Prepared
 
 __all__ = ["KeepAll", "KeepNewest", "KeepYoungerThan", "Policy", "policy_of"]
 
@@ -23,8 +23,8 @@ __all__ = ["KeepAll", "KeepNewest", "KeepYoungerThan", "Policy", "policy_of"]
 class Policy(Protocol):
     """What a pipeline forgets after each save."""
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Select[int] | None:
-        """Return the row ids of what to forget, in a fixed order; None if that is nothing.
+    def forgettable(self, pipeline_id: int, now: datetime) -> Bound | None:
+        """Return a query of the row ids to forget, in a fixed order; None if that is nothing.
 
         `now` is the time of the checkpoint just saved, so that this one is never too old.
         """
@@ -50,8 +50,8 @@ class KeepNewest:
     def __post_init__(self) -> None:
         _check_integer(self.count, 1, "retention_count")
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Select[int]:
-        return _beyond(pipeline_id, self.count)
+    def forgettable(self, pipeline_id: int, now: datetime) -> Bound:
+        return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": self.count})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,12 @@ class KeepYoungerThan:
     def __post_init__(self) -> None:
         _check_integer(self.days, 0, "retention_age_days")
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Select[int] | None:
+    def forgettable(self, pipeline_id: int, now: datetime) -> Bound | None:
         try:
             oldest = now - timedelta(days=self.days)
         except OverflowError:  # before the year 1: nothing is that old
             return None
-        return (
-            select(checkpoints.c.id)
-            .where(checkpoints.c.pipeline_id == pipeline_id)
-            .where(checkpoints.c.pinned == false())
-            .where(checkpoints.c.created_at < oldest)
-            .order_by(checkpoints.c.created_at, checkpoints.c.id)
-        )
+        return Bound(_OLDER, {"pipeline_id": pipeline_id, "oldest": oldest})
 
 
 def policy_of(
@@ -99,16 +93,17 @@ def policy_of(
     return KeepAll()
 
 
-@lru_cache
-def _beyond(pipeline_id: int, count: int) -> Select[int]:
-    """Built once for a handle: each of its saves asks it."""
-    return (
-        select(checkpoints.c.id)
-        .where(checkpoints.c.pipeline_id == pipeline_id)
-        .where(checkpoints.c.pinned == false())
-        .order_by(checkpoints.c.id.desc())
-        .offset(count)
+_unpinned = (
+    select(checkpoints.c.id)
+    .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
+    .where(checkpoints.c.pinned == false())
+)
+_BEYOND = Prepared(_unpinned.order_by(checkpoints.c.id.desc()).offset(bindparam("count")))
+_OLDER = Prepared(
+    _unpinned.where(checkpoints.c.created_at < bindparam("oldest")).order_by(
+        checkpoints.c.created_at, checkpoints.c.id
     )
+)
 
 
 def _check_integer(value: object, least: int, name: str) -> None:

@@ -43,8 +43,8 @@ HOT = {
     "place_by_row": queries.place_by_row(),
     "newest_place": queries.newest_place(),
     **{
-        name: getattr(forgetting, name)(is_one)
-        for is_one in (True,)
+        f"{name} {size}": getattr(forgetting, name)(size)
+        for size in (1, 16)
         for name in (
             "_places",
             "_unlink_forks",
@@ -59,10 +59,10 @@ HOT = {
             "_delete_payloads",
         )
     },
-    "_survivors": forgetting._survivors(),
-    "_delete_entries": forgetting._delete_entries(),
-    "_delete_last_entries": forgetting._delete_last_entries(),
-    "_delete_chain": forgetting._delete_chain(),
+    **{
+        name: getattr(forgetting, name).statement
+        for name in ("_SURVIVORS", "_DELETE_ENTRIES", "_DELETE_LAST_ENTRIES", "_DELETE_CHAIN")
+    },
 }
 
 

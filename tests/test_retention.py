@@ -65,13 +65,14 @@ def insert(connection, ages_and_pins, pipeline=PIPELINE) -> list[int]:
 
 
 def forgotten(connection, policy, pipeline=PIPELINE, now=NOW) -> list[int]:
-    statement = policy.forgettable(pipeline, now)
-    return [] if statement is None else list(connection.execute(statement).scalars())
+    query = policy.forgettable(pipeline, now)
+    return [] if query is None else [row_id for (row_id,) in query.run(connection)]
 
 
-def plan(connection, statement) -> str:
-    compiled = statement.compile(connection)
-    values = tuple(compiled.params[name] for name in compiled.positiontup)
+def plan(connection, query) -> str:
+    compiled = query.prepared.statement.compile(connection)
+    parameters = compiled.params | query.parameters
+    values = tuple(parameters[name] for name in compiled.positiontup)
     steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)
     return "\n".join(step[3] for step in steps)
 

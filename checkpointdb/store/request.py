@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Select
-
 from checkpointdb.format import CompressionLevel
+from checkpointdb.statements import Bound
 
 if TYPE_CHECKING:
     from checkpointdb.store.head import Head
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 class SaveSettings(NamedTuple):
     """The choices of a handle that concern saving."""
 
-    forgettable: Callable[[int, datetime], Select[Any] | None]
+    forgettable: Callable[[int, datetime], Bound | None]
     full_every: int
     compression_level: CompressionLevel
     is_incremental: bool

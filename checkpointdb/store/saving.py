@@ -15,7 +15,7 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
 
@@ -26,6 +26,7 @@ from checkpointdb.errors import NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import pipelines
+from checkpointdb.statements import Prepared
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
@@ -155,14 +156,12 @@ class Saver:
             name = self._free_name(connection, request.checkpoint_id)
             # A statement of its own: in PostgreSQL the one that waited for the lock would still
             # see what was there before it.
-            place = connection.execute(
-                queries.place_of_save(),
-                {
-                    "pipeline_id": self.pipeline_id,
-                    "checkpoint_id": request.checkpoint_id,
-                    "base_id": saved.origin.row_id if saved.origin else None,
-                },
-            ).one()
+            where = {
+                "pipeline_id": self.pipeline_id,
+                "checkpoint_id": request.checkpoint_id,
+                "base_id": saved.origin.row_id if saved.origin else None,
+            }
+            place = _Place(*_PLACE.run(connection, where)[0])
             _check_base(saved, place)
             replaced = [] if place.replaced_id is None else [place.replaced_id]
             touched = remove_checkpoints(connection, replaced)
@@ -188,7 +187,7 @@ class Saver:
         written to is recovered after a crash), and then it needs the file of its name.
         """
         while True:
-            sequence = connection.execute(_LOCK, {"pipeline": self.pipeline_id}).scalar_one()
+            [(sequence,)] = _LOCK.run(connection, {"pipeline": self.pipeline_id})
             name = format.payload_name(self.pipeline, sequence, checkpoint_id)
             if not self.payloads.exists(name):
                 return name
@@ -197,19 +196,31 @@ class Saver:
         query = self.settings.forgettable(self.pipeline_id, now)
         if query is None:
             return []
-        return [row for row in connection.scalars(query) if row != head.row_id]
+        return [row_id for (row_id,) in query.run(connection) if row_id != head.row_id]
 
 
 # Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
-_LOCK = (
+_LOCK = Prepared(
     update(pipelines)
     .where(pipelines.c.id == bindparam("pipeline"))
     .values(next_sequence=pipelines.c.next_sequence + 1)
     .returning(pipelines.c.next_sequence - 1)
 )
 
+_PLACE = Prepared(queries.place_of_save())
 
-def _check_base(saved: Saved, place: Any) -> None:
+
+class _Place(NamedTuple):
+    """A row of it."""
+
+    damaged: int
+    replaced_id: int | None
+    was_pinned: bool | None
+    next_depth: int | None
+    base_id: int | None
+
+
+def _check_base(saved: Saved, place: _Place) -> None:
     """Raise LostRace unless what was compared with is as it was."""
     if saved.base is None:
         return

@@ -133,9 +133,24 @@ def make_directories(path: Path, *, durable: bool) -> None:
     """
     missing = [each for each in (path, *path.parents) if not each.is_dir()]
     for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        _make_private(each)
         if durable:
             sync_directory(each.parent)
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory for its owner alone; one that another process has just made is as good.
+
+    By `chmod` too: of the mode that `mkdir` is given, a umask as services have it (0177) would
+    leave a directory that its owner cannot enter.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(0o700)
 
 
 class LocalPayloads:
@@ -223,7 +238,7 @@ class LocalPayloads:
 
     def _make_directory(self, path: Path) -> None:
         # Not the root itself: a store whose directory was removed must not come back empty.
-        path.mkdir(mode=0o700, exist_ok=True)
+        _make_private(path)
         if self._durable:
             sync_directory(path.parent)
 

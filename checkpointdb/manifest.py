@@ -14,6 +14,7 @@ from checkpointdb.errors import CorruptionError
 
 FORMAT_VERSION = 1
 MEMBER_BYTES = 1 << 20  # plain bytes of a data member, at most
+MAX_SERIALIZER_BYTES = 255  # of its name: a value's digest has one byte for the length
 
 
 class StoredChunk(NamedTuple):

@@ -41,7 +41,7 @@ def rebuild(
     files = list(payloads.files())
     log = _Log(len(files), progress)
     try:
-        with database.write() as connection:
+        with database.write(retried=True) as connection:
             _check_empty(connection)
             for directory, group in groupby(files, key=lambda file: directory_of(file.name)):
                 _rebuild_pipeline(connection, payloads, directory, list(group), log)

@@ -108,18 +108,6 @@ class Database:
         than the time allowed for waiting.
         """
         self._follow_fork()
-        try:
-            with self._write() as connection:
-                yield connection
-        except LostRace as error:
-            if retried:
-                raise
-            if self.path is None:
-                raise busy(self._busy_seconds) from error
-            raise contradiction(self._where, error) from error
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
         writer = self._writer
         if not writer.acquire(
@@ -137,6 +125,12 @@ class Database:
                 # meanwhile, nothing is acknowledged.
                 _commit(connection)
                 self._check_files(opened)
+        except LostRace as error:
+            if retried:
+                raise
+            if self.path is None:
+                raise busy(self._busy_seconds) from error
+            raise contradiction(self._where, error) from error
         finally:
             self._writer_thread = None
             writer.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, select, union_all
@@ -64,6 +65,7 @@ def named_files(connection: Connection, names: Collection[str]) -> set[str]:
     return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
 
 
+@cache
 def names_to_remove() -> Select[Any]:
     """Return the names of files to unlink; never of one that a payload has, whatever rows say."""
     alive = select(payload_table.c.id).where(payload_table.c.name == removals.c.name)

@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | clean. Everything runs in .venv, made on first use.
+# make demo | test | lint | bench | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -10,7 +10,7 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make bench   benchmarks beside the naive way'
+	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
 	@echo 'make clean   remove .venv, caches and build results'
 
 demo: $(STAMP)
@@ -34,6 +35,11 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# Not a part of `dev`: atheris has wheels for Linux alone.
+fuzz: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	cd tests/hostile && "$(abspath $(BIN))/python" fuzz.py -max_total_time=60 $(ARGS)
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \

@@ -33,6 +33,7 @@ from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadFile, PayloadReader, PayloadStore
 from checkpointdb.queries import BATCH
 from checkpointdb.reports import CheckReport, Problem
+from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints, members
 
 Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
@@ -232,14 +233,14 @@ def _check_payload(
     with database.read() as connection:
         told = set(facts_of_rows(connection, row.id))
         parts = {
-            part_of(each.offset, each.stored_bytes): each
+            part_of(each.offset, each.stored_bytes): typed(each, int, int, int, bytes)
             for each in connection.execute(_members(), {"payload_id": row.id})
         }
     try:
         reader = payloads.open(row.name)
     except FileNotFoundError:
         return  # reported with the missing files, or removed meanwhile
-    except OSError as error:
+    except (CorruptionError, OSError) as error:
         yield Problem("damaged", row.name, f"it cannot be read: {error}", _affected(database, row))
         return
     try:

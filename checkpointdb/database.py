@@ -21,9 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from checkpointdb.database_errors import busy, translate, translated
+from checkpointdb.database_errors import (
+    LostRace,
+    busy,
+    contradiction,
+    translate,
+    translated,
+)
 from checkpointdb.errors import CorruptionError, SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
 from checkpointdb.sqlite_file import identity, path_of, state_of
 
 if TYPE_CHECKING:
@@ -92,11 +99,13 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, retried: bool = False) -> Iterator[sa.Connection]:
         """Open a transaction that may write; committed at the end, rolled back on an error.
 
-        Raises LostRace if a constraint stops it, StoreBusyError if other writers hold the
-        store for longer than the time allowed for waiting.
+        Where a constraint stops it, `retried` raises LostRace: the caller looks again. Nobody
+        else can write to SQLite meanwhile, so rows that broke a constraint were broken before:
+        CorruptionError; on a server StoreBusyError, as if other writers hold the store for longer
+        than the time allowed for waiting.
         """
         self._follow_fork()
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
@@ -116,6 +125,12 @@ class Database:
                 # meanwhile, nothing is acknowledged.
                 _commit(connection)
                 self._check_files(opened)
+        except LostRace as error:
+            if retried:
+                raise
+            if self.path is None:
+                raise busy(self._busy_seconds) from error
+            raise contradiction(self._where, error) from error
         finally:
             self._writer_thread = None
             writer.release()
@@ -128,15 +143,18 @@ class Database:
         engine = sa.create_engine(self.url, poolclass=sa.NullPool, **self._options())
         if self.path is not None:
             sa.event.listen(engine.pool, "connect", self._connected)
-            sa.event.listen(engine.pool, "connect", _refuse_writes)
-        # What the user's statements raise is SQLAlchemy's own: it is not about the store.
-        with self._gate.passing(), engine.connect() as connection:
-            if self.path is None:
-                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-            else:
-                connection.connection.cursor().execute("BEGIN")
-            self._check_unwritten()
-            yield connection
+            sa.event.listen(engine.pool, "connect", refuse_writes)
+        with self._gate.passing():
+            with translated(self._where, self._busy_seconds):
+                connection = engine.connect()
+            # What the user's statements raise is SQLAlchemy's own: it is not about the store.
+            with connection:
+                if self.path is None:
+                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                else:
+                    connection.connection.cursor().execute("BEGIN")
+                self._check_unwritten()
+                yield connection
 
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
@@ -152,7 +170,7 @@ class Database:
         self._gate = Gate(self._engine.dispose)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
-            sa.event.listen(self._engine.pool, "invalidate", _roll_back)
+            sa.event.listen(self._engine.pool, "invalidate", roll_back)
 
     def _options(self) -> dict[str, Any]:
         if self.path is None:
@@ -160,12 +178,7 @@ class Database:
         return {"connect_args": {"timeout": self._busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun by `_transaction`
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-        connection.execute("PRAGMA fullfsync = ON")  # of macOS; elsewhere it does nothing
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -16384")  # KiB
+        configure(connection, durable=self._durable)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sa.Connection]:
@@ -232,6 +245,8 @@ class Database:
             return self._revision(connection)
 
     def _revision(self, connection: sa.Connection) -> str | None:
+        if self.path is not None:
+            check_schema(connection, self._where)
         inspector = sa.inspect(connection)
         if inspector.has_table(VERSION_TABLE):
             table = sa.table(VERSION_TABLE, sa.column("version_num"))
@@ -261,8 +276,8 @@ class Database:
             self._check_known(found)
             if not upgrade:
                 raise SchemaVersionError(
-                    f"the store has schema {found}, this version of checkpointdb needs "
-                    f"{HEAD_REVISION}: open it with upgrade=True to bring it up to date",
+                    f"the store {self._where!r} has schema {found}, this version of checkpointdb "
+                    f"needs {HEAD_REVISION}: open it with upgrade=True to bring it up to date",
                     found=found,
                     expected=HEAD_REVISION,
                 )
@@ -287,8 +302,8 @@ class Database:
             each.revision for each in ScriptDirectory.from_config(migrations()).walk_revisions()
         }:
             raise SchemaVersionError(
-                f"the store has schema {found}, which is newer than this version of "
-                f"checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
+                f"the store {self._where!r} has schema {found}, which is newer than this version "
+                f"of checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
                 found=found,
                 expected=HEAD_REVISION,
             )
@@ -355,19 +370,6 @@ def _commit(connection: sa.Connection) -> None:
         with suppress(sqlite3.ProgrammingError):
             driver.rollback()
         raise
-
-
-def _refuse_writes(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA query_only = ON")
-
-
-def _roll_back(connection: sqlite3.Connection, *_: object) -> None:
-    """End the transaction of a connection that an interrupt made SQLAlchemy give up.
-
-    It closes it next, and SQLite keeps a closed connection, locks and all, for as long as a
-    statement of it is unfinished: every other process would wait for that.
-    """
-    connection.rollback()
 
 
 # Of two threads that create one database, one must see that the other did.

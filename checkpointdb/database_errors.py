@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 
 from checkpointdb.errors import (
     CheckpointError,
@@ -24,18 +25,55 @@ class LostRace(Exception):
     """
 
 
+# What reading a row raises if it does not hold what its columns are for. SQLite keeps any type in
+# any column, and its file may be damaged or forged. Caught here, around every transaction: types
+# checked at each column would cost each load, and be forgotten at the next query.
+_UNSOUND = (
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+    InvalidRequestError,  # no row where there must be one, or several
+)
+
+
 @contextmanager
 def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterator[None]:
-    """Turn the database's errors into ours: SQLAlchemy's, and those of a PEP 249 driver."""
+    """Turn the database's errors, and those of reading its rows, into ours.
+
+    They are SQLAlchemy's, or those of the driver itself, a PEP 249 module.
+    """
     try:
         yield
+    except CheckpointError:
+        raise
     except (IntegrityError, driver.IntegrityError) as error:
         raise LostRace(str(error)) from error
     except DBAPIError as error:
         raise translate(error.orig or error, where, busy_seconds) from error
     except driver.Error as error:
         raise translate(error, where, busy_seconds) from error
+    except _UNSOUND as error:
+        raise CorruptionError(
+            f"the database {where!r} holds a row that cannot be read ({shortened(error)}): "
+            "restore a backup, or rebuild it"
+        ) from error
 
+
+def shortened(error: BaseException) -> str:
+    """Return what an error says, without the whole of a forged text that it may cite."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= _MOST_CITED else text[:_MOST_CITED] + "…"
+
+
+_MOST_CITED = 300
+
+# What SQLite says of a file that is not what it wrote; "unsafe use": of a schema that calls what
+# no schema of ours does.
+_DAMAGED = ("malformed", "not a database", "could not decode", "unsafe use", "unsupported file")
 
 _UNAVAILABLE = {
     "database or disk is full": "the disk is full: free space and retry",
@@ -54,8 +92,10 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
         return LostRace(str(error))
     if "locked" in text or "busy" in text:
         return busy(busy_seconds)
-    if "malformed" in text or "not a database" in text:
-        return CorruptionError(f"the database {where!r} is damaged ({error}): restore a backup")
+    if any(symptom in text for symptom in _DAMAGED):
+        return CorruptionError(
+            f"the database {where!r} is damaged ({shortened(error)}): restore a backup"
+        )
     for symptom, advice in _UNAVAILABLE.items():
         if symptom in text:
             return StoreUnavailableError(f"the database {where!r} failed ({error}): {advice}")
@@ -67,4 +107,12 @@ def busy(seconds: float) -> StoreBusyError:
     return StoreBusyError(
         f"other writers held the store for more than {seconds:g} s: try again, or look for a "
         "process that keeps a transaction open (or a signal handler that saves within a save)"
+    )
+
+
+def contradiction(where: str, error: BaseException) -> CorruptionError:
+    """Return the error for a constraint that rows broke before they were touched."""
+    return CorruptionError(
+        f"the database {where!r} holds rows that contradict one another ({shortened(error)}): "
+        "nothing was changed; restore a backup, or rebuild it"
     )

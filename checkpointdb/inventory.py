@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, select, union_all
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Select, select, union_all
 from checkpointdb.database import Database
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import batches
+from checkpointdb.rows import typed
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import pipelines, removals
 
@@ -54,12 +56,20 @@ def _named(names: Collection[str]) -> Select[Any]:
 
 def payload_rows(connection: Connection) -> list[PayloadRow]:
     """Return what the database says of each payload."""
-    return [PayloadRow(*row) for row in connection.execute(all_payloads())]
+    rows = connection.execute(all_payloads())
+    return [PayloadRow(*typed(row, int, str, bytes, int)) for row in rows]
 
 
 def named_files(connection: Connection, names: Collection[str]) -> set[str]:
     """Return those of the names that the database knows, as payloads or to be removed."""
     return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
+
+
+@cache
+def names_to_remove() -> Select[Any]:
+    """Return the names of files to unlink; never of one that a payload has, whatever rows say."""
+    alive = select(payload_table.c.id).where(payload_table.c.name == removals.c.name)
+    return select(removals.c.name).where(~alive.exists()).order_by(removals.c.id)
 
 
 def directory_of(name: str) -> str:

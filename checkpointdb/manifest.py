@@ -6,14 +6,20 @@ What is read is checked before it is believed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
+from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import CorruptionError
+from checkpointdb.text import storable
 
 FORMAT_VERSION = 1
+MANIFEST_BYTES = 256 << 20  # of its JSON, at most: some million keys that changed at once
 MEMBER_BYTES = 1 << 20  # plain bytes of a data member, at most
+MAX_SERIALIZER_BYTES = 255  # of its name: a value's digest has one byte for the length
 
 
 class StoredChunk(NamedTuple):
@@ -98,53 +104,151 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# What reading JSON of another shape may raise; OverflowError, an ArithmeticError: of `Infinity`.
+# What reading JSON of another shape may raise. MemoryError: what takes 20 bytes of memory for each
+# byte of JSON is lists within lists, which no writer makes.
 _NO_MANIFEST = (
     ValueError,
     LookupError,
     TypeError,
-    ArithmeticError,
+    ArithmeticError,  # a time whose UTC is out of range
     AttributeError,
     RecursionError,
+    MemoryError,
 )
+
+# Numbers beyond are no lengths, and sums of them would leave what a database can hold.
+_MOST = 1 << 50
+_MOST_COUNTED = (1 << 31) - 1
+_CHAIN = re.compile(r"[0-9a-f]{32}")
 
 
 def decode_manifest(raw: bytes) -> Manifest:
     """Read a manifest's JSON.
 
-    Raises CorruptionError if it is not what `encode_manifest` writes.
+    Raises CorruptionError if it is not what `encode_manifest` writes, in types, in bounds, and
+    in what must be unique: so that whatever it says can become rows.
     """
     try:
-        document = json.loads(raw)
-        values = tuple(_value_in(value) for value in document["values"])
+        document = json.loads(raw, object_pairs_hook=_object)
+        values = tuple(_value_in(value) for value in _list(document["values"]))
         manifest = Manifest(
-            tuple(_member_in(member) for member in document["members"]),
+            tuple(_member_in(member) for member in _list(document["members"])),
             values,
-            tuple(_checkpoint_in(each, values) for each in document["checkpoints"]),
-            int(document["format"]),
+            tuple(_checkpoint_in(each, values) for each in _list(document["checkpoints"])),
+            _number(document["format"], 1, FORMAT_VERSION),
         )
-        _check_manifest(manifest)
+        _check_members(manifest.members)
+        _check_values(manifest)
+        _check_checkpoints(manifest.checkpoints)
     except _NO_MANIFEST as error:
-        raise CorruptionError(f"the manifest cannot be read: {error}") from error
+        reason = str(error)[:_MOST_CITED] or type(error).__name__
+        raise CorruptionError(f"the manifest cannot be read: {reason}") from error
     return manifest
 
 
-def _check_manifest(manifest: Manifest) -> None:
-    stored = sum(len(member.chunks) for member in manifest.members)
-    for member in manifest.members:
-        sizes = [chunk.raw_bytes for chunk in member.chunks]
-        if min(sizes, default=0) < 0 or sum(sizes) != member.raw_bytes:
+_MOST_CITED = 300
+
+
+def _check_members(members: Sequence[Member]) -> None:
+    end = 0
+    for member in members:
+        if sum(chunk.raw_bytes for chunk in member.chunks) != member.raw_bytes:
             _reject("the chunks of a member do not fill it")
-        if member.offset < 0 or not 0 <= member.raw_bytes <= MEMBER_BYTES:
+        if member.offset < end or not 0 <= member.raw_bytes <= MEMBER_BYTES:
             _reject("a member lies outside its bounds")
+        end = member.offset + member.stored_bytes
+
+
+def _check_values(manifest: Manifest) -> None:
+    """Refuse values that their chunks do not add up to, or that share what is not to be shared."""
+    stored = list(chain.from_iterable(member.chunks for member in manifest.members))
+    _check_unique((value.digest for value in manifest.values), "values")
+    owned: list[int] = []
     for value in manifest.values:
         numbers = [ref for ref in value.chunks if isinstance(ref, int)]
-        if numbers and not 0 <= min(numbers) <= max(numbers) < stored:
+        if not value.chunks or not value.layout:
+            _reject("a value has no chunk, or no part")
+        if max(numbers, default=-1) >= len(stored):
             _reject("a value names a chunk that the payload does not have")
+        here = sum(stored[number].raw_bytes for number in numbers)
+        if here > value.raw_bytes or (
+            here != value.raw_bytes and len(numbers) == len(value.chunks)
+        ):
+            _reject("the chunks of a value do not add up to it")
+        own = [number for number in numbers if stored[number].digest is None]
+        if own and len(value.chunks) > 1:
+            _reject("a value of several chunks names one without a digest")
+        owned += own
+    _check_unique(owned, "values for a chunk without a digest")
+
+
+def _check_checkpoints(checkpoints: Sequence[Checkpoint]) -> None:
+    _check_unique(((each.chain, each.depth) for each in checkpoints), "checkpoints at one depth")
+    for each in checkpoints:
+        _check_unique((entry.key for entry in each.entries), "entries of one key")
+        is_misplaced = not each.is_incremental and each.depth > 0
+        if is_misplaced or each.is_incremental != (each.since_full > 0):
+            _reject("a full checkpoint does not begin a chain, or counts as an incremental")
+
+
+def _check_unique(items: Iterable[object], what: str) -> None:
+    found = list(items)
+    if len(set(found)) != len(found):
+        _reject(f"it has several {what}")
 
 
 def _reject(reason: str) -> NoReturn:
     raise ValueError(reason)
+
+
+# --- JSON of the right types: a bool is no number, and what is equal is not the same
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        _reject("a name occurs twice in an object")
+    return found
+
+
+def _list(item: Any) -> list[Any]:
+    return item if isinstance(item, list) else _reject("there is no list where one belongs")
+
+
+def _number(item: Any, least: int = 0, most: int = _MOST) -> int:
+    if type(item) is not int or not least <= item <= most:
+        _reject("a number is none, or out of range")
+    return item
+
+
+def _text(item: Any) -> str:
+    if type(item) is not str:
+        _reject("there is no text where one belongs")
+    return storable(item, "the text")
+
+
+def _name(item: Any) -> str:
+    return _text(item) or _reject("a pipeline or a checkpoint has no name")
+
+
+def _chain(item: Any) -> str:
+    text = _text(item)
+    return text if _CHAIN.fullmatch(text) else _reject("a chain is not 32 hexadecimal digits")
+
+
+def _flag(item: Any) -> bool:
+    return item if isinstance(item, bool) else _reject("there is no bool where one belongs")
+
+
+def _digest(item: Any) -> bytes:
+    text = _text(item)
+    return bytes.fromhex(text) if _DIGEST.fullmatch(text) else _reject("a digest is not 32 bytes")
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+# --- the parts, out and in
 
 
 def _member_out(member: Member) -> list[Any]:
@@ -155,20 +259,22 @@ def _member_out(member: Member) -> list[Any]:
     return [member.offset, member.stored_bytes, member.raw_bytes, member.sha256.hex(), chunks]
 
 
-def _member_in(item: Sequence[Any]) -> Member:
-    offset, stored_bytes, raw_bytes, digest, chunks = item
+def _member_in(item: Any) -> Member:
+    offset, stored_bytes, raw_bytes, digest, chunks = _list(item)
     return Member(
-        int(offset),
-        int(stored_bytes),
-        int(raw_bytes),
+        _number(offset),
+        _number(stored_bytes),
+        _number(raw_bytes),
         _digest(digest),
-        tuple(
-            StoredChunk(int(chunk[0]), _digest(chunk[1]))
-            if isinstance(chunk, list)
-            else StoredChunk(int(chunk))
-            for chunk in chunks
-        ),
+        tuple(_chunk_in(chunk) for chunk in _list(chunks)),
     )
+
+
+def _chunk_in(item: Any) -> StoredChunk:
+    if isinstance(item, list):
+        raw_bytes, digest = item
+        return StoredChunk(_number(raw_bytes), _digest(digest))
+    return StoredChunk(_number(item))
 
 
 def _value_out(value: Value) -> list[Any]:
@@ -176,15 +282,19 @@ def _value_out(value: Value) -> list[Any]:
     return [value.digest.hex(), value.type_name, value.serializer, list(value.layout), chunks]
 
 
-def _value_in(item: Sequence[Any]) -> Value:
-    digest, type_name, serializer, layout, chunks = item
-    return Value(
+def _value_in(item: Any) -> Value:
+    digest, type_name, serializer, layout, chunks = _list(item)
+    if len(_text(serializer).encode()) > MAX_SERIALIZER_BYTES:
+        _reject("the name of a serializer is too long")
+    value = Value(
         _digest(digest),
-        str(type_name),
-        str(serializer),
-        tuple(int(length) for length in layout),
-        tuple(ref if isinstance(ref, int) else _digest(ref) for ref in chunks),
+        _text(type_name),
+        serializer,
+        tuple(_number(length) for length in _list(layout)),
+        tuple(_digest(ref) if isinstance(ref, str) else _number(ref) for ref in _list(chunks)),
     )
+    _number(value.raw_bytes)
+    return value
 
 
 def _checkpoint_out(each: Checkpoint, number: dict[bytes, int]) -> dict[str, Any]:
@@ -212,37 +322,37 @@ def _checkpoint_out(each: Checkpoint, number: dict[bytes, int]) -> dict[str, Any
     }
 
 
-def _checkpoint_in(item: dict[str, Any], values: Sequence[Value]) -> Checkpoint:
-    forked_from = item["forked_from"]
-    created_at = datetime.fromisoformat(item["created_at"])
+def _checkpoint_in(item: Any, values: Sequence[Value]) -> Checkpoint:
+    created_at = datetime.fromisoformat(_text(item["created_at"]))
     if created_at.tzinfo is None or not isinstance(item["metadata"], dict):
         _reject("a checkpoint's time or metadata is not of the form that it should have")
     return Checkpoint(
-        pipeline=str(item["pipeline"]),
-        checkpoint_id=str(item["id"]),
-        chain=str(item["chain"]),
-        depth=int(item["depth"]),
-        created_at=created_at,
-        is_incremental=bool(item["incremental"]),
-        since_full=int(item["since_full"]),
-        forked_from=None if forked_from is None else (str(forked_from[0]), int(forked_from[1])),
+        pipeline=_name(item["pipeline"]),
+        checkpoint_id=_name(item["id"]),
+        chain=_chain(item["chain"]),
+        depth=_number(item["depth"]),
+        created_at=created_at.astimezone(UTC),
+        is_incremental=_flag(item["incremental"]),
+        since_full=_number(item["since_full"], most=_MOST_COUNTED),
+        forked_from=_origin_in(item["forked_from"]),
         state_digest=_digest(item["state_digest"]),
-        state_bytes=int(item["state_bytes"]),
-        key_count=int(item["key_count"]),
-        custom_metadata=item["metadata"],
-        entries=tuple(_entry_in(entry, values) for entry in item["entries"]),
+        state_bytes=_number(item["state_bytes"]),
+        key_count=_number(item["key_count"], most=_MOST_COUNTED),
+        custom_metadata=checked(item["metadata"]),
+        entries=tuple(_entry_in(entry, values) for entry in _list(item["entries"])),
     )
 
 
-def _entry_in(item: Sequence[Any], values: Sequence[Value]) -> Entry:
-    key, position, value = item
-    if isinstance(value, int):
-        return Entry(str(key), int(position), values[value].digest)
-    return Entry(str(key), int(position), None if value is None else _digest(value))
+def _origin_in(item: Any) -> tuple[str, int] | None:
+    if item is None:
+        return None
+    uuid, depth = _list(item)
+    return _chain(uuid), _number(depth)
 
 
-def _digest(text: str) -> bytes:
-    digest = bytes.fromhex(text)
-    if len(digest) != 32:
-        _reject("a digest is not 32 bytes long")
-    return digest
+def _entry_in(item: Any, values: Sequence[Value]) -> Entry:
+    key, position, value = _list(item)
+    place = _number(position, -_MOST, _MOST)
+    if value is None or isinstance(value, str):
+        return Entry(_text(key), place, None if value is None else _digest(value))
+    return Entry(_text(key), place, values[_number(value)].digest)

@@ -10,10 +10,11 @@ from itertools import pairwise
 from checkpointdb import format
 from checkpointdb.errors import CorruptionError
 from checkpointdb.format import FOOTER_BYTES
-from checkpointdb.manifest import Manifest, decode_manifest
+from checkpointdb.manifest import MANIFEST_BYTES, MEMBER_BYTES, Manifest, decode_manifest
 from checkpointdb.payloads import PayloadReader
 
 _BLOCK_BYTES = 1 << 20
+_TOO_LARGE = f"the manifest claims to be larger than any can be ({MANIFEST_BYTES >> 20} MiB)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,14 @@ def read_manifest(reader: PayloadReader) -> Manifest:
     size = reader.stored_bytes
     tail = reader.read(max(size - FOOTER_BYTES, 0), FOOTER_BYTES)
     footer = format.decode_footer(tail, size)
+    if footer.manifest_bytes > MANIFEST_BYTES + MEMBER_BYTES:  # stored blocks are longer by a bit
+        raise CorruptionError(_TOO_LARGE)
     stored = reader.read(footer.manifest_offset, footer.manifest_bytes)
     if sha256(stored).digest() != footer.manifest_sha256:
         raise CorruptionError("the manifest's bytes are not those that the footer names")
     raw_bytes = int.from_bytes(stored[-4:], "little")  # ISIZE of RFC 1952, 2.3.1
+    if raw_bytes > MANIFEST_BYTES:
+        raise CorruptionError(_TOO_LARGE)
     manifest = decode_manifest(format.decompress_member(stored, raw_bytes))
     end = max((each.offset + each.stored_bytes for each in manifest.members), default=0)
     if end > footer.manifest_offset:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
+import re
+import stat
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from checkpointdb.directories import make_private, sync, sync_directory
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 
 _INCOMING = "incoming"
+
+# Of what a name must not have, lest it leave the root: separators, a drive, control characters.
+_ACTS = re.compile(r"[\\:\x00-\x1f\x7f]")
+_MOST_CITED = 200
+# Neither a link is followed, nor a pipe waited for, where a file should be.
+_TO_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
 
 
 class PayloadFile(NamedTuple):
@@ -81,7 +94,10 @@ class PayloadStore(Protocol):
 
     def exists(self, name: str) -> bool: ...
     def open(self, name: str) -> PayloadReader:
-        """Open a payload. Raises FileNotFoundError if there is none of that name."""
+        """Open a payload. Raises FileNotFoundError if there is none of that name.
+
+        CorruptionError if the name is none of a payload, or something else is in its place.
+        """
         ...
 
     def delete(self, name: str) -> None:
@@ -101,45 +117,12 @@ class PayloadStore(Protocol):
         ...
 
 
-def sync(descriptor: int) -> None:
-    """Flush a file or directory to the medium.
-
-    macOS's fsync stops at the drive's cache: F_FULLFSYNC goes through it.
-    """
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
-def sync_directory(path: str | Path) -> None:
-    """Flush the entries of a directory; Windows cannot and need not."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directories(path: Path, *, durable: bool) -> None:
-    """Make a directory and what is missing above it, private to its owner.
-
-    Each new name is flushed in the directory that received it: else a power loss could take a
-    whole store whose saves were acknowledged.
-    """
-    missing = [each for each in (path, *path.parents) if not each.is_dir()]
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
-        if durable:
-            sync_directory(each.parent)
-
-
 class LocalPayloads:
-    """Payloads as files of a local directory."""
+    """Payloads as files of a local directory.
+
+    The root may be a symbolic link, which is the user's choice. Nothing below it may: a store
+    that somebody else made must not read, write or delete outside of itself.
+    """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
         self._root = root
@@ -156,6 +139,7 @@ class LocalPayloads:
         """
         path = f"{self._base}/{_INCOMING}/{uuid.uuid4().hex}.tmp"
         try:
+            self._refuse_link(_INCOMING)
             try:
                 return LocalWriter(path, self._root, durable=self._durable)
             except FileNotFoundError:
@@ -167,7 +151,7 @@ class LocalPayloads:
     def publish(self, writer: PayloadWriter, name: str) -> None:
         """Rename a finished file to its name and flush the directory that received it."""
         assert isinstance(writer, LocalWriter)
-        target = self._path(name)
+        target = self._inside(name)
         try:
             try:
                 os.replace(writer.path, target)
@@ -183,7 +167,7 @@ class LocalPayloads:
 
     def exists(self, name: str) -> bool:
         try:
-            os.stat(self._path(name))
+            os.lstat(self._path(name))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -191,8 +175,9 @@ class LocalPayloads:
         return True
 
     def open(self, name: str) -> LocalReader:
+        path = self._inside(name)
         try:
-            return LocalReader(self._path(name))
+            return LocalReader(path)
         except FileNotFoundError as error:
             if not self._root.is_dir():  # not this payload alone: the store
                 raise unavailable(error, self._root) from error
@@ -200,7 +185,7 @@ class LocalPayloads:
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(self._path(name))
+            os.unlink(self._inside(name))
 
     def files(self) -> Iterator[PayloadFile]:
         if not self._root.is_dir():
@@ -216,26 +201,63 @@ class LocalPayloads:
 
     def _path(self, name: str) -> str:
         """The path of a payload; a name from a forged database must not leave the root."""
-        parts = name.split("/")
-        if len(parts) != 2 or ".." in parts or not all(parts) or "\\" in name or ":" in name:
-            raise CorruptionError(f"{name!r} is not the name of a payload", payload=name)
+        parts = str(name).split("/")  # a forged row may hold anything
+        if (
+            type(name) is not str
+            or len(parts) != 2
+            or ".." in parts
+            or not all(parts)
+            or _ACTS.search(name)
+        ):
+            shown = ascii(name)[:_MOST_CITED]
+            raise CorruptionError(
+                f"{shown} is not the name of a payload below {self._base!r}: the database that "
+                "names it is damaged or forged; restore a backup, or rebuild it",
+                payload=shown,
+            )
         return f"{self._base}/{name}"
+
+    def _inside(self, name: str) -> str:
+        """The path of a payload whose directory is no link to somewhere else."""
+        path = self._path(name)
+        self._refuse_link(name.partition("/")[0])
+        return path
+
+    def _refuse_link(self, directory: str) -> None:
+        """Raise CorruptionError if a directory of the root is a link.
+
+        A look beforehand, which somebody who can write here now may outrun: this is about what
+        a store holds when it is opened. (Paths relative to open directories would not be
+        outrun; Windows has none, and they would cost each save several calls.)
+        """
+        path = f"{self._base}/{directory}"
+        if os.path.islink(path):
+            raise CorruptionError(
+                f"{path!r} is a symbolic link, which checkpointdb never makes and does not "
+                "follow: put the directory itself in its place",
+                payload=directory,
+            )
 
     def _make_directory(self, path: Path) -> None:
         # Not the root itself: a store whose directory was removed must not come back empty.
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_private(path)
         if self._durable:
             sync_directory(path.parent)
 
 
 def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
+    """Yield what lies in a directory; links as links, names that are no text not at all."""
+    if directory.is_symlink():
+        return
     for path in sorted(directory.glob(pattern)):
         try:
-            found = path.stat()
-        except FileNotFoundError:  # deleted by another process since it was listed
+            found = path.lstat()
+            name = path.relative_to(root).as_posix()
+            name.encode()
+        except (FileNotFoundError, UnicodeEncodeError):  # deleted since it was listed; not ours
             continue
         modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
-        yield PayloadFile(path.relative_to(root).as_posix(), found.st_size, modified_at)
+        yield PayloadFile(name, found.st_size, modified_at)
 
 
 class LocalWriter:
@@ -291,9 +313,19 @@ class LocalReader:
     """An open payload file."""
 
     def __init__(self, path: str | Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        """Open a file. Raises CorruptionError for a link, a pipe, a device or a directory."""
+        try:
+            self._descriptor = os.open(path, _TO_READ)
+        except OSError as error:
+            if error.errno == errno.ENXIO or os.path.islink(path):  # a socket, or a link
+                raise _no_file(path) from error
+            raise
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._descriptor)
+            raise _no_file(path)
         self._lock = threading.Lock()
-        self.stored_bytes = os.fstat(self._descriptor).st_size
+        self.stored_bytes = found.st_size
 
     def read(self, offset: int, length: int) -> bytes:
         if hasattr(os, "pread"):
@@ -315,6 +347,12 @@ class LocalReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _no_file(path: str | Path) -> CorruptionError:
+    return CorruptionError(
+        f"{str(path)!r} is no regular file: something else was put in the place of a payload"
+    )
 
 
 def advice(error: OSError) -> str:

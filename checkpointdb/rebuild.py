@@ -41,7 +41,7 @@ def rebuild(
     files = list(payloads.files())
     log = _Log(len(files), progress)
     try:
-        with database.write() as connection:
+        with database.write(retried=True) as connection:
             _check_empty(connection)
             for directory, group in groupby(files, key=lambda file: directory_of(file.name)):
                 _rebuild_pipeline(connection, payloads, directory, list(group), log)
@@ -60,6 +60,18 @@ class _Log:
     checkpoints: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    chains: dict[str, str] = field(default_factory=dict)  # each chain, and a payload of it
+
+    def claim(self, source: Source) -> None:
+        """Raise CorruptionError if a payload's chain is that of another pipeline."""
+        for each in source.manifest.checkpoints:
+            other = self.chains.setdefault(each.chain, source.name)
+            if directory_of(other) != directory_of(source.name):
+                raise CorruptionError(
+                    f"the payloads {other!r} and {source.name!r} contradict one another: both "
+                    "claim one chain for their pipeline. Move away the one that is forged",
+                    payload=source.name,
+                )
 
     def step(self) -> None:
         self.done += 1
@@ -85,6 +97,8 @@ def _rebuild_pipeline(
     sources = _read_sources(payloads, directory, files, log)
     if not sources:
         return
+    for source in sources:
+        log.claim(source)
     pipeline = sources[0].manifest.checkpoints[0].pipeline
     last = max(sequence for file in files if (sequence := _sequence(file.name)) is not None)
     pipeline_id = recording.record_pipeline(connection, pipeline, last + 1)

@@ -11,15 +11,16 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
 from checkpointdb.database import Database
-from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.format import payload_name
 from checkpointdb.inventory import (
     directory_of,
     missing_files,
     named_files,
+    names_to_remove,
     orphans,
     payload_rows,
     under_lock,
@@ -66,7 +67,7 @@ def sweep(
 
 def _work_off_removals(database: Database, payloads: PayloadStore) -> list[PayloadFile]:
     with under_lock(database) as connection:
-        names = list(connection.scalars(select(removals.c.name).order_by(removals.c.id)))
+        names = list(connection.scalars(names_to_remove()))
         if not names:
             return []
         wanted = set(names)
@@ -124,7 +125,7 @@ def _unlink(payloads: PayloadStore, files: Iterable[PayloadFile]) -> list[Payloa
     for file in files:
         try:
             payloads.delete(file.name)
-        except OSError as error:
+        except (CorruptionError, OSError) as error:
             where = payloads.locate(file.name)
             log.warning("%s could not be removed, the next sweep will retry: %s", where, error)
         else:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import UTC, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -171,66 +171,80 @@ def test_a_newer_format_is_refused_with_both_versions_and_advice():
 # --- manifest
 
 
+names = texts.filter(bool)
+chain_ids = st.text("0123456789abcdef", min_size=32, max_size=32)
+json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@st.composite
+def members_in_order(draw):
+    members, end = [], 0
+    for _ in range(draw(st.integers(0, 3))):
+        chunk = st.builds(StoredChunk, st.integers(0, 9_999), st.none() | digests)
+        chunks = draw(st.lists(chunk, min_size=1, max_size=4))
+        total = sum(each.raw_bytes for each in chunks)
+        member = Member(end + draw(sizes), draw(sizes), total, draw(digests), tuple(chunks))
+        members.append(member)
+        end = member.offset + member.stored_bytes
+    return tuple(members)
+
+
+@st.composite
+def values_of(draw, members):
+    """Values of the chunks of members; what has no digest is one value's alone."""
+    stored = [chunk for member in members for chunk in member.chunks]
+    own = [number for number, chunk in enumerate(stored) if chunk.digest is None]
+    shared = [number for number, chunk in enumerate(stored) if chunk.digest is not None]
+    chunks = [(number,) for number in own if draw(st.booleans())]
+    ref = digests | st.sampled_from(shared) if shared else digests
+    chunks += draw(st.lists(st.lists(ref, min_size=1, max_size=4).map(tuple), max_size=3))
+    found = {}
+    for refs in chunks:
+        here = sum(stored[ref].raw_bytes for ref in refs if isinstance(ref, int))
+        more = draw(sizes) if any(isinstance(ref, bytes) for ref in refs) else 0
+        first = draw(st.integers(0, here + more))
+        layout = draw(st.sampled_from([(here + more,), (first, here + more - first)]))
+        value = Value(draw(digests), draw(texts), draw(texts), layout, refs)
+        found[value.digest] = value
+    return tuple(found.values())
+
+
 @st.composite
 def manifests(draw):
-    members = []
-    for _ in range(draw(st.integers(0, 3))):
-        chunks = draw(
-            st.lists(
-                st.builds(StoredChunk, st.integers(0, 9_999), st.none() | digests),
-                min_size=1,
-                max_size=4,
-            )
-        )
-        total = sum(chunk.raw_bytes for chunk in chunks)
-        members.append(Member(draw(sizes), draw(sizes), total, draw(digests), tuple(chunks)))
-    count = sum(len(member.chunks) for member in members)
-    refs = st.one_of(digests, st.integers(0, count - 1)) if count else digests
-    values = draw(
-        st.lists(
-            st.builds(
-                Value,
-                digests,
-                texts,
-                texts,
-                st.lists(sizes, min_size=1, max_size=3).map(tuple),
-                st.lists(refs, min_size=1, max_size=4).map(tuple),
-            ),
-            max_size=4,
-            unique_by=lambda value: value.digest,
-        )
-    )
+    members = draw(members_in_order())
+    values = draw(values_of(members))
     named = st.sampled_from([value.digest for value in values]) if values else digests
     entry = st.builds(Entry, texts, st.integers(-(2**50), 2**50), st.none() | digests | named)
-    json = st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | texts,
-        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
-        max_leaves=5,
-    )
+    since_full = draw(st.integers(0, 500))
     checkpoint = st.builds(
         Checkpoint,
-        pipeline=texts,
-        checkpoint_id=texts,
-        chain=texts,
-        depth=sizes,
+        pipeline=names,
+        checkpoint_id=names,
+        chain=chain_ids,
+        depth=sizes if since_full else st.just(0),
         created_at=st.datetimes(
-            timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])
+            datetime(2, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone
+            timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
         ),
-        is_incremental=st.booleans(),
-        since_full=st.integers(0, 500),
-        forked_from=st.none() | st.tuples(texts, sizes),
+        is_incremental=st.just(since_full > 0),
+        since_full=st.just(since_full),
+        forked_from=st.none() | st.tuples(chain_ids, sizes),
         state_digest=digests,
         state_bytes=sizes,
-        key_count=sizes,
+        key_count=st.integers(0, 2**31 - 1),
         custom_metadata=st.dictionaries(texts, json, max_size=3),
-        entries=st.lists(entry, max_size=5).map(tuple),
+        entries=st.lists(entry, max_size=5, unique_by=lambda entry: entry.key).map(tuple),
     )
-    found = draw(st.lists(checkpoint, max_size=3))
-    return Manifest(tuple(members), tuple(values), tuple(found))
+    found = draw(st.lists(checkpoint, max_size=3, unique_by=lambda each: (each.chain, each.depth)))
+    return Manifest(members, values, tuple(found))
 
 
 @given(manifest=manifests())

@@ -66,7 +66,10 @@ def test_a_missing_parameter_is_an_error_and_not_a_null(database):
 
 def test_a_broken_constraint_is_a_lost_race_and_leaves_no_row(database):
     twice = [{"name": "a", "next_sequence": 1}] * 2
-    with pytest.raises(LostRace, match=r"pipelines\.name"), database.write() as connection:
+    with (
+        pytest.raises(LostRace, match=r"pipelines\.name"),
+        database.write(retried=True) as connection,
+    ):
         INSERT_MANY.run_each(connection, twice)
     with database.read() as connection:
         assert NAMES.run(connection, {}) == []

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -179,7 +178,7 @@ class Engine:
         self._follow_fork()
         before: loading.Plan | None = None
         while True:
-            with sound_rows(), self.database.read() as connection:
+            with self.database.read() as connection:
                 place = find(connection)
                 plan = loading.plan_load(connection, place, keys, verify_hash=verify_hash)
             try:
@@ -230,19 +229,6 @@ class Engine:
             freed = collect(connection, touched)
             self._trash.clear_spent(connection)
         self._trash.empty(freed)
-
-
-@contextmanager
-def sound_rows() -> Iterator[None]:
-    """Raise CorruptionError for a row that does not hold what its column is for."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise CorruptionError(
-            f"the database holds a row that cannot be read ({error}): restore a backup, or rebuild"
-        ) from error
 
 
 def _found(

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from checkpointdb import queries
 from checkpointdb.queries import batches
+from checkpointdb.rows import whole
 
 
 class KnownChunk(NamedTuple):
@@ -77,6 +78,8 @@ def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:
         found = known_value(row, row.value_id, spread, head.member_bytes)
         if found is not None and not row.is_damaged:
             head.values[row.key] = found
+    whole(head.positions.values())
+    whole(head.member_bytes.values())
     return head
 
 
@@ -118,5 +121,6 @@ def find_values(
         for row in connection.execute(queries.values_by_digest(pipeline_id, batch))
     ]
     spread = _spread(connection, {row.id for row in rows if row.member_id is None})
-    found = (known_value(row, row.id, spread, member_bytes) for row in rows)
+    found = [known_value(row, row.id, spread, member_bytes) for row in rows]
+    whole(member_bytes.values())
     return {value.digest: value for value in found if value is not None}

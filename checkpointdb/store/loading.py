@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from checkpointdb import format, queries, serialize
 from checkpointdb.chunking import Buffer, chunk_digest, state_digest, value_digest
 from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
-from checkpointdb.manifest import MEMBER_BYTES
+from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
 from checkpointdb.store.pool import Pool
@@ -85,6 +85,7 @@ class Plan:
     checkpoint_id: str
     values: list[_Value]
     members: list[Any]
+    database: str  # what the rows are from, for messages
 
     @property
     def stored_bytes(self) -> int:
@@ -115,8 +116,8 @@ def plan_load(
         rows = _chosen(rows, keys, place.checkpoint_id)
     if keys is None and verify_hash and place.state_digest != state_digest(row[:2] for row in rows):
         raise CorruptionError(
-            f"Hash verification failed for checkpoint {place.checkpoint_id!r}: "
-            "its rows do not give the state that was saved; rebuild the database",
+            f"Hash verification failed for checkpoint {place.checkpoint_id!r}: its rows in "
+            f"{_name_of(connection)!r} do not give the state that was saved; rebuild the database",
             checkpoint_id=place.checkpoint_id,
         )
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
@@ -132,36 +133,46 @@ def plan_load(
         for batch in batches(sorted(wanted))
         for row in connection.execute(queries.members_by_id(batch))
     ]
-    plan = Plan(place.checkpoint_id, values, members)
+    plan = Plan(place.checkpoint_id, values, members, _name_of(connection))
     _check_plan(plan)
     return plan
+
+
+def _name_of(connection: Connection) -> str:
+    return connection.engine.url.database or "the database"
 
 
 def _check_plan(plan: Plan) -> None:
     """Raise CorruptionError unless all that is to be read lies within its bounds.
 
-    Before any memory is taken for it: rows may be damaged, or forged.
+    Before any memory is taken for it: rows may be damaged, or forged. SQLite keeps any type in
+    any column; what cannot be compared raises TypeError, and of whole numbers alone all sums
+    are whole.
     """
     sizes = {member.id: member.raw_bytes for member in plan.members}
     for member in plan.members:
         end = member.offset + member.stored_bytes
-        if not 0 <= member.offset <= end <= member.payload_bytes:
-            _reject(plan.checkpoint_id, f"member {member.id} lies outside its payload")
-        if not 0 <= member.raw_bytes <= MEMBER_BYTES:
-            _reject(plan.checkpoint_id, f"member {member.id} has an impossible size")
+        if type(end) is not int or not 0 <= member.offset <= end <= member.payload_bytes:
+            _reject(plan, f"member {member.id} lies outside its payload")
+        if type(member.raw_bytes) is not int or not 0 <= member.raw_bytes <= MEMBER_BYTES:
+            _reject(plan, f"member {member.id} has an impossible size")
     for value in plan.values:
         for member_id, at, length in value.places:
-            if not 0 <= at <= at + length <= sizes.get(member_id, -1):
-                _reject(plan.checkpoint_id, f"a chunk of key {value.key!r} lies outside its member")
+            end = at + length
+            if type(end) is not int or not 0 <= at <= end <= sizes.get(member_id, -1):
+                _reject(plan, f"a chunk of key {value.key!r} lies outside its member")
         if sum(value.layout) != sum(length for _, _, length in value.places) or not value.places:
-            _reject(plan.checkpoint_id, f"the chunks of key {value.key!r} do not fit its layout")
+            _reject(plan, f"the chunks of key {value.key!r} do not fit its layout")
+    for serializer in {value.serializer for value in plan.values}:
+        if len(serializer.encode()) > MAX_SERIALIZER_BYTES:
+            _reject(plan, "the name of a serializer is too long")
 
 
-def _reject(checkpoint_id: str, reason: str) -> NoReturn:
+def _reject(plan: Plan, reason: str) -> NoReturn:
     raise CorruptionError(
-        f"checkpoint {checkpoint_id!r} cannot be loaded, since its rows are damaged ({reason}): "
-        "restore a backup, or rebuild the database",
-        checkpoint_id=checkpoint_id,
+        f"checkpoint {plan.checkpoint_id!r} cannot be loaded, since its rows in "
+        f"{plan.database!r} are damaged ({reason}): restore a backup, or rebuild the database",
+        checkpoint_id=plan.checkpoint_id,
     )
 
 
@@ -195,7 +206,7 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
     """
     pieces: dict[int, list[_Piece]] = {member.id: [] for member in plan.members}
     for value in plan.values:
-        _allocate(plan.checkpoint_id, value, pieces)
+        _allocate(plan, value, pieces)
 
     def read_share(share: list[list[Any]]) -> None:
         for run in share:
@@ -209,7 +220,7 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
     else:
         pool.run(read_share, shares)
     for value in plan.values:
-        _check_value(plan.checkpoint_id, value)
+        _check_value(plan, value)
 
 
 @contextmanager
@@ -218,8 +229,9 @@ def _explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterato
     try:
         yield
     except CorruptionError as error:
+        where = "" if error.payload else f"the payload {payloads.locate(name)!r}: "
         raise CorruptionError(
-            f"Hash verification failed for checkpoint {checkpoint_id!r}: {error}",
+            f"Hash verification failed for checkpoint {checkpoint_id!r}: {where}{error}",
             checkpoint_id=checkpoint_id,
             payload=name,
         ) from error
@@ -234,7 +246,7 @@ def _explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterato
         ) from error
 
 
-def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]) -> None:
+def _allocate(plan: Plan, value: _Value, pieces: dict[int, list[_Piece]]) -> None:
     """Make the parts of a value and cut them into targets for its chunks."""
     if len(value.layout) == 1:  # a stream alone: joined at the end, which copies it once
         for number, (member, at, length) in enumerate(value.places):
@@ -247,7 +259,7 @@ def _allocate(checkpoint_id: str, value: _Value, pieces: dict[int, list[_Piece]]
         while part < len(views) and start == len(views[part]):
             part, start = part + 1, 0
         if part == len(views) or start + length > len(views[part]):
-            _reject(checkpoint_id, f"a chunk of key {value.key!r} reaches into the next part")
+            _reject(plan, f"a chunk of key {value.key!r} reaches into the next part")
         target = views[part][start : start + length]
         pieces[member].append((at, length, value, number, target))
         start += length
@@ -292,15 +304,14 @@ def _read_run(
     try:
         if reader.stored_bytes != run[0].payload_bytes:
             raise CorruptionError(
-                f"the payload {payloads.locate(run[0].name)!r} has {reader.stored_bytes} bytes "
-                f"where {run[0].payload_bytes} were written"
+                f"it has {reader.stored_bytes} bytes where {run[0].payload_bytes} were written"
             )
         for member in run:
             stored = reader.read(member.offset, member.stored_bytes)
             if verify_hash and sha256(stored).digest() != member.sha256:
                 raise CorruptionError(
-                    f"bytes {member.offset} to {member.offset + member.stored_bytes} of the "
-                    f"payload {payloads.locate(member.name)!r} are not those that were written"
+                    f"its bytes {member.offset} to {member.offset + member.stored_bytes} are not "
+                    "those that were written"
                 )
             _place(format.decompress_member(stored, member.raw_bytes), pieces[member.id])
     finally:
@@ -316,12 +327,13 @@ def _place(raw: bytes, pieces: Iterable[_Piece]) -> None:
         value.put(number, chunk, target)
 
 
-def _check_value(checkpoint_id: str, value: _Value) -> None:
+def _check_value(plan: Plan, value: _Value) -> None:
     if not value.is_intact():
         raise CorruptionError(
-            f"Hash verification failed for key {value.key!r} of checkpoint {checkpoint_id!r}: "
-            "what is stored is not the value that was saved",
-            checkpoint_id=checkpoint_id,
+            f"Hash verification failed for key {value.key!r} of checkpoint "
+            f"{plan.checkpoint_id!r}: what its rows in {plan.database!r} name is not the value "
+            "that was saved; restore a backup, or rebuild the database",
+            checkpoint_id=plan.checkpoint_id,
         )
 
 

@@ -10,8 +10,9 @@ from sqlalchemy import URL
 
 from checkpointdb import queries
 from checkpointdb.database import Database
+from checkpointdb.directories import make_directories
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.payloads import LocalPayloads, make_directories, unavailable
+from checkpointdb.payloads import LocalPayloads, unavailable
 
 DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"

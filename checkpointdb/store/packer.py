@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from checkpointdb import format
 from checkpointdb.chunking import chunk_digest
-from checkpointdb.errors import StateChangedError
+from checkpointdb.errors import InvalidInputError, StateChangedError
 from checkpointdb.format import CompressionLevel, Pieces
-from checkpointdb.manifest import MEMBER_BYTES, Manifest, Member, StoredChunk, encode_manifest
+from checkpointdb.manifest import (
+    MANIFEST_BYTES,
+    MEMBER_BYTES,
+    Manifest,
+    Member,
+    StoredChunk,
+    encode_manifest,
+)
 from checkpointdb.payloads import PayloadStore, PayloadWriter
 from checkpointdb.store.pool import Pool
 
@@ -103,7 +110,14 @@ class Packer:
 
     def finish(self, manifest: Manifest) -> None:
         """Write manifest and footer and flush the file to the medium."""
-        member = b"".join(format.compress_member(encode_manifest(manifest), self._level))
+        described = encode_manifest(manifest)
+        if len(described) > MANIFEST_BYTES:
+            raise InvalidInputError(
+                f"what changed takes {len(described) >> 20} MiB to describe, more than the "
+                f"{MANIFEST_BYTES >> 20} MiB that a payload may have for that: save fewer keys at "
+                "once (nest them in dictionaries), or less custom_metadata"
+            )
+        member = b"".join(format.compress_member(described, self._level))
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
         self._take_back(wait=True)

@@ -27,7 +27,7 @@ from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
-from checkpointdb.store.engine import Engine, sound_rows
+from checkpointdb.store.engine import Engine
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
@@ -384,5 +384,4 @@ class PipelineCheckpoint(CloudBackup):
             )
 
     def _describe(self, connection: Connection, rows: list[int]) -> list[CheckpointMetadata]:
-        with sound_rows():
-            return listing.describe_rows(connection, rows, self._engine.payloads.locate)
+        return listing.describe_rows(connection, rows, self._engine.payloads.locate)

@@ -25,6 +25,7 @@ from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore
+from checkpointdb.rows import typed
 from checkpointdb.schema import pipelines
 from checkpointdb.statements import Prepared
 from checkpointdb.store.head import Head, Origin, load_head
@@ -69,7 +70,8 @@ class Saver:
                 raise
         raise StoreBusyError(
             f"checkpoint {request.checkpoint_id!r} was not saved: other writers changed what it "
-            f"was compared with, {_TRIES} times; try again"
+            f"was compared with, {_TRIES} times; try again (and if nobody else writes to "
+            f"{str(self.database.path)!r}, look at it with check())"
         ) from lost
 
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
@@ -123,7 +125,7 @@ class Saver:
             place = self._place(connection, writer, base)
             if place is None:
                 return None, None
-            origin = Origin(place.id, place.uuid, place.depth)
+            origin = Origin(*typed((place.id, place.uuid, place.depth), int, str, int))
             if not is_compared or not self._may_follow(place):
                 return origin, None
             if own is not None and own.row_id == place.id:
@@ -152,7 +154,7 @@ class Saver:
     # --- the transaction
 
     def _commit(self, saved: Saved, request: SaveRequest) -> tuple[Head, list[str]]:
-        with self.database.write() as connection:
+        with self.database.write(retried=True) as connection:
             name = self._free_name(connection, request.checkpoint_id)
             # A statement of its own: in PostgreSQL the one that waited for the lock would still
             # see what was there before it.

@@ -11,8 +11,10 @@ import logging
 import threading
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
+from checkpointdb.errors import CorruptionError
+from checkpointdb.inventory import names_to_remove
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.schema import removals
@@ -35,7 +37,7 @@ class Trash:
         for name in names:
             try:
                 self._payloads.delete(name)
-            except OSError as error:
+            except (CorruptionError, OSError) as error:
                 log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
                 continue
             with self._lock:
@@ -43,7 +45,7 @@ class Trash:
 
     def empty_leftovers(self, connection: Connection) -> None:
         """Unlink what a process that stopped between commit and unlinking has left."""
-        self.empty(connection.scalars(select(removals.c.name).order_by(removals.c.id)).all())
+        self.empty(connection.scalars(names_to_remove()).all())
 
     def clear_spent(self, connection: Connection) -> None:
         """Delete the rows of what is gone, within a write transaction.

@@ -1,0 +1,59 @@
+"""Directories and files made private to their owner, and flushed to the medium."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def sync(descriptor: int) -> None:
+    """Flush a file or directory to the medium.
+
+    macOS's fsync stops at the drive's cache: F_FULLFSYNC goes through it.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(path: str | Path) -> None:
+    """Flush the entries of a directory; Windows cannot and need not."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directories(path: Path, *, durable: bool) -> None:
+    """Make a directory and what is missing above it, private to its owner.
+
+    Each new name is flushed in the directory that received it: else a power loss could take a
+    whole store whose saves were acknowledged.
+    """
+    missing = [each for each in (path, *path.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        make_private(each)
+        if durable:
+            sync_directory(each.parent)
+
+
+def make_private(path: Path) -> None:
+    """Make a directory for its owner alone; one that another process has just made is as good.
+
+    By `chmod` too: of the mode that `mkdir` is given, a umask as services have it (0177) would
+    leave a directory that its owner cannot enter.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(0o700)

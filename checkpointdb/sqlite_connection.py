@@ -1,0 +1,73 @@
+"""How a connection to a SQLite file is set up, and what its schema must not have."""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import sha256
+
+import sqlalchemy as sa
+
+from checkpointdb.errors import CorruptionError
+from checkpointdb.schema import metadata
+
+
+def configure(connection: sqlite3.Connection, *, durable: bool) -> None:
+    """Set what lasts as long as a connection.
+
+    The last two are against a file that is damaged or forged: cells are checked to lie within
+    their page, and its schema can call no function that has side effects.
+    """
+    connection.isolation_level = None  # transactions are begun by `Database`
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA fullfsync = ON")  # of macOS; elsewhere it does nothing
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -16384")  # KiB
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def refuse_writes(connection: sqlite3.Connection, _record: object) -> None:
+    """Make a connection refuse to write."""
+    connection.execute("PRAGMA query_only = ON")
+
+
+def roll_back(connection: sqlite3.Connection, *_: object) -> None:
+    """End the transaction of a connection that an interrupt made SQLAlchemy give up.
+
+    It closes it next, and SQLite keeps a closed connection, locks and all, for as long as a
+    statement of it is unfinished: every other process would wait for that.
+    """
+    connection.rollback()
+
+
+# SHA-256 of the view `key_history`, the only one that we ask ourselves, as each revision of the
+# schema has it: whoever can write the file could put one there that never ends.
+_HISTORIES = {"dca402350f21459d77ab7f703720f023f1aeceaba89ba42bc9bb16496b9a6bb2"}
+
+
+# Not in Core, like the PRAGMAs: it is asked once for each engine, and Core would compile it anew
+# for each, which takes a tenth of an opening.
+_SUSPECTS = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'view')"
+
+
+def check_schema(connection: sa.Connection, where: str) -> None:
+    """Raise CorruptionError for SQL in the schema that would run when we read or write.
+
+    We make no trigger, our tables are tables, and our view is what the migrations made. What
+    else is there, such as a view of the user's own, runs when somebody asks for it.
+    """
+    for found in connection.exec_driver_sql(_SUSPECTS):
+        if found.type == "view" and not _is_forged(found.name, found.sql):
+            continue
+        raise CorruptionError(
+            f"the database {where!r} has a {found.type} {found.name!r} that checkpointdb did not "
+            "make, and that would run when the store is used: drop it, or rebuild the database"
+        )
+
+
+def _is_forged(view: str, sql: str) -> bool:
+    name = view.lower()  # SQLite ignores case
+    if name == "key_history":
+        return sha256(sql.encode()).hexdigest() not in _HISTORIES
+    return name in metadata.tables

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from checkpointdb import affected, format, invariants
-from checkpointdb.chunking import state_digest
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
+from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import (
@@ -35,6 +35,7 @@ from checkpointdb.queries import BATCH
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints, members
+from checkpointdb.sealing import PLAIN, Cipher
 
 Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
 
@@ -43,6 +44,7 @@ def check(
     database: Database,
     payloads: PayloadStore,
     *,
+    cipher: Cipher = PLAIN,
     read_data: bool = False,
     grace: timedelta = timedelta(0),
     progress: Progress | None = None,
@@ -58,7 +60,7 @@ def check(
         with database.read() as connection:
             rows = payload_rows(connection)
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
-            problems = list(_check_rows(connection))
+            problems = list(_check_rows(connection, cipher.digests))
     except CorruptionError as error:  # SQLite cannot even read it
         return CheckReport(0, 0, 0, (Problem("database", str(database.path), str(error)),))
     problems += _check_files(database, payloads, rows)
@@ -66,7 +68,7 @@ def check(
     verified_bytes = 0
     if read_data:
         for number, row in enumerate(rows, 1):
-            found = list(_check_payload(database, payloads, row))
+            found = list(_check_payload(database, payloads, cipher, row))
             problems += found
             verified_bytes += 0 if found else row.stored_bytes
             if progress is not None:
@@ -77,13 +79,13 @@ def check(
 # --- rows against rows
 
 
-def _check_rows(connection: Connection) -> Iterator[Problem]:
+def _check_rows(connection: Connection, digests: Digests) -> Iterator[Problem]:
     if connection.dialect.name == "sqlite":
         yield from _check_sqlite(connection)
     for invariant in invariants.INVARIANTS:
         for row in connection.execute(invariant.violations):
             yield Problem(invariant.kind, _subject(row), invariant.detail)
-    yield from _check_states(connection)
+    yield from _check_states(connection, digests)
     yield from _check_metadata(connection)
     yield from _check_sequences(connection)
 
@@ -100,15 +102,17 @@ def _check_sqlite(connection: Connection) -> Iterator[Problem]:
         yield Problem("database", f"{table} row {row}", f"it refers to a missing row of {referred}")
 
 
-def _check_states(connection: Connection) -> Iterator[Problem]:
-    for chain_id, chain in connection.execute(invariants.all_chains()).all():
+def _check_states(connection: Connection, digests: Digests) -> Iterator[Problem]:
+    for chain_id, chain, pipeline in connection.execute(invariants.all_chains()).all():
         told = connection.execute(invariants.checkpoints_of_chain(chain_id)).all()
         entries = connection.execute(invariants.entries_of_chain(chain_id)).all()
         for each, state in zip(told, _states(entries, [row.depth for row in told]), strict=True):
             found = (
                 len(state),
                 sum(entry.raw_bytes for entry in state),
-                state_digest((entry.key, entry.digest) for entry in state),
+                digests.state(
+                    pipeline, each.checkpoint_id, ((entry.key, entry.digest) for entry in state)
+                ),
             )
             if found != (each.key_count, each.state_bytes, each.state_digest):
                 yield Problem(
@@ -228,7 +232,7 @@ def _left_over(payloads: PayloadStore, before: dict[str, int]) -> Iterator[Probl
 
 
 def _check_payload(
-    database: Database, payloads: PayloadStore, row: PayloadRow
+    database: Database, payloads: PayloadStore, cipher: Cipher, row: PayloadRow
 ) -> Iterator[Problem]:
     with database.read() as connection:
         told = set(facts_of_rows(connection, row.id))
@@ -245,7 +249,7 @@ def _check_payload(
         return
     try:
         yield from _check_bytes(database, reader, row, parts)
-        yield from _check_manifest(database, reader, row, told)
+        yield from _check_manifest(database, reader, cipher, row, told)
     finally:
         reader.close()
 
@@ -286,10 +290,10 @@ def _check_bytes(
 
 
 def _check_manifest(
-    database: Database, reader: PayloadReader, row: PayloadRow, told: set[Any]
+    database: Database, reader: PayloadReader, cipher: Cipher, row: PayloadRow, told: set[Any]
 ) -> Iterator[Problem]:
     try:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, row.name, cipher)
     except (CorruptionError, OSError) as error:
         detail = f"a rebuild could not use it: {error}"
         yield Problem("manifest", row.name, detail, _affected(database, row))

@@ -1,18 +1,12 @@
-"""Where values are cut into chunks, and what names chunks, values and states: digests.
-
-BLAKE3 names content; SHA-256, in `format`, guards bytes on disk.
-"""
+"""Where values are cut into chunks."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Sequence
 from math import isqrt
 
-from blake3 import blake3
 from pyfastcdc import FastCDC
 
-Buffer = bytes | bytearray | memoryview
+from checkpointdb.digests import Buffer
 
 # A change stores one chunk again (text shrinks to a quarter) and names the n / c others, at some
 # 60 bytes each in rows and manifest: least at c = √(4 · 60 · n), about 16·√n. Smaller averages
@@ -27,18 +21,19 @@ _MIN_BLOCK = 4 << 10  # arrays hardly shrink: what is stored again counts for mo
 _MAX_BLOCK = 1 << 20
 
 
-def cut_stream(stream: Buffer) -> list[int]:
+def cut_stream(stream: Buffer, seed: int = 0) -> list[int]:
     """Return the lengths of the content-defined chunks of a stream.
 
     An insertion moves no boundary behind the chunk that it lies in. Average, minimum and
     maximum are a function of the length alone, so that equal streams have equal chunks
-    whatever came before. FastCDC: https://ieeexplore.ieee.org/document/9055082
+    whatever came before; and of `seed`, which an encrypted store keeps secret, since where text
+    is cut tells what it is. FastCDC: https://ieeexplore.ieee.org/document/9055082
     """
     if len(stream) <= _WHOLE_STREAM:
         return [len(stream)]
     average = _between(_MIN_AVERAGE, _AVERAGE_FACTOR * isqrt(len(stream)), _MAX_AVERAGE)
     # Made for each call: a FastCDC object must not be used by two threads at once.
-    cutter = FastCDC(average, min_size=average // 4, max_size=average * 4)
+    cutter = FastCDC(average, min_size=average // 4, max_size=average * 4, seed=seed)
     return [chunk.length for chunk in cutter.cut_buf(stream)]
 
 
@@ -56,27 +51,3 @@ def cut_buffer(length: int) -> list[int]:
 def _between(least: int, wanted: int, most: int) -> int:
     """Return the power of two at or below `wanted`, within bounds."""
     return min(max(1 << max(wanted.bit_length() - 1, 0), least), most)
-
-
-def chunk_digest(chunk: Buffer) -> bytes:
-    """Return the digest of a chunk's bytes."""
-    return blake3(chunk).digest()
-
-
-def value_digest(serializer: str, layout: Sequence[int], chunks: Iterable[bytes]) -> bytes:
-    """Return the digest of a value: how it was serialized, its parts, its chunks in order."""
-    head = serializer.encode()
-    parts = struct.pack(f"<B{len(layout) + 1}Q", len(head), len(layout), *layout)
-    return blake3(b"".join((b"value", parts, head, *chunks))).digest()
-
-
-def state_digest(values: Iterable[tuple[str, bytes]]) -> bytes:
-    """Return the digest of a state: its keys in order, each with its value's digest."""
-    hasher = blake3(b"state")
-    hasher.update(b"".join(_keyed(key, digest) for key, digest in values))
-    return hasher.digest()
-
-
-def _keyed(key: str, digest: bytes) -> bytes:
-    name = key.encode()
-    return struct.pack("<Q", len(name)) + name + digest

@@ -336,8 +336,12 @@ INVARIANTS = (
 
 
 def all_chains() -> Select[Any]:
-    """Return the rows of all chains, to be walked one by one."""
-    return select(chains.c.id, chains.c.uuid).order_by(chains.c.id)
+    """Return all chains and the names of their pipelines, to be walked one by one."""
+    return (
+        select(chains.c.id, chains.c.uuid, pipelines.c.name)
+        .join(pipelines, pipelines.c.id == chains.c.pipeline_id)
+        .order_by(chains.c.id)
+    )
 
 
 def checkpoints_of_chain(chain_id: int) -> Select[Any]:

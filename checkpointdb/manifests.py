@@ -12,6 +12,7 @@ from checkpointdb.errors import CorruptionError
 from checkpointdb.format import FOOTER_BYTES
 from checkpointdb.manifest import MANIFEST_BYTES, MEMBER_BYTES, Manifest, decode_manifest
 from checkpointdb.payloads import PayloadReader
+from checkpointdb.sealing import MANIFEST, Cipher
 
 _BLOCK_BYTES = 1 << 20
 _TOO_LARGE = f"the manifest claims to be larger than any can be ({MANIFEST_BYTES >> 20} MiB)"
@@ -25,8 +26,8 @@ class Hashes:
     parts: dict[tuple[int, int], bytes]
 
 
-def read_manifest(reader: PayloadReader) -> Manifest:
-    """Read what a payload says of itself.
+def read_manifest(reader: PayloadReader, name: str, cipher: Cipher) -> Manifest:
+    """Read what the payload of this name says of itself.
 
     Raises CorruptionError if footer or manifest are not whole, or do not fit the file.
     """
@@ -38,10 +39,13 @@ def read_manifest(reader: PayloadReader) -> Manifest:
     stored = reader.read(footer.manifest_offset, footer.manifest_bytes)
     if sha256(stored).digest() != footer.manifest_sha256:
         raise CorruptionError("the manifest's bytes are not those that the footer names")
-    raw_bytes = int.from_bytes(stored[-4:], "little")  # ISIZE of RFC 1952, 2.3.1
+    number, member = cipher.open(name, reader).unseal(MANIFEST, stored)
+    raw_bytes = int.from_bytes(member[-4:], "little")  # ISIZE of RFC 1952, 2.3.1
     if raw_bytes > MANIFEST_BYTES:
         raise CorruptionError(_TOO_LARGE)
-    manifest = decode_manifest(format.decompress_member(stored, raw_bytes))
+    manifest = decode_manifest(format.decompress_member(member, raw_bytes))
+    if number not in {None, len(manifest.members)}:
+        raise CorruptionError("the manifest was sealed for a payload of other members")
     end = max((each.offset + each.stored_bytes for each in manifest.members), default=0)
     if end > footer.manifest_offset:
         raise CorruptionError("the manifest names members that the file does not have")

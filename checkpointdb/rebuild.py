@@ -25,12 +25,17 @@ from checkpointdb.recording import ChunkPlace, PayloadRows
 from checkpointdb.reports import RebuildReport
 from checkpointdb.salvage import Opening, Salvaged, Source, salvage
 from checkpointdb.schema import chains, metadata
+from checkpointdb.sealing import PLAIN, Cipher
 
 Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
 
 
 def rebuild(
-    database: Database, payloads: PayloadStore, *, progress: Progress | None = None
+    database: Database,
+    payloads: PayloadStore,
+    *,
+    cipher: Cipher = PLAIN,
+    progress: Progress | None = None,
 ) -> RebuildReport:
     """Fill an empty, prepared database from the payload files, in one transaction.
 
@@ -44,7 +49,7 @@ def rebuild(
         with database.write(retried=True) as connection:
             _check_empty(connection)
             for directory, group in groupby(files, key=lambda file: directory_of(file.name)):
-                _rebuild_pipeline(connection, payloads, directory, list(group), log)
+                _rebuild_pipeline(connection, payloads, cipher, directory, list(group), log)
     except LostRace as error:
         raise CorruptionError(f"the payloads contradict one another: {error}") from error
     return RebuildReport(tuple(log.checkpoints), tuple(log.left_out), tuple(log.unreadable))
@@ -90,11 +95,12 @@ def _check_empty(connection: Connection) -> None:
 def _rebuild_pipeline(
     connection: Connection,
     payloads: PayloadStore,
+    cipher: Cipher,
     directory: str,
     files: list[PayloadFile],
     log: _Log,
 ) -> None:
-    sources = _read_sources(payloads, directory, files, log)
+    sources = _read_sources(payloads, cipher, directory, files, log)
     if not sources:
         return
     for source in sources:
@@ -102,7 +108,7 @@ def _rebuild_pipeline(
     pipeline = sources[0].manifest.checkpoints[0].pipeline
     last = max(sequence for file in files if (sequence := _sequence(file.name)) is not None)
     pipeline_id = recording.record_pipeline(connection, pipeline, last + 1)
-    found = salvage(sources)
+    found = salvage(sources, cipher.digests)
     _Rows(connection, pipeline_id, sources, found).insert()
     log.checkpoints += [item.checkpoint.checkpoint_id for item in found.checkpoints]
     log.left_out += found.left_out
@@ -119,13 +125,17 @@ def _sequence(name: str) -> int | None:
 
 
 def _read_sources(
-    payloads: PayloadStore, directory: str, files: Iterable[PayloadFile], log: _Log
+    payloads: PayloadStore,
+    cipher: Cipher,
+    directory: str,
+    files: Iterable[PayloadFile],
+    log: _Log,
 ) -> list[Source]:
     """Read the payloads of a directory, from oldest to newest."""
     sources = []
     for file in files:
         try:
-            source = _read_source(payloads, file.name)
+            source = _read_source(payloads, cipher, file.name)
             _check_pipeline(source, directory)
         except (CorruptionError, OSError) as error:
             log.unreadable.append((file.name, str(error)))
@@ -148,11 +158,12 @@ def _created_at(source: Source) -> datetime:
     return max(each.created_at for each in source.manifest.checkpoints)
 
 
-def _read_source(payloads: PayloadStore, name: str) -> Source:
+def _read_source(payloads: PayloadStore, cipher: Cipher, name: str) -> Source:
     sequence = format.sequence_of(name)
     reader = payloads.open(name)
     try:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, name, cipher)
+        epoch = cipher.open(name, reader).epoch
         parts = [part_of(each.offset, each.stored_bytes) for each in manifest.members]
         hashes = hash_payload(reader, parts)
         damaged = frozenset(
@@ -160,7 +171,7 @@ def _read_source(payloads: PayloadStore, name: str) -> Source:
             for number, (part, member) in enumerate(zip(parts, manifest.members, strict=True))
             if hashes.parts.get(part) != member.sha256
         )
-        return Source(name, sequence, hashes.whole, reader.stored_bytes, manifest, damaged)
+        return Source(name, sequence, hashes.whole, reader.stored_bytes, manifest, damaged, epoch)
     finally:
         reader.close()
 
@@ -217,6 +228,7 @@ class _Rows:
             source.stored_bytes,
             _created_at(source),
             [every[each] for each in kept],
+            source.key_epoch,
         )
         # Chunks are numbered through all members; nothing asks for those of members left out.
         found = iter(rows.places)
@@ -264,6 +276,7 @@ class _Rows:
                 self.payloads[item.source].payload_id,
                 self.sources[item.source].stored_bytes,
                 each,
+                is_encrypted=self.sources[item.source].key_epoch is not None,
                 pinned=True,
             )
 

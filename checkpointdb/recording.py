@@ -103,6 +103,7 @@ def record_payload(
     stored_bytes: int,
     created_at: datetime,
     stored: Sequence[Member],
+    key_epoch: int | None,
 ) -> PayloadRows:
     """Insert a payload, its members, and those of its chunks that can be shared."""
     payload = {
@@ -112,6 +113,7 @@ def record_payload(
         "stored_bytes": stored_bytes,
         "raw_bytes": sum(member.raw_bytes for member in stored),
         "created_at": created_at,
+        "key_epoch": key_epoch,
     }
     payload_id = insert_row(connection, payloads, payload)
     member_ids = insert_rows(
@@ -248,6 +250,7 @@ def record_checkpoint(
     stored_bytes: int,
     checkpoint: Checkpoint,
     *,
+    is_encrypted: bool,
     pinned: bool,
 ) -> int:
     """Insert a checkpoint's row and its metadata's, and return the row's id."""
@@ -261,7 +264,7 @@ def record_checkpoint(
         "payload_id": payload_id,
         "is_incremental": checkpoint.is_incremental,
         "since_full": checkpoint.since_full,
-        "is_encrypted": False,
+        "is_encrypted": is_encrypted,
         "state_digest": checkpoint.state_digest,
         "state_bytes": checkpoint.state_bytes,
         "stored_bytes": stored_bytes,

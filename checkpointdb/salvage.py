@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from checkpointdb.chunking import state_digest
+from checkpointdb.digests import Digests
 from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
 
 
@@ -31,6 +31,7 @@ class Source:
     stored_bytes: int
     manifest: Manifest
     damaged: frozenset[int] = frozenset()
+    key_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Salvaged:
         return sorted(found | self.values.keys() | self.members.keys())
 
 
-def salvage(sources: Sequence[Source]) -> Salvaged:
+def salvage(sources: Sequence[Source], digests: Digests) -> Salvaged:
     """Return what the payloads of one pipeline, ordered by sequence, can bring back."""
     stock = _Stock(sources)
     chains: dict[str, list[Item]] = defaultdict(list)
@@ -86,7 +87,7 @@ def salvage(sources: Sequence[Source]) -> Salvaged:
             chains[checkpoint.chain].append(Item(number, checkpoint))
     for items in chains.values():
         items.sort(key=lambda item: (item.checkpoint.depth, item.source))
-    whole = [item for items in chains.values() for item in _whole(items, stock)]
+    whole = [item for items in chains.values() for item in _whole(items, stock, digests)]
     found = Salvaged(_newest(whole), chunks=stock.chunks)
     found.next_depths = {chain: items[-1].checkpoint.depth + 1 for chain, items in chains.items()}
     back = {item.checkpoint.checkpoint_id for item in found.checkpoints}
@@ -163,7 +164,7 @@ def _add_members(found: Salvaged, stock: _Stock) -> None:
 # --- checkpoints
 
 
-def _whole(items: Iterable[Item], stock: _Stock) -> Iterator[Item]:
+def _whole(items: Iterable[Item], stock: _Stock, digests: Digests) -> Iterator[Item]:
     """Yield the checkpoints of a chain, ordered by depth, whose state comes out as it was."""
     state: dict[str, Entry] = {}
     lost: set[str] = set()
@@ -177,13 +178,14 @@ def _whole(items: Iterable[Item], stock: _Stock) -> Iterator[Item]:
                     state[entry.key] = entry
                     if entry.value not in stock.values:
                         lost.add(entry.key)
-        digest = None if lost else _digest_of(state.values())
-        yield from (item for item in at_depth if item.checkpoint.state_digest == digest)
-
-
-def _digest_of(state: Iterable[Entry]) -> bytes:
-    ordered = sorted(state, key=lambda entry: (entry.position, entry.key))
-    return state_digest((entry.key, entry.value) for entry in ordered if entry.value is not None)
+        if lost:
+            continue
+        ordered = sorted(state.values(), key=lambda entry: (entry.position, entry.key))
+        values = [(entry.key, entry.value) for entry in ordered if entry.value is not None]
+        for item in at_depth:
+            each = item.checkpoint
+            if each.state_digest == digests.state(each.pipeline, each.checkpoint_id, values):
+                yield item
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:

@@ -20,7 +20,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from checkpointdb import CorruptionError, chunking, format
+from checkpointdb import CorruptionError, format
+from checkpointdb.digests import Digests
 from checkpointdb.manifest import (
     MEMBER_BYTES,
     Checkpoint,
@@ -34,6 +35,7 @@ from checkpointdb.manifest import (
 )
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import LocalReader
+from checkpointdb.sealing import PLAIN
 from checkpointdb.serialize import dump
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -343,12 +345,12 @@ def test_digests_are_what_the_page_says():
         return number.to_bytes(8, "little")
 
     chunk = blake3(b"some bytes").digest()
-    assert chunking.chunk_digest(b"some bytes") == chunk
+    assert Digests().chunk(b"some bytes") == chunk
     value = blake3(b"value\x07" + u64(2) + u64(4) + u64(6) + b"pickle5" + chunk).digest()
-    assert chunking.value_digest("pickle5", [4, 6], [chunk]) == value
+    assert Digests().value("pickle5", [4, 6], [chunk]) == value
     key = "é".encode()
     state = blake3(b"state" + u64(0) + value + u64(len(key)) + key + value).digest()
-    assert chunking.state_digest([("", value), ("é", value)]) == state
+    assert Digests().state("p", "c", [("", value), ("é", value)]) == state
 
 
 def test_the_page_gives_the_footer_as_it_is_written():
@@ -400,7 +402,7 @@ def test_gzip_accepts_every_payload_and_sha256sum_finds_what_the_database_says(a
 
 def test_members_lie_without_a_gap_and_carry_the_hashes_that_the_manifest_names(full):
     with LocalReader(full) as reader:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
         parts = [part_of(each.offset, each.stored_bytes) for each in manifest.members]
         hashes = hash_payload(reader, parts)
     assert parts[0][0] == 0
@@ -411,7 +413,7 @@ def test_members_lie_without_a_gap_and_carry_the_hashes_that_the_manifest_names(
 
 def test_digests_in_a_manifest_are_those_of_the_values(full):
     with LocalReader(full) as reader:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
     [checkpoint] = manifest.checkpoints
     defined = {value.digest: value for value in manifest.values}
     stored = [chunk for member in manifest.members for chunk in member.chunks]
@@ -423,11 +425,11 @@ def test_digests_in_a_manifest_are_those_of_the_values(full):
     for entry in checkpoint.entries:
         value = defined[entry.value]
         chunks = [plain[ends[ref] : ends[ref + 1]] for ref in value.chunks]
-        found = [chunking.chunk_digest(chunk) for chunk in chunks]
-        assert value.digest == chunking.value_digest(value.serializer, value.layout, found)
+        found = [Digests().chunk(chunk) for chunk in chunks]
+        assert value.digest == Digests().value(value.serializer, value.layout, found)
         assert value.layout == dump(entry.key, STATE[entry.key]).layout
     pairs = [(entry.key, entry.value) for entry in checkpoint.entries]
-    assert checkpoint.state_digest == chunking.state_digest(pairs)
+    assert checkpoint.state_digest == Digests().state("p", "c", pairs)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 83, 84, 200, -85, -84, -1])
@@ -435,7 +437,7 @@ def test_a_payload_that_was_cut_off_has_no_manifest(full, tmp_path, kept):
     short = tmp_path / "short.ckpt.gz"
     short.write_bytes(full.read_bytes()[:kept])
     with LocalReader(short) as reader, pytest.raises(CorruptionError):
-        read_manifest(reader)
+        read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
 
 
 def test_a_bit_flipped_in_manifest_or_footer_is_noticed(full, tmp_path):
@@ -447,7 +449,7 @@ def test_a_bit_flipped_in_manifest_or_footer_is_noticed(full, tmp_path):
         damaged[place] ^= 0x10
         flipped.write_bytes(damaged)
         with LocalReader(flipped) as reader, pytest.raises(CorruptionError):
-            read_manifest(reader)
+            read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
 
 
 # --- without checkpointdb

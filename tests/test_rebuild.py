@@ -25,6 +25,7 @@ from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import LocalReader
 from checkpointdb.rebuild import rebuild
 from checkpointdb.schema import chains, checkpoints, pipelines
+from checkpointdb.sealing import PLAIN
 from checkpointdb.store.opening import open_directory
 
 damages = pytest.mark.damages
@@ -296,7 +297,7 @@ def test_payloads_that_contradict_one_another_are_refused(archive, rebuilt):
     archive.save({"n": 1}, "one")
     path = payload_of(archive, "one")
     with LocalReader(path) as reader:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
     [checkpoint] = manifest.checkpoints
     forged = manifest._replace(checkpoints=(checkpoint._replace(pipeline="forged"),))
     [member] = manifest.members

@@ -22,6 +22,7 @@ from checkpointdb.errors import (
 )
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import payloads
+from checkpointdb.sealing import Cipher
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
@@ -50,11 +51,17 @@ class Engine:
     """One pipeline of one store, for one handle."""
 
     def __init__(
-        self, database: Database, payloads: PayloadStore, pipeline: str, settings: SaveSettings
+        self,
+        database: Database,
+        payloads: PayloadStore,
+        cipher: Cipher,
+        pipeline: str,
+        settings: SaveSettings,
     ) -> None:
         _import_all()
         self.database = database
         self.payloads = payloads
+        self.cipher = cipher
         self.pipeline = pipeline
         self._settings = settings
         self._pipeline_id: int | None = None
@@ -92,6 +99,7 @@ class Engine:
         saver = Saver(
             self.database,
             self.payloads,
+            self.cipher,
             self._pool,
             self._make_pipeline(),
             self.pipeline,
@@ -176,13 +184,14 @@ class Engine:
         from checkpointdb.store import loading
 
         self._follow_fork()
+        reading = loading.Reading(self.pipeline, self.cipher, verify_hash)
         before: loading.Plan | None = None
         while True:
             with self.database.read() as connection:
                 place = find(connection)
-                plan = loading.plan_load(connection, place, keys, verify_hash=verify_hash)
+                plan = loading.plan_load(connection, place, keys, reading)
             try:
-                loading.read(plan, self.payloads, self._pool, verify_hash=verify_hash)
+                loading.read(plan, self.payloads, self._pool, reading)
             except loading.PayloadGoneError as error:
                 if before is None or not plan.is_same_as(before):
                     before = plan

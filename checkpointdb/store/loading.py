@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries, serialize
-from checkpointdb.chunking import Buffer, chunk_digest, state_digest, value_digest
+from checkpointdb.digests import Buffer, Digests
 from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
+from checkpointdb.sealing import DATA, Cipher
 from checkpointdb.store.pool import Pool
 from checkpointdb.text import is_storable
 
@@ -49,9 +50,11 @@ class _Value:
         self.pieces: list[memoryview] = [_NOTHING] * len(places)
         self.digests: list[bytes] = [b""] * len(places)
 
-    def put(self, number: int, chunk: memoryview, target: memoryview | None) -> None:
+    def put(
+        self, number: int, chunk: memoryview, target: memoryview | None, digests: Digests
+    ) -> None:
         """Take the bytes of a chunk: to its target, or to be joined with the others."""
-        self.digests[number] = chunk_digest(chunk)
+        self.digests[number] = digests.chunk(chunk)
         if target is None:
             self.pieces[number] = chunk
         else:
@@ -62,8 +65,8 @@ class _Value:
             return self.parts
         return self.pieces if len(self.pieces) == 1 else [b"".join(self.pieces)]
 
-    def is_intact(self) -> bool:
-        return value_digest(self.serializer, self.layout, self.digests) == self.digest
+    def is_intact(self, digests: Digests) -> bool:
+        return digests.value(self.serializer, self.layout, self.digests) == self.digest
 
 
 # What is to be taken from a member: offset, length, and who takes it, as arguments of `put`.
@@ -76,6 +79,18 @@ class PayloadGoneError(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class Reading(NamedTuple):
+    """How a handle reads."""
+
+    pipeline: str
+    cipher: Cipher
+    verify_hash: bool
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.cipher.epoch is not None
 
 
 @dataclass(slots=True)
@@ -96,30 +111,14 @@ class Plan:
 
 
 def plan_load(
-    connection: Connection, place: Any, keys: Collection[str] | None, *, verify_hash: bool
+    connection: Connection, place: Any, keys: Collection[str] | None, reading: Reading
 ) -> Plan:
     """Ask the rows what must be read for the state at `place`, or for some keys of it.
 
     Raises NotFoundError if a key is not in the state, CorruptionError if the rows do not add up
     to the digest of the state.
     """
-    where: dict[str, Any] = {"chain_id": place.chain_id, "depth": place.depth}
-    if keys is None:
-        rows = list(connection.execute(queries.state_at(), where))
-    else:
-        some = queries.state_at(some_keys=True)
-        rows = [
-            row
-            for batch in batches(dict.fromkeys(key for key in keys if is_storable(key)))
-            for row in connection.execute(some, {**where, "keys": batch})
-        ]
-        rows = _chosen(rows, keys, place.checkpoint_id)
-    if keys is None and verify_hash and place.state_digest != state_digest(row[:2] for row in rows):
-        raise CorruptionError(
-            f"Hash verification failed for checkpoint {place.checkpoint_id!r}: its rows in "
-            f"{_name_of(connection)!r} do not give the state that was saved; rebuild the database",
-            checkpoint_id=place.checkpoint_id,
-        )
+    rows = _rows_of_state(connection, place, keys, reading)
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
     values = []
     for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows:
@@ -136,6 +135,34 @@ def plan_load(
     plan = Plan(place.checkpoint_id, values, members, _name_of(connection))
     _check_plan(plan)
     return plan
+
+
+def _rows_of_state(
+    connection: Connection, place: Any, keys: Collection[str] | None, reading: Reading
+) -> list[Any]:
+    where: dict[str, Any] = {"chain_id": place.chain_id, "depth": place.depth}
+    if keys is not None and not reading.is_sealed:
+        some = queries.state_at(some_keys=True)
+        rows = [
+            row
+            for batch in batches(dict.fromkeys(key for key in keys if is_storable(key)))
+            for row in connection.execute(some, {**where, "keys": batch})
+        ]
+        return _chosen(rows, keys, place.checkpoint_id)
+    # In an encrypted store always all of them: that a key has this value, and this checkpoint
+    # this state, is authentic by the state's digest alone.
+    rows = list(connection.execute(queries.state_at(), where))
+    if reading.verify_hash or reading.is_sealed:
+        pairs = (row[:2] for row in rows)
+        digest = reading.cipher.digests.state(reading.pipeline, place.checkpoint_id, pairs)
+        if place.state_digest != digest:
+            raise CorruptionError(
+                f"Hash verification failed for checkpoint {place.checkpoint_id!r}: its rows in "
+                f"{_name_of(connection)!r} do not give the state that was saved; rebuild the "
+                "database",
+                checkpoint_id=place.checkpoint_id,
+            )
+    return rows if keys is None else _chosen(rows, keys, place.checkpoint_id)
 
 
 def _name_of(connection: Connection) -> str:
@@ -198,7 +225,7 @@ def _spread(connection: Connection, value_ids: Iterable[int]) -> dict[int, tuple
     return found
 
 
-def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -> None:
+def read(plan: Plan, payloads: PayloadStore, pool: Pool, reading: Reading) -> None:
     """Fill the parts of every value of a plan and check their digests.
 
     Raises PayloadGoneError if a payload is gone, CorruptionError if bytes are not those that
@@ -211,7 +238,7 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
     def read_share(share: list[list[Any]]) -> None:
         for run in share:
             with _explained(plan.checkpoint_id, run[0].name, payloads):
-                _read_run(run, pieces, payloads, verify_hash)
+                _read_run(run, pieces, payloads, reading)
 
     share_bytes = max(plan.stored_bytes // pool.threads // 2, _LEAST_SHARE_BYTES)
     shares = list(_shares(_runs(plan.members, share_bytes), share_bytes))
@@ -220,7 +247,7 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, *, verify_hash: bool) -
     else:
         pool.run(read_share, shares)
     for value in plan.values:
-        _check_value(plan, value)
+        _check_value(plan, value, reading.cipher.digests)
 
 
 @contextmanager
@@ -298,7 +325,7 @@ def _read_run(
     run: list[Any],
     pieces: dict[int, list[_Piece]],
     payloads: PayloadStore,
-    verify_hash: bool,
+    reading: Reading,
 ) -> None:
     reader = payloads.open(run[0].name)
     try:
@@ -306,29 +333,32 @@ def _read_run(
             raise CorruptionError(
                 f"it has {reader.stored_bytes} bytes where {run[0].payload_bytes} were written"
             )
+        seal = reading.cipher.open(run[0].name, reader)
         for member in run:
             stored = reader.read(member.offset, member.stored_bytes)
-            if verify_hash and sha256(stored).digest() != member.sha256:
+            if reading.verify_hash and sha256(stored).digest() != member.sha256:
                 raise CorruptionError(
                     f"its bytes {member.offset} to {member.offset + member.stored_bytes} are not "
                     "those that were written"
                 )
-            _place(format.decompress_member(stored, member.raw_bytes), pieces[member.id])
+            _, packed = seal.unseal(DATA, stored)
+            raw = format.decompress_member(packed, member.raw_bytes)
+            _place(raw, pieces[member.id], reading.cipher.digests)
     finally:
         reader.close()
 
 
-def _place(raw: bytes, pieces: Iterable[_Piece]) -> None:
+def _place(raw: bytes, pieces: Iterable[_Piece], digests: Digests) -> None:
     view = memoryview(raw)
     for at, length, value, number, target in pieces:
         chunk = view[at : at + length]
         if len(chunk) != length:
             raise CorruptionError("a chunk reaches beyond its member")
-        value.put(number, chunk, target)
+        value.put(number, chunk, target, digests)
 
 
-def _check_value(plan: Plan, value: _Value) -> None:
-    if not value.is_intact():
+def _check_value(plan: Plan, value: _Value, digests: Digests) -> None:
+    if not value.is_intact(digests):
         raise CorruptionError(
             f"Hash verification failed for key {value.key!r} of checkpoint "
             f"{plan.checkpoint_id!r}: what its rows in {plan.database!r} name is not the value "

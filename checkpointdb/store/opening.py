@@ -13,6 +13,7 @@ from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.payloads import LocalPayloads, unavailable
+from checkpointdb.sealing import PLAIN, Cipher
 
 DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
@@ -24,6 +25,7 @@ class Opened(NamedTuple):
     directory: Path
     database: Database
     payloads: LocalPayloads
+    cipher: Cipher = PLAIN
 
 
 def open_directory(

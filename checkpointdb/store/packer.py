@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from checkpointdb import format
-from checkpointdb.chunking import chunk_digest
 from checkpointdb.errors import InvalidInputError, StateChangedError
 from checkpointdb.format import CompressionLevel, Pieces
 from checkpointdb.manifest import (
@@ -23,6 +22,7 @@ from checkpointdb.manifest import (
     encode_manifest,
 )
 from checkpointdb.payloads import PayloadStore, PayloadWriter
+from checkpointdb.sealing import DATA, MANIFEST, Cipher
 from checkpointdb.store.pool import Pool
 
 if TYPE_CHECKING:
@@ -54,12 +54,22 @@ class _Packed(NamedTuple):
 class Packer:
     """A payload file in the making. Chunks are numbered in the order in which they are added."""
 
-    def __init__(self, payloads: PayloadStore, level: CompressionLevel, pool: Pool) -> None:
+    def __init__(
+        self,
+        payloads: PayloadStore,
+        level: CompressionLevel,
+        pool: Pool,
+        cipher: Cipher,
+        name: str,
+    ) -> None:
+        """Begin a payload; of its name the sequence need not be known yet."""
         self._payloads = payloads
         self._level = level
         self._pool = pool
+        self._digests = cipher.digests
+        self._seal = cipher.begin(name)
         self._writer: PayloadWriter | None = None
-        self._hash = sha256()
+        self._hash = sha256(self._seal.header)
         self._gathered: list[Chunk] = []
         self._gathered_bytes = 0
         self._in_flight: deque[Future[_Packed]] = deque()
@@ -72,13 +82,15 @@ class Packer:
         self.members: list[Member] = []
         self.chunk_count = 0
         self.raw_bytes = 0
-        self.stored_bytes = 0
+        self.stored_bytes = len(self._seal.header)
 
     @property
     def writer(self) -> PayloadWriter:
         """The file, made when the first bytes are ready."""
         if self._writer is None:
             self._writer = self._payloads.create()
+            if self._seal.header:
+                self._writer.write([self._seal.header])
         return self._writer
 
     @property
@@ -100,7 +112,7 @@ class Packer:
     def flush(self) -> tuple[Member, ...]:
         """Write every chunk that was added and return the members."""
         if self._gathered and not self._in_flight:
-            self._write(_pack(self._gathered, self._level, None))  # no thread is worth it
+            self._write(self._pack(self._gathered, 0, None))  # no thread is worth it
             self._gathered, self._gathered_bytes = [], 0
         elif self._gathered:
             self._submit()
@@ -117,7 +129,8 @@ class Packer:
                 f"{MANIFEST_BYTES >> 20} MiB that a payload may have for that: save fewer keys at "
                 "once (nest them in dictionaries), or less custom_metadata"
             )
-        member = b"".join(format.compress_member(described, self._level))
+        pieces = format.compress_member(described, self._level)
+        member = b"".join(self._seal.seal(MANIFEST, len(self.members), pieces))
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
         self._take_back(wait=True)
@@ -140,8 +153,35 @@ class Packer:
             self._write(self._in_flight.popleft().result())
         self._take_back(wait=False)
         buffer = self._buffers.pop() if self._buffers else bytearray(MEMBER_BYTES)
-        self._in_flight.append(self._pool.submit(_pack, self._gathered, self._level, buffer))
+        number = len(self.members) + len(self._in_flight)
+        self._in_flight.append(self._pool.submit(self._pack, self._gathered, number, buffer))
         self._gathered, self._gathered_bytes = [], 0
+
+    def _pack(self, gathered: list[Chunk], number: int, buffer: bytearray | None) -> _Packed:
+        """Make chunks the payload's member `number`, by way of a buffer if one is given.
+
+        Raises StateChangedError if a chunk is no longer what was compared: its copy is hashed
+        again, so that a wrong chunk never gets a right name.
+        """
+        raw = _copy(gathered, buffer)
+        offset = 0
+        for chunk in gathered:
+            end = offset + len(chunk.data)
+            if self._digests.chunk(raw[offset:end]) != chunk.digest:
+                raise StateChangedError(
+                    f"the value of key {chunk.key!r} was changed while it was being saved: "
+                    "save a copy, or stop changing it until save returns",
+                    key=chunk.key,
+                )
+            offset = end
+        stored = self._seal.seal(DATA, number, format.compress_member(raw, self._level))
+        digest = sha256()
+        _hash_after(None, digest, stored)
+        chunks = tuple(
+            StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
+            for chunk in gathered
+        )
+        return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks, buffer)
 
     def _write(self, packed: _Packed) -> None:
         self.members.append(
@@ -179,33 +219,6 @@ class Packer:
             hashing.result()
             if buffer is not None:
                 self._buffers.append(buffer)
-
-
-def _pack(gathered: list[Chunk], level: CompressionLevel, buffer: bytearray | None) -> _Packed:
-    """Compress chunks into one member, by way of a buffer if one is given.
-
-    Raises StateChangedError if a chunk is no longer what was compared: its copy is hashed
-    again, so that a wrong chunk never gets a right name.
-    """
-    raw = _copy(gathered, buffer)
-    offset = 0
-    for chunk in gathered:
-        end = offset + len(chunk.data)
-        if chunk_digest(raw[offset:end]) != chunk.digest:
-            raise StateChangedError(
-                f"the value of key {chunk.key!r} was changed while it was being saved: "
-                "save a copy, or stop changing it until save returns",
-                key=chunk.key,
-            )
-        offset = end
-    stored = format.compress_member(raw, level)
-    digest = sha256()
-    _hash_after(None, digest, stored)
-    chunks = tuple(
-        StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
-        for chunk in gathered
-    )
-    return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks, buffer)
 
 
 def _copy(gathered: list[Chunk], buffer: bytearray | None) -> memoryview:

@@ -114,7 +114,9 @@ class PipelineCheckpoint(CloudBackup):
             Path(checkpoint_dir), durable=durable, busy_seconds=busy_seconds, upgrade=upgrade
         )
         self.checkpoint_dir = opened.directory
-        self._engine = Engine(opened.database, opened.payloads, self.pipeline, settings)
+        self._engine = Engine(
+            opened.database, opened.payloads, opened.cipher, self.pipeline, settings
+        )
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __repr__(self) -> str:
@@ -357,7 +359,9 @@ class PipelineCheckpoint(CloudBackup):
         from checkpointdb.check import check
 
         database, payloads = self._engine.database, self._engine.payloads
-        return check(database, payloads, read_data=read_data, grace=grace)
+        return check(
+            database, payloads, cipher=self._engine.cipher, read_data=read_data, grace=grace
+        )
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""

@@ -30,7 +30,7 @@ def rebuild_directory(directory: Path) -> RebuildReport:
     except (CorruptionError, SchemaVersionError) as error:
         raise _in_the_way(path) from error
     try:
-        return rebuild(opened.database, opened.payloads)
+        return rebuild(opened.database, opened.payloads, cipher=opened.cipher)
     except InvalidInputError as error:
         raise _in_the_way(path) from error
     finally:

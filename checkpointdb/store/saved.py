@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import recording
-from checkpointdb.chunking import state_digest
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
@@ -60,6 +59,7 @@ class Saved(NamedTuple):
             rows.payload_id,
             packer.stored_bytes,
             checkpoint,
+            is_encrypted=self.staged.cipher.epoch is not None,
             pinned=under.pinned,
         )
         if self.staged.has_waste:
@@ -89,6 +89,7 @@ class Saved(NamedTuple):
             packer.stored_bytes,
             self.checkpoint.created_at,
             self.manifest.members,
+            self.staged.cipher.epoch,
         )
         reused = self.staged.reused_chunks
         value_ids = recording.record_values(
@@ -161,7 +162,9 @@ def describe(
         is_incremental=base is not None,
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,
-        state_digest=state_digest((key, staged.digests[key]) for key in keys),
+        state_digest=staged.cipher.digests.state(
+            pipeline, checkpoint_id, ((key, staged.digests[key]) for key in keys)
+        ),
         state_bytes=staged.state_bytes,
         key_count=len(keys),
         custom_metadata=custom_metadata,

@@ -27,6 +27,7 @@ from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
 from checkpointdb.schema import pipelines
+from checkpointdb.sealing import Cipher
 from checkpointdb.statements import Prepared
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
@@ -45,6 +46,7 @@ class Saver:
 
     database: Database
     payloads: PayloadStore
+    cipher: Cipher
     pool: Pool
     pipeline_id: int
     pipeline: str
@@ -77,7 +79,9 @@ class Saver:
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
         must_be_full = request.force_full or is_last or not self.settings.is_incremental
         origin, head = self._base(writer, request.base, is_compared=not must_be_full)
-        packer = Packer(self.payloads, self.settings.compression_level, self.pool)
+        name = format.payload_name(self.pipeline, 0, request.checkpoint_id)
+        level = self.settings.compression_level
+        packer = Packer(self.payloads, level, self.pool, self.cipher, name)
         try:
             saved = self._stage(writer, request, packer, origin, head)
             packer.finish(saved.manifest)
@@ -97,7 +101,7 @@ class Saver:
         head: Head | None,
     ) -> Saved:
         items = request.state
-        staged = Staged(self.database, self.pipeline_id, packer, head, head is None)
+        staged = Staged(self.database, self.pipeline_id, self.cipher, packer, head, head is None)
         staged.add(items.items())
         if not staged.is_full and staged.is_too_large():
             staged.make_full(items)

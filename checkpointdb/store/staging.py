@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from checkpointdb import queries, serialize
-from checkpointdb.chunking import chunk_digest, cut_buffer, cut_stream, value_digest
+from checkpointdb.chunking import cut_buffer, cut_stream
 from checkpointdb.database import Database
 from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
+from checkpointdb.sealing import Cipher
 from checkpointdb.store.head import Head, KnownChunk, KnownValue, find_values
 from checkpointdb.store.packer import Chunk, Packer
 
@@ -45,18 +46,19 @@ class Cut:
     raw_bytes: int
 
 
-def cut(key: str, value: object) -> Cut:
+def cut(key: str, value: object, cipher: Cipher) -> Cut:
     """Serialize a value, cut it, and take its digests."""
     serialized = serialize.dump(key, value)
     chunks: list[memoryview] = []
     for number, part in enumerate(serialized.parts):
-        lengths = cut_buffer(part.nbytes) if number else cut_stream(part)
+        lengths = cut_buffer(part.nbytes) if number else cut_stream(part, cipher.seed)
         start = 0
         for length in lengths:
             chunks.append(part[start : start + length])
             start += length
-    digests = [chunk_digest(chunk) for chunk in chunks]
-    digest = value_digest(serialized.serializer, serialized.layout, digests)
+    take = cipher.digests.chunk
+    digests = [take(chunk) for chunk in chunks]
+    digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
     return Cut(key, serialized, chunks, digests, digest, sum(serialized.layout))
 
 
@@ -66,6 +68,7 @@ class Staged:
 
     database: Database
     pipeline_id: int
+    cipher: Cipher
     packer: Packer
     head: Head | None
     is_full: bool
@@ -84,7 +87,7 @@ class Staged:
 
     def add(self, items: Iterable[tuple[str, object]]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in _groups(items):
+        for group in _groups(items, self.cipher):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -199,11 +202,11 @@ class Staged:
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
 
 
-def _groups(items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
+def _groups(items: Iterable[tuple[str, object]], cipher: Cipher) -> Iterator[list[Cut]]:
     group: list[Cut] = []
     held_bytes = 0
     for key, value in items:
-        group.append(cut(key, value))
+        group.append(cut(key, value, cipher))
         held_bytes += group[-1].serialized.layout[0]
         if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
             yield group

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from checkpointdb import CorruptionError, format
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import LocalReader
+from checkpointdb.sealing import PLAIN
 
 # --- taking apart and putting together
 
@@ -49,7 +50,7 @@ def forged(payload: bytes, change: Callable[[Any], object]) -> bytes:
 def read_payload(path: Path) -> list[bytes]:
     """Return the plain bytes of each member; raises CorruptionError if one is not as described."""
     with LocalReader(path) as reader:
-        manifest = read_manifest(reader)
+        manifest = read_manifest(reader, "p-a/0000000001-a.ckpt.gz", PLAIN)
         parts = [part_of(each.offset, each.stored_bytes) for each in manifest.members]
         hashes = hash_payload(reader, parts)
         found = []

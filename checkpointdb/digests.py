@@ -1,0 +1,53 @@
+"""What names chunks, values and states: digests, keyed in an encrypted store.
+
+BLAKE3 names content; SHA-256, in `format`, guards bytes on disk.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from blake3 import blake3
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Digests:
+    """BLAKE3 digests, under a key of 32 bytes if one is given.
+
+    Keyed, a digest tells nobody without the key what it names, nor whether a guess is right:
+    https://github.com/BLAKE3-team/BLAKE3-specs, section 2.3, the mode `keyed_hash`.
+    """
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._is_keyed = key is not None
+        self._new = blake3 if key is None else partial(blake3, key=key)
+
+    def chunk(self, chunk: Buffer) -> bytes:
+        """Return the digest of a chunk's bytes."""
+        return self._new(chunk).digest()
+
+    def value(self, serializer: str, layout: Sequence[int], chunks: Iterable[bytes]) -> bytes:
+        """Return the digest of a value: how it was serialized, its parts, its chunks in order."""
+        head = serializer.encode()
+        parts = struct.pack(f"<B{len(layout) + 1}Q", len(head), len(layout), *layout)
+        return self._new(b"".join((b"value", parts, head, *chunks))).digest()
+
+    def state(
+        self, pipeline: str, checkpoint_id: str, values: Iterable[tuple[str, bytes]]
+    ) -> bytes:
+        """Return the digest of a state: its keys in order, each with its value's digest.
+
+        Keyed, it is that of this checkpoint: who can write the database, but has no key, cannot
+        give one checkpoint the state of another. In the clear equal states have equal digests.
+        """
+        whose = _text(pipeline) + _text(checkpoint_id) if self._is_keyed else b""
+        keys = (_text(key) + digest for key, digest in values)
+        return self._new(b"".join((b"state", whose, *keys))).digest()
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data

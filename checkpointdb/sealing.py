@@ -1,0 +1,210 @@
+"""What an encrypted store does to bytes: members are sealed, digests and cuts are keyed.
+
+    payload       = header, sealed member *, footer
+    header        = magic, format (2 bytes), epoch (4), salt (32); little-endian
+    sealed member = sequence (4), ciphertext as long as the gzip member, tag (16)
+
+AES-256-GCM (NIST SP 800-38D) under a key of the file alone, which HKDF-SHA256 (RFC 5869) makes of
+the master key of its epoch, the salt and the payload's name. The nonce is the member's kind and
+sequence, which with the header's hash are the associated data too: nothing can be swapped,
+reordered or replayed from another file unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Protocol
+
+from checkpointdb.digests import Digests
+from checkpointdb.errors import CorruptionError
+from checkpointdb.format import Pieces
+from checkpointdb.payloads import PayloadReader
+
+if TYPE_CHECKING:
+    from checkpointdb.keyring import Secrets
+
+DATA: Final = 0
+MANIFEST: Final = 1
+
+_MAGIC = b"CKPTSEAL"
+_FORMAT = 1
+_HEADER = struct.Struct("<8sHI32s")
+_SEQUENCE = struct.Struct("<I")
+_SALT_BYTES = 32
+_TAG_BYTES = 16
+HEADER_BYTES = _HEADER.size
+OVERHEAD_BYTES = _SEQUENCE.size + _TAG_BYTES  # of each member
+
+
+class Seal(Protocol):
+    """What seals and unseals the members of one payload."""
+
+    header: bytes
+    epoch: int | None
+
+    def seal(self, kind: int, sequence: int, pieces: Pieces) -> Pieces:
+        """Return a member as it is stored. No two of a kind may have the same sequence."""
+        ...
+
+    def unseal(self, kind: int, stored: bytes) -> tuple[int | None, bytes]:
+        """Return the sequence of a stored member (None: in the clear), and it as gzip.
+
+        Raises CorruptionError if it is not what was sealed.
+        """
+        ...
+
+
+class Cipher(Protocol):
+    """What a handle stores with: in the clear, or by the secrets of its store."""
+
+    @property
+    def epoch(self) -> int | None:
+        """Return the number of the master key that new payloads get; None: in the clear."""
+        ...
+
+    @property
+    def digests(self) -> Digests: ...
+    @property
+    def seed(self) -> int:
+        """Return what moves the boundaries of chunks; they would tell what is in them."""
+        ...
+
+    def begin(self, name: str) -> Seal:
+        """Return the seal of a new payload; of its name the sequence need not be known."""
+        ...
+
+    def open(self, name: str, reader: PayloadReader) -> Seal:
+        """Return the seal of a payload that is there.
+
+        Raises CorruptionError if it is not sealed, or by a key that the store does not have.
+        """
+        ...
+
+
+class Plain:
+    """In the clear: a payload is gzip members and nothing else."""
+
+    epoch: int | None = None
+    seed = 0
+    header = b""
+
+    def __init__(self) -> None:
+        self.digests = Digests()
+
+    def begin(self, name: str) -> Seal:
+        return self
+
+    def open(self, name: str, reader: PayloadReader) -> Seal:
+        return self
+
+    def seal(self, kind: int, sequence: int, pieces: Pieces) -> Pieces:
+        return pieces
+
+    def unseal(self, kind: int, stored: bytes) -> tuple[int | None, bytes]:
+        if not stored.startswith(b"\x1f\x8b"):  # RFC 1952, 2.3.1
+            raise CorruptionError(
+                "a member is not gzip: damaged, or sealed by an encrypted store whose "
+                "keyring.json is missing here"
+            )
+        return None, stored
+
+
+PLAIN = Plain()
+
+
+class Sealed:
+    """By the secrets of an encrypted store."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self.epoch = secrets.epoch
+        self._secrets = secrets
+        self.digests = Digests(_derive(secrets.content_key, b"", b"digests"))
+        seed = int.from_bytes(_derive(secrets.content_key, b"", b"chunks")[:8], "little")
+        self.seed = seed >> 1  # the chunker takes 63 bits
+
+    def begin(self, name: str) -> Seal:
+        salt = os.urandom(_SALT_BYTES)
+        header = _HEADER.pack(_MAGIC, _FORMAT, self.epoch, salt)
+        return _FileSeal(self._secrets, self.epoch, salt, header, name)
+
+    def open(self, name: str, reader: PayloadReader) -> Seal:
+        header = reader.read(0, HEADER_BYTES)
+        if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
+            raise CorruptionError(
+                f"the payload {name!r} is not sealed, as all of an encrypted store are: it was "
+                "put there, or damaged"
+            )
+        _, version, epoch, salt = _HEADER.unpack(header)
+        if version > _FORMAT:
+            raise CorruptionError(
+                f"the payload {name!r} is sealed in format {version}, this version reads up to "
+                f"{_FORMAT}: upgrade checkpointdb"
+            )
+        if epoch not in self._secrets.masters:
+            known = ", ".join(map(str, sorted(self._secrets.masters)))
+            raise CorruptionError(
+                f"the payload {name!r} is sealed with master key {epoch}, the keyring has {known}: "
+                "it is from another store or time, or damaged"
+            )
+        return _FileSeal(self._secrets, epoch, salt, header, name)
+
+
+class _FileSeal:
+    def __init__(self, secrets: Secrets, epoch: int, salt: bytes, header: bytes, name: str) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self.header = header
+        self.epoch: int | None = epoch
+        self._hash = sha256(header).digest()
+        self._cipher = AESGCM(_derive(secrets.masters[epoch], salt, b"payload " + _label(name)))
+
+    def seal(self, kind: int, sequence: int, pieces: Pieces) -> Pieces:
+        member = self._cipher.encrypt(
+            _nonce(kind, sequence), b"".join(pieces), self._associated(kind, sequence)
+        )
+        return [_SEQUENCE.pack(sequence), member]
+
+    def unseal(self, kind: int, stored: bytes) -> tuple[int | None, bytes]:
+        from cryptography.exceptions import InvalidTag
+
+        if len(stored) < OVERHEAD_BYTES:
+            raise _unsealable()
+        (sequence,) = _SEQUENCE.unpack_from(stored)
+        sealed = memoryview(stored)[_SEQUENCE.size :]
+        try:
+            member = self._cipher.decrypt(
+                _nonce(kind, sequence), sealed, self._associated(kind, sequence)
+            )
+        except InvalidTag:
+            raise _unsealable() from None
+        return sequence, member
+
+    def _associated(self, kind: int, sequence: int) -> bytes:
+        return self._hash + struct.pack("<BI", kind, sequence)
+
+
+def _unsealable() -> CorruptionError:
+    return CorruptionError(
+        "a member is not what was sealed with the store's key for this place: it was changed, or "
+        "moved here"
+    )
+
+
+def _nonce(kind: int, sequence: int) -> bytes:
+    return struct.pack("<B7xI", kind, sequence)
+
+
+def _label(name: str) -> bytes:
+    """Return a payload's name without its sequence, which is given when all is sealed."""
+    return re.sub(r"/\d+-", "/", name).encode()
+
+
+def _derive(secret: bytes, salt: bytes, purpose: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    info = b"checkpointdb %d %s" % (_FORMAT, purpose)
+    return HKDF(SHA256(), 32, salt, info).derive(secret)

@@ -150,8 +150,8 @@ class Killed(BaseException):
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """A save that died between its rename and its commit, and left a file."""
+class Written:
+    """What some save, acknowledged or not, wrote to a payload file."""
 
     checkpoint_id: str
     state: dict
@@ -169,7 +169,7 @@ def empty_store():
 class Store:
     """A directory, its payload files and its database, and what must be in it.
 
-    `attempts` are payload files that no commit acknowledged; `strays` all files that may lie
+    `written` is what was ever written to each payload file; `strays` all files that may lie
     there without a row; `stash` has a link to every payload that there ever was.
     """
 
@@ -181,7 +181,7 @@ class Store:
         self.states = {}
         self.pinned = set()
         self.past = {}
-        self.attempts = {}
+        self.written = {}
         self.strays = set()
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
 
@@ -208,7 +208,7 @@ class Store:
         for each in loose[: max(len(loose) - count, 0)] if count else []:
             del self.states[each]
         name = self.name_of(checkpoint_id)
-        self.attempts.pop(name, None)
+        self.written[name] = Written(checkpoint_id, state)
         self.strays.discard(name)
 
     def tried(self, checkpoint_id, state):
@@ -297,8 +297,8 @@ class Store:
     def compare(self, copy: PipelineCheckpoint, report: RebuildReport):
         """Compare a rebuilt store with the model.
 
-        Every acknowledged checkpoint is there as it was. Only a replacement that was killed
-        between its rename and its commit may have won, having a higher sequence.
+        Every acknowledged checkpoint is there as it was. Only a replacement of it may have won
+        that the database does not know, having a higher sequence.
         """
         assert in_order(copy) == list(report.checkpoints)
         assert all(each.pinned for each in copy.list_checkpoints())
@@ -318,12 +318,16 @@ class Store:
             assert problem.kind == "orphan", problem
 
     def rivals_of(self, checkpoint_id):
-        """Return the states of later saves of an id that were not acknowledged."""
+        """Return the states of later saves of an id whose files are still there.
+
+        They died before they were acknowledged, or a rebuild left them out since a payload that
+        they refer to was gone; and a save since then may have stored its bytes again.
+        """
         sequence = format.sequence_of(self.name_of(checkpoint_id))
         return [
-            self.attempts[name].state
-            for name in self.attempts.keys() & self.files()
-            if self.attempts[name].checkpoint_id == checkpoint_id
+            self.written[name].state
+            for name in self.written.keys() & self.files()
+            if self.written[name].checkpoint_id == checkpoint_id
             and format.sequence_of(name) > sequence
         ]
 
@@ -334,7 +338,6 @@ class Store:
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
         self.states = {each: self.observer.load(each) for each in in_order(self.observer)}
         self.pinned = set(self.states)
-        self.attempts = {}
         self.strays = {each.subject for each in self.observer.check().problems}
         shutil.rmtree(self.stash, ignore_errors=True)
 

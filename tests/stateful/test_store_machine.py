@@ -17,9 +17,9 @@ from modelled_store import (
     IDS,
     OPTIONS,
     POLICIES,
-    Attempt,
     Killed,
     Store,
+    Written,
     edited,
     killed_at_commit,
     same,
@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.handles[number].save(state, name)
         [left] = self.store.files() - before
         self.store.strays.add(left)
-        self.store.attempts[left] = Attempt(name, state)
+        self.store.written[left] = Written(name, state)
         self.store.tried(name, state)
         if not survives:
             self.handles[number].close()

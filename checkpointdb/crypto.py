@@ -1,4 +1,4 @@
-"""Encryption keys: Fernet keys, made and read; nothing is encrypted with them yet."""
+"""Fernet keys, made and read, and whether there is encryption at all."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def generate_encryption_key(output_path: str | os.PathLike[str] | None = None) -
     The file appears whole or not at all. Raises FileExistsError rather than overwrite one,
     EncryptionError if `cryptography` is not installed.
     """
-    _require()
+    require_cryptography()
     from cryptography.fernet import Fernet
 
     key = Fernet.generate_key()
     if output_path is not None:
-        _write_new(Path(output_path), key)
+        write_new(Path(output_path), key)
     return key
 
 
@@ -32,7 +32,7 @@ def load_encryption_key(key_path: str | os.PathLike[str]) -> bytes:
 
     Raises EncryptionError if the file does not hold one, OSError if it cannot be read.
     """
-    _require()
+    require_cryptography()
     from cryptography.fernet import Fernet
 
     key = Path(key_path).read_bytes().strip()
@@ -46,14 +46,19 @@ def load_encryption_key(key_path: str | os.PathLike[str]) -> bytes:
     return key
 
 
-def _require() -> None:
+def require_cryptography() -> None:
+    """Raise EncryptionError if `cryptography` is not installed."""
     if not ENCRYPTION_AVAILABLE:
         raise EncryptionError(
             "encryption needs the package `cryptography`: pip install 'checkpointdb[encryption]'"
         )
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file, private to its owner, whole or not at all.
+
+    Raises FileExistsError rather than overwrite one.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

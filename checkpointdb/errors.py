@@ -6,7 +6,9 @@
     ├── InvalidInputError        (ValueError)      correct the call; nothing was written
     │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
     ├── StateChangedError        (RuntimeError)    another thread changed the state during the save
-    ├── EncryptionError          (RuntimeError)    a key is missing, wrong, or not supported here
+    ├── EncryptionError          (RuntimeError)    a key is missing, or encryption is
+    │   ├── WrongKeyError                          give a key that opens the store
+    │   └── KeyringError                           the keyring is damaged: restore a backup
     ├── SchemaVersionError       (RuntimeError)    upgrade the library, or the store
     ├── StoreBusyError           (TimeoutError)    try again later
     ├── StoreUnavailableError    (OSError)         disk full, read-only, removed, not a store
@@ -23,12 +25,14 @@ __all__ = [
     "EncryptionError",
     "InvalidInputError",
     "InvalidStateError",
+    "KeyringError",
     "NotFoundError",
     "NotSupportedError",
     "SchemaVersionError",
     "StateChangedError",
     "StoreBusyError",
     "StoreUnavailableError",
+    "WrongKeyError",
 ]
 
 
@@ -81,6 +85,14 @@ class StateChangedError(CheckpointError, RuntimeError):
 
 class EncryptionError(CheckpointError, RuntimeError):
     """A key is missing or wrong, or encryption is not available."""
+
+
+class WrongKeyError(EncryptionError):
+    """A key that does not open the store; nothing was changed."""
+
+
+class KeyringError(EncryptionError):
+    """The keyring is missing or is not what was written; no key can help."""
 
 
 class SchemaVersionError(CheckpointError, RuntimeError):

@@ -1,8 +1,30 @@
-"""The secrets of an encrypted store."""
+"""The keyring: what user keys open, a document kept in a table and in a file beside it.
+
+format, generation, store, epoch    which keyring this is, in the clear
+keys      of each user key its id → the newest master key, wrapped by it
+sealed    the content key and the older master keys, by AES-256-GCM under the newest master
+          key, with all of the above as associated data: nobody without a key changes it
+checksum  SHA-256 of the rest: tells damage from a wrong key
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from checkpointdb.errors import EncryptionError, KeyringError, WrongKeyError
+from checkpointdb.keys import Key
+
+FORMAT: Final = 1
+MOST_BYTES: Final = 1 << 20
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
 
 
 class Secrets(NamedTuple):
@@ -18,3 +40,179 @@ class Secrets(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Secrets(store={self.store.hex()}, epoch={self.epoch})"
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """What opens a store; of two copies the one of the higher `generation` holds."""
+
+    generation: int
+    store: bytes
+    epoch: int
+    keys: Mapping[str, bytes]
+    sealed: bytes = b""
+
+    def unlock(self, key: Key) -> Secrets:
+        """Return the secrets that a user key opens.
+
+        Raises WrongKeyError if it is none of the store's, KeyringError if the keyring was changed
+        by somebody who has no key.
+        """
+        if key.key_id not in self.keys:
+            known = ", ".join(sorted(self.keys))
+            raise WrongKeyError(
+                f"the key {key.key_id!r} does not open this store, which is opened by {known}"
+            )
+        master = key.unwrap(self.keys[key.key_id])
+        if len(master) != _KEY_BYTES:
+            raise WrongKeyError(f"the key {key.key_id!r} unwraps something else than a master key")
+        return self._open(master)
+
+    def with_key(self, key: Key, secrets: Secrets) -> Keyring:
+        """Return the next generation, which `key` opens too.
+
+        Raises EncryptionError if another key of this id does already.
+        """
+        if key.key_id in self.keys:
+            raise EncryptionError(
+                f"a key {key.key_id!r} opens this store already: remove it first, or give the new "
+                "one another name"
+            )
+        wrapped = key.wrap(secrets.masters[secrets.epoch])
+        if key.unwrap(wrapped) != secrets.masters[secrets.epoch]:
+            raise EncryptionError(
+                f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
+            )
+        return self._next({**self.keys, key.key_id: wrapped}, secrets)
+
+    def without_key(self, key_id: str, secrets: Secrets) -> Keyring:
+        """Return the next generation, which the key of this id no longer opens.
+
+        Raises WrongKeyError if there is none, EncryptionError if it is the last.
+        """
+        if key_id not in self.keys:
+            known = ", ".join(sorted(self.keys))
+            raise WrongKeyError(f"no key {key_id!r} opens this store: there are {known}")
+        if len(self.keys) == 1:
+            raise EncryptionError(
+                f"the key {key_id!r} is the last that opens this store: without it all would be "
+                "lost. Add another first"
+            )
+        rest = {each: wrapped for each, wrapped in self.keys.items() if each != key_id}
+        return self._next(rest, secrets)
+
+    def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:
+        return _seal(replace(self, generation=self.generation + 1, keys=keys), secrets)
+
+    def _associated(self) -> bytes:
+        return _canonical(_document(self, sealed=None))
+
+    def _open(self, master: bytes) -> Secrets:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce, sealed = self.sealed[:_NONCE_BYTES], self.sealed[_NONCE_BYTES:]
+        try:
+            raw = AESGCM(_sealing_key(master)).decrypt(nonce, sealed, self._associated())
+        except (InvalidTag, ValueError):
+            raise KeyringError(
+                "the keyring was changed by somebody who has no key of this store: bring "
+                "keyring.json or the database back from a backup"
+            ) from None
+        inside = json.loads(raw)  # ours: it was authenticated
+        masters = {int(epoch): bytes.fromhex(text) for epoch, text in inside["masters"].items()}
+        content_key = bytes.fromhex(inside["content_key"])
+        return Secrets(self.store, self.epoch, {**masters, self.epoch: master}, content_key)
+
+
+def new_keyring(key: Key) -> tuple[Keyring, Secrets]:
+    """Return the keyring of a new store, which `key` opens, and its secrets."""
+    secrets = Secrets(os.urandom(16), 1, {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES))
+    return Keyring(0, secrets.store, 1, {}).with_key(key, secrets), secrets
+
+
+def _seal(keyring: Keyring, secrets: Secrets) -> Keyring:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    older = {epoch: key.hex() for epoch, key in secrets.masters.items() if epoch != secrets.epoch}
+    inside = _canonical({"content_key": secrets.content_key.hex(), "masters": older})
+    nonce = os.urandom(_NONCE_BYTES)
+    cipher = AESGCM(_sealing_key(secrets.masters[secrets.epoch]))
+    return replace(keyring, sealed=nonce + cipher.encrypt(nonce, inside, keyring._associated()))
+
+
+def _sealing_key(master: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), _KEY_BYTES, b"", b"checkpointdb %d keyring" % FORMAT).derive(master)
+
+
+# --- as a document
+
+
+def encode_keyring(keyring: Keyring) -> str:
+    """Return a keyring as JSON, which ends in a newline."""
+    document = _document(keyring, sealed=keyring.sealed)
+    checksum = sha256(_canonical(document)).hexdigest()
+    return json.dumps({**document, "checksum": checksum}, indent=2) + "\n"
+
+
+def decode_keyring(text: str | bytes) -> Keyring:
+    """Return the keyring of a document. Raises KeyringError if it is damaged, or newer."""
+    if len(text) > MOST_BYTES:
+        raise KeyringError(f"it has {len(text)} bytes, more than a keyring may ({MOST_BYTES})")
+    try:
+        found = json.loads(text)
+        version = found["format"]
+        if type(version) is int and version > FORMAT:
+            raise KeyringError(
+                f"the keyring has format {version}, this version reads up to {FORMAT}: upgrade "
+                "checkpointdb"
+            )
+        checksum = found.pop("checksum")
+        if checksum != sha256(_canonical(found)).hexdigest():
+            raise KeyringError("its checksum does not fit: it was damaged, or edited")
+        return _checked(found)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise KeyringError(f"it is no keyring ({type(error).__name__})") from error
+
+
+def _document(keyring: Keyring, *, sealed: bytes | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "generation": keyring.generation,
+        "store": keyring.store.hex(),
+        "epoch": keyring.epoch,
+        "keys": {each: _text(wrapped) for each, wrapped in keyring.keys.items()},
+    }
+    return document if sealed is None else {**document, "sealed": _text(sealed)}
+
+
+def _checked(found: dict[str, Any]) -> Keyring:
+    if set(found) != {"format", "generation", "store", "epoch", "keys", "sealed"}:
+        raise ValueError("other fields")
+    for name in ("format", "generation", "epoch"):
+        if type(found[name]) is not int or not 0 < found[name] < 1 << 31:
+            raise ValueError(name)
+    if not found["keys"] or not re.fullmatch("[0-9a-f]{32}", found["store"]):
+        raise ValueError("store")
+    return Keyring(
+        found["generation"],
+        bytes.fromhex(found["store"]),
+        found["epoch"],
+        {each: _bytes(text) for each, text in found["keys"].items()},
+        _bytes(found["sealed"]),
+    )
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,202 @@
+"""keys and keyring: who opens what, and what a damaged or forged keyring is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import suppress
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkpointdb import generate_encryption_key
+from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError, WrongKeyError
+from checkpointdb.keyring import Keyring, decode_keyring, encode_keyring, new_keyring
+from checkpointdb.keys import FernetKey, Key, PassphraseKey, as_key
+
+
+@pytest.fixture
+def key():
+    return FernetKey(generate_encryption_key())
+
+
+@pytest.fixture
+def other():
+    return PassphraseKey("correct horse", name="ops")
+
+
+class Reversed:
+    """What a key service would be: it wraps 32 bytes somehow."""
+
+    key_id = "service:1"
+
+    def wrap(self, secret):
+        return b"wrapped " + secret[::-1]
+
+    def unwrap(self, wrapped):
+        return wrapped.removeprefix(b"wrapped ")[::-1]
+
+
+def forged(keyring, **changes):
+    """Return a keyring with fields changed, as who has no key would write it."""
+    return decode_keyring(encode_keyring(dataclasses.replace(keyring, **changes)))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda: FernetKey(generate_encryption_key()), lambda: PassphraseKey("words"), Reversed],
+)
+def test_any_key_opens_the_keyring_it_made_read_from_its_document(made):
+    key = made()
+    assert isinstance(key, Key)
+    keyring, secrets = new_keyring(key)
+    assert decode_keyring(encode_keyring(keyring)) == keyring
+    assert keyring.unlock(key) == secrets
+    assert list(keyring.keys) == [key.key_id]
+
+
+def test_a_key_may_be_bytes_or_text_or_a_key_and_nothing_else(key):
+    raw = generate_encryption_key()
+    assert as_key(raw).key_id == as_key(raw.decode() + "\n").key_id
+    assert as_key(key) is key
+    with pytest.raises(EncryptionError, match="not int"):
+        as_key(3)
+
+
+def test_a_key_that_is_none_is_not_shown():
+    almost = generate_encryption_key().decode()[:-3]
+    with pytest.raises(EncryptionError, match="PassphraseKey") as caught:
+        as_key(almost)
+    assert almost not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_empty_passphrase_is_refused():
+    with pytest.raises(InvalidInputError):
+        PassphraseKey("")
+
+
+def test_every_key_added_opens_and_a_removed_one_no_longer_does(key, other):
+    keyring, secrets = new_keyring(key)
+    both = keyring.with_key(other, secrets)
+    assert both.unlock(key) == both.unlock(other) == secrets
+    assert both.generation == keyring.generation + 1
+    left = both.without_key(key.key_id, secrets)
+    assert left.unlock(other) == secrets
+    with pytest.raises(WrongKeyError, match="passphrase:ops"):
+        left.unlock(key)
+
+
+def test_the_last_key_is_never_removed(key):
+    keyring, secrets = new_keyring(key)
+    with pytest.raises(EncryptionError, match="last"):
+        keyring.without_key(key.key_id, secrets)
+
+
+def test_a_key_that_is_not_there_is_not_removed_and_none_is_replaced(key, other):
+    keyring, secrets = new_keyring(key)
+    with pytest.raises(WrongKeyError, match=key.key_id):
+        keyring.without_key(other.key_id, secrets)
+    with pytest.raises(EncryptionError, match="already"):
+        keyring.with_key(key, secrets)
+
+
+def test_a_key_that_does_not_unwrap_what_it_wrapped_is_never_added(key):
+    class Broken(Reversed):
+        def unwrap(self, wrapped):
+            return bytes(32)
+
+    keyring, secrets = new_keyring(key)
+    with pytest.raises(EncryptionError, match="nothing was changed"):
+        keyring.with_key(Broken(), secrets)
+
+
+def test_wrong_words_are_a_wrong_key(other):
+    keyring, _ = new_keyring(other)
+    with pytest.raises(WrongKeyError):
+        keyring.unlock(PassphraseKey("wrong horse", name="ops"))
+
+
+def test_who_has_no_key_changes_nothing_in_it(key, other):
+    keyring, secrets = new_keyring(key)
+    mine, _ = new_keyring(other)
+    for changes in (
+        {"generation": 9},
+        {"store": bytes(16)},
+        {"epoch": 2},
+        {"keys": {**keyring.keys, **mine.keys}},
+        {"sealed": mine.sealed},
+        {"sealed": b""},
+    ):
+        with pytest.raises(KeyringError, match="no key"):
+            forged(keyring, **changes).unlock(key)
+    assert keyring.unlock(key) == secrets
+
+
+def test_a_passphrase_never_takes_any_amount_of_memory(other):
+    keyring, _ = new_keyring(other)
+    wrapped = keyring.keys[other.key_id]
+    for head in (b"\x1e\x08\x01", b"\x0f\xff\x01", b"\x0f\x08\xff", b"\x00\x08\x01"):
+        changed = forged(keyring, keys={other.key_id: head + wrapped[3:]})
+        with pytest.raises(WrongKeyError, match="scrypt"):
+            changed.unlock(other)
+    for cut in (0, 2, 30):
+        with pytest.raises(WrongKeyError):
+            forged(keyring, keys={other.key_id: wrapped[:cut]}).unlock(other)
+
+
+def test_a_newer_format_says_upgrade(key):
+    document = json.loads(encode_keyring(new_keyring(key)[0]))
+    with pytest.raises(KeyringError, match="upgrade"):
+        decode_keyring(json.dumps({**document, "format": 2}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", "{}", '{"format": 1}', "[" * 100_000, b"\xff\xfe", "9" * 9_999],
+)
+def test_what_is_no_keyring_is_damaged(text):
+    with pytest.raises(KeyringError):
+        decode_keyring(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("generation", 0),
+        ("generation", True),
+        ("generation", 1 << 80),
+        ("epoch", "1"),
+        ("store", "zz"),
+        ("keys", {}),
+        ("keys", {"a": 1}),
+        ("keys", [1]),
+        ("sealed", "*"),
+        ("more", 1),
+    ],
+)
+def test_a_keyring_made_by_hand_is_refused_though_its_checksum_fits(key, field, value):
+    document = json.loads(encode_keyring(new_keyring(key)[0]))
+    del document["checksum"]
+    document[field] = value
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    document["checksum"] = sha256(canonical).hexdigest()
+    with pytest.raises(KeyringError):
+        decode_keyring(json.dumps(document))
+
+
+@given(place=st.integers(0, 10_000), byte=st.integers(1, 255))
+def test_a_changed_byte_never_goes_unnoticed(place, byte):
+    keyring = Keyring(3, bytes(16), 1, {"service:1": b"wrapped" * 5}, b"sealed" * 9)
+    raw = bytearray(encode_keyring(keyring).encode())
+    raw[place % len(raw)] ^= byte
+    with suppress(KeyringError):
+        assert decode_keyring(bytes(raw)) == keyring  # white space between fields
+
+
+def test_secrets_are_not_shown(key, other):
+    keyring, secrets = new_keyring(key)
+    assert secrets.content_key.hex() not in repr(secrets) + repr(keyring)
+    assert "correct" not in repr(other)

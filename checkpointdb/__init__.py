@@ -14,12 +14,15 @@ from checkpointdb.errors import (
     EncryptionError,
     InvalidInputError,
     InvalidStateError,
+    KeyBesideDataWarning,
+    KeyringError,
     NotFoundError,
     NotSupportedError,
     SchemaVersionError,
     StateChangedError,
     StoreBusyError,
     StoreUnavailableError,
+    WrongKeyError,
 )
 from checkpointdb.records import (
     CheckpointIndex,
@@ -34,6 +37,7 @@ from checkpointdb.store import LazyState, PipelineCheckpoint
 
 if TYPE_CHECKING:
     from checkpointdb.filters import has_key, meta
+    from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
         CheckReport,
         KeyChange,
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
     "filters": ("has_key", "meta"),
+    "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
         "CheckReport",
         "KeyChange",
@@ -79,13 +84,18 @@ __all__ = [
     "CloudBackupProvider",
     "CorruptionError",
     "EncryptionError",
+    "FernetKey",
     "InvalidInputError",
     "InvalidStateError",
+    "Key",
+    "KeyBesideDataWarning",
     "KeyChange",
     "KeyVersion",
+    "KeyringError",
     "LazyState",
     "NotFoundError",
     "NotSupportedError",
+    "PassphraseKey",
     "PipelineCheckpoint",
     "Problem",
     "RebuildReport",
@@ -96,6 +106,7 @@ __all__ = [
     "StoreBusyError",
     "StoreUnavailableError",
     "SweepReport",
+    "WrongKeyError",
     "checkpoints",
     "generate_encryption_key",
     "has_key",

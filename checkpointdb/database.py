@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "checkpointdb_version"
-HEAD_REVISION = "0002"  # the newest file in migrations/versions; a test compares
+HEAD_REVISION = "0003"  # the newest file in migrations/versions; a test compares
 APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the SQLite file: `file` and we know it
 _BUSY_SECONDS = 60.0
 

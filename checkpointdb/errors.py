@@ -25,6 +25,7 @@ __all__ = [
     "EncryptionError",
     "InvalidInputError",
     "InvalidStateError",
+    "KeyBesideDataWarning",
     "KeyringError",
     "NotFoundError",
     "NotSupportedError",
@@ -93,6 +94,10 @@ class WrongKeyError(EncryptionError):
 
 class KeyringError(EncryptionError):
     """The keyring is missing or is not what was written; no key can help."""
+
+
+class KeyBesideDataWarning(UserWarning):
+    """A new encryption key was made in the store that it protects."""
 
 
 class SchemaVersionError(CheckpointError, RuntimeError):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from checkpointdb.errors import EncryptionError, KeyringError, WrongKeyError
+from checkpointdb.errors import EncryptionError, KeyringError, SchemaVersionError, WrongKeyError
 from checkpointdb.keys import Key
 
 FORMAT: Final = 1
@@ -159,20 +159,25 @@ def encode_keyring(keyring: Keyring) -> str:
 
 
 def decode_keyring(text: str | bytes) -> Keyring:
-    """Return the keyring of a document. Raises KeyringError if it is damaged, or newer."""
+    """Return the keyring of a document.
+
+    Raises KeyringError if it is damaged, SchemaVersionError if it is of a newer format.
+    """
     if len(text) > MOST_BYTES:
         raise KeyringError(f"it has {len(text)} bytes, more than a keyring may ({MOST_BYTES})")
     try:
         found = json.loads(text)
-        version = found["format"]
-        if type(version) is int and version > FORMAT:
-            raise KeyringError(
-                f"the keyring has format {version}, this version reads up to {FORMAT}: upgrade "
-                "checkpointdb"
-            )
         checksum = found.pop("checksum")
         if checksum != sha256(_canonical(found)).hexdigest():
             raise KeyringError("its checksum does not fit: it was damaged, or edited")
+        version = found["format"]
+        if type(version) is int and version > FORMAT:
+            raise SchemaVersionError(
+                f"the keyring has format {version}, this version reads up to {FORMAT}: upgrade "
+                "checkpointdb",
+                found=str(version),
+                expected=str(FORMAT),
+            )
         return _checked(found)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise KeyringError(f"it is no keyring ({type(error).__name__})") from error

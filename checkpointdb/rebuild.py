@@ -24,7 +24,7 @@ from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.recording import ChunkPlace, PayloadRows
 from checkpointdb.reports import RebuildReport
 from checkpointdb.salvage import Opening, Salvaged, Source, salvage
-from checkpointdb.schema import chains, metadata
+from checkpointdb.schema import chains, keyring, metadata
 from checkpointdb.sealing import PLAIN, Cipher
 
 Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
@@ -85,7 +85,7 @@ class _Log:
 
 
 def _check_empty(connection: Connection) -> None:
-    for table in metadata.sorted_tables:
+    for table in set(metadata.sorted_tables) - {keyring}:  # which opening the directory brought
         if connection.execute(select(table).limit(1)).first() is not None:
             raise InvalidInputError(
                 f"the database is not empty (it has {table.name}): rebuild into a new one"

@@ -223,6 +223,15 @@ entries = Table(
 )
 Index(None, entries.c.chain_id, entries.c.to_depth)
 
+# One row, and only in an encrypted store: see `keyring`. `keyring.json` is the other copy.
+keyring = Table(
+    "keyring",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("generation", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
 removals = Table(
     "removals",
     metadata,

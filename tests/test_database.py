@@ -178,6 +178,7 @@ def older(store):
     path = handle.checkpoint_dir / "checkpoints.db"
     [views] = sql(path, "SELECT name FROM sqlite_schema WHERE type = 'view'")
     drops = [f"DROP VIEW {name}" for (name,) in views]
+    drops.append("DROP TABLE keyring")
     sql(path, *drops, "UPDATE checkpointdb_version SET version_num = '0001'")
     return path
 

@@ -248,12 +248,6 @@ def test_deleting_an_unknown_id_only_logs_a_warning(store, caplog):
     assert "nobody" in caplog.text
 
 
-def test_encryption_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(NotSupportedError, match="encryption"):
-        PipelineCheckpoint(tmp_path / "new", enable_encryption=True)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_handle_closes_at_the_end_of_with(tmp_path):
     with PipelineCheckpoint(tmp_path) as handle:
         handle.save({"a": 1}, "a")

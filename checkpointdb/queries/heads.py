@@ -25,6 +25,7 @@ from checkpointdb.schema import (
     checkpoints,
     chunks,
     entries,
+    keyring,
     members,
     payloads,
     state_values,
@@ -38,7 +39,8 @@ def place_of_save() -> Select[Any]:
 
     What tells which payloads are damaged; the row that :checkpoint_id has
     now, and whether it is pinned; and of the base
-    :base_id, its chain's next depth (NULL if the base is gone).
+    :base_id, its chain's next depth (NULL if the base is gone); and the generation of the keyring,
+    NULL in a store in the clear.
     """
 
     def of_replaced(column: Column[Any]) -> ScalarSelect[Any]:
@@ -62,6 +64,7 @@ def place_of_save() -> Select[Any]:
         of_replaced(checkpoints.c.pinned).label("was_pinned"),
         next_depth.label("next_depth"),
         base_id.label("base_id"),
+        select(keyring.c.generation).scalar_subquery().label("keyring"),
     )
 
 

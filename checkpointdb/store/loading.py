@@ -15,7 +15,12 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries, serialize
 from checkpointdb.digests import Buffer, Digests
-from checkpointdb.errors import CorruptionError, NotFoundError, StoreUnavailableError
+from checkpointdb.errors import (
+    CorruptionError,
+    EncryptionError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
@@ -116,8 +121,13 @@ def plan_load(
     """Ask the rows what must be read for the state at `place`, or for some keys of it.
 
     Raises NotFoundError if a key is not in the state, CorruptionError if the rows do not add up
-    to the digest of the state.
+    to the digest of the state, EncryptionError if it was sealed and we have no key.
     """
+    if place.is_encrypted and not reading.is_sealed:
+        raise EncryptionError(
+            f"checkpoint {place.checkpoint_id!r} is encrypted: open the store with "
+            "enable_encryption=True and its encryption_key"
+        )
     rows = _rows_of_state(connection, place, keys, reading)
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
     values = []

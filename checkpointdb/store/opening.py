@@ -12,8 +12,10 @@ from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
 from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.keys import Key
 from checkpointdb.payloads import LocalPayloads, unavailable
-from checkpointdb.sealing import PLAIN, Cipher
+from checkpointdb.sealing import PLAIN, Cipher, Sealed
+from checkpointdb.store.encryption import Unlocked, check_key, unlock
 
 DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
@@ -26,15 +28,25 @@ class Opened(NamedTuple):
     database: Database
     payloads: LocalPayloads
     cipher: Cipher = PLAIN
+    unlocked: Unlocked | None = None
 
 
 def open_directory(
-    directory: Path, *, durable: bool, busy_seconds: float, upgrade: bool, rebuilds: bool = False
+    directory: Path,
+    *,
+    durable: bool,
+    busy_seconds: float,
+    upgrade: bool,
+    rebuilds: bool = False,
+    is_encrypted: bool | None = None,
+    key: Key | None = None,
 ) -> Opened:
     """Open a store, made if the directory is new; read-only where nothing can be written.
 
     Raises StoreUnavailableError if it can be neither made nor read, or if there are payloads
-    without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does.
+    without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does;
+    EncryptionError unless it `is_encrypted` (None: either way) and `key`, or one in the
+    directory, opens it.
     """
     if "\0" in str(directory):
         raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
@@ -46,9 +58,11 @@ def open_directory(
         is_made = path.exists() and path.stat().st_size > 0
     except (OSError, ValueError) as error:
         raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
+    check_key(directory, key, is_wanted=is_encrypted, has_table=is_made)
     if is_made and not os.access(directory, os.W_OK):
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
-        return _prepared(Opened(directory, database, payloads), upgrade=False)
+        opened = _prepared(Opened(directory, database, payloads), upgrade=False)
+        return _unlocked(opened, key, is_encrypted)
     if not rebuilds and not is_made and next(payloads.files(), None) is not None:
         raise _no_database(directory)
     try:
@@ -60,7 +74,20 @@ def open_directory(
     opened = _prepared(Opened(directory, database, payloads), upgrade=upgrade)
     if not rebuilds:
         _expect_rows(opened)
-    return opened
+    return _unlocked(opened, key, is_encrypted)
+
+
+def _unlocked(opened: Opened, key: Key | None, is_encrypted: bool | None) -> Opened:
+    try:
+        unlocked = unlock(
+            opened.directory, opened.database, opened.payloads, key, is_wanted=is_encrypted
+        )
+    except BaseException:
+        opened.database.close()
+        raise
+    if unlocked is None:
+        return opened
+    return opened._replace(cipher=Sealed(unlocked.secrets), unlocked=unlocked)
 
 
 def _expect_rows(opened: Opened) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
-from checkpointdb.errors import InvalidInputError, NotFoundError, NotSupportedError
+from checkpointdb.crypto import require_cryptography
+from checkpointdb.errors import EncryptionError, InvalidInputError, NotFoundError
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
@@ -27,7 +28,9 @@ from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
+from checkpointdb.store.encryption import Encryption
 from checkpointdb.store.engine import Engine
+from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
@@ -45,6 +48,7 @@ log = logging.getLogger("checkpointdb")
 
 if TYPE_CHECKING:
     from checkpointdb.filters import Field
+    from checkpointdb.keys import Key
     from checkpointdb.reports import (
         CheckReport,
         KeyVersion,
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     )
 
 
-class PipelineCheckpoint(CloudBackup):
+class PipelineCheckpoint(Encryption, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
@@ -70,13 +74,13 @@ class PipelineCheckpoint(CloudBackup):
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
-    NotSupportedError for `enable_encryption`, which this version does not have.
+    EncryptionError if the store is encrypted and the key missing or wrong, or the other way round.
     """
 
     def __init__(
         self,
         checkpoint_dir: str | os.PathLike[str] = "./checkpoints",
-        encryption_key: bytes | str | None = None,
+        encryption_key: bytes | str | Key | None = None,
         enable_encryption: bool = False,
         enable_incremental: bool = True,
         retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
@@ -91,11 +95,13 @@ class PipelineCheckpoint(CloudBackup):
         busy_seconds: float = 60.0,
         upgrade: bool = True,
     ) -> None:
-        if enable_encryption or encryption_key is not None:
-            raise NotSupportedError(
-                "encryption is not part of this version: nothing was written. Leave out "
-                "enable_encryption and encryption_key to store in the clear"
+        if encryption_key is not None and not enable_encryption:
+            raise EncryptionError(
+                "an encryption_key without enable_encryption=True would encrypt nothing: pass both"
             )
+        key = given_key(encryption_key) if enable_encryption else None
+        if enable_encryption:
+            require_cryptography()
         if compression_level not in COMPRESSION_LEVELS:
             raise InvalidInputError(
                 f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
@@ -111,9 +117,15 @@ class PipelineCheckpoint(CloudBackup):
         busy_seconds = checked_seconds(busy_seconds, "busy_seconds")
         self.configure_cloud_backup(cloud_backup_config)
         opened = open_directory(
-            Path(checkpoint_dir), durable=durable, busy_seconds=busy_seconds, upgrade=upgrade
+            Path(checkpoint_dir),
+            durable=durable,
+            busy_seconds=busy_seconds,
+            upgrade=upgrade,
+            is_encrypted=bool(enable_encryption),
+            key=key,
         )
         self.checkpoint_dir = opened.directory
+        self._unlocked = opened.unlocked
         self._engine = Engine(
             opened.database, opened.payloads, opened.cipher, self.pipeline, settings
         )
@@ -370,14 +382,17 @@ class PipelineCheckpoint(CloudBackup):
         return sweep(self._engine.database, self._engine.payloads)
 
     @staticmethod
-    def rebuild(checkpoint_dir: str | os.PathLike[str]) -> RebuildReport:
+    def rebuild(
+        checkpoint_dir: str | os.PathLike[str], encryption_key: bytes | str | Key | None = None
+    ) -> RebuildReport:
         """Make the database of a directory anew from its payloads; all that returns is pinned.
 
-        Raises StoreUnavailableError if there is a database: move it away first.
+        Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
+        if there is a keyring that the key does not open.
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 
-        return rebuild_directory(Path(checkpoint_dir))
+        return rebuild_directory(Path(checkpoint_dir), encryption_key)
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
         find = self._engine.place_of(checkpoint_id)

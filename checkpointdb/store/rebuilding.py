@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from checkpointdb.crypto import ENCRYPTION_AVAILABLE
 from checkpointdb.errors import (
     CorruptionError,
     InvalidInputError,
@@ -12,10 +13,11 @@ from checkpointdb.errors import (
 )
 from checkpointdb.rebuild import rebuild
 from checkpointdb.reports import RebuildReport
+from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.opening import DATABASE_NAME, open_directory
 
 
-def rebuild_directory(directory: Path) -> RebuildReport:
+def rebuild_directory(directory: Path, key: object | None = None) -> RebuildReport:
     """Rebuild into a new database; one that has rows is refused, never replaced.
 
     An empty one is what an interrupted rebuild leaves.
@@ -25,7 +27,12 @@ def rebuild_directory(directory: Path) -> RebuildReport:
         raise StoreUnavailableError(f"there is no directory {str(directory)!r}")
     try:
         opened = open_directory(
-            directory, durable=True, busy_seconds=60, upgrade=False, rebuilds=True
+            directory,
+            durable=True,
+            busy_seconds=60,
+            upgrade=False,
+            rebuilds=True,
+            key=given_key(key) if ENCRYPTION_AVAILABLE else None,
         )
     except (CorruptionError, SchemaVersionError) as error:
         raise _in_the_way(path) from error

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, bindparam, update
 from checkpointdb import format, queries
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import NotFoundError, StoreBusyError
+from checkpointdb.errors import EncryptionError, NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
@@ -168,6 +168,7 @@ class Saver:
                 "base_id": saved.origin.row_id if saved.origin else None,
             }
             place = _Place(*_PLACE.run(connection, where)[0])
+            self._check_cipher(place)
             _check_base(saved, place)
             replaced = [] if place.replaced_id is None else [place.replaced_id]
             touched = remove_checkpoints(connection, replaced)
@@ -185,6 +186,15 @@ class Saver:
             self.trash.clear_spent(connection)
             self.payloads.publish(saved.staged.packer.writer, name)
         return head, freed
+
+    def _check_cipher(self, place: _Place) -> None:
+        """Fail closed where the store was encrypted, or lost its keyring, since it was opened."""
+        if (place.keyring is None) != (self.cipher.epoch is None):
+            became = "lost its keyring" if place.keyring is None else "was encrypted"
+            raise EncryptionError(
+                f"the store {str(self.database.path)!r} {became} since it was opened: nothing was "
+                "saved; open it again"
+            )
 
     def _free_name(self, connection: Connection, checkpoint_id: str) -> str:
         """Lock the pipeline and take a sequence number under which there is no file.
@@ -224,6 +234,7 @@ class _Place(NamedTuple):
     was_pinned: bool | None
     next_depth: int | None
     base_id: int | None
+    keyring: int | None
 
 
 def _check_base(saved: Saved, place: _Place) -> None:

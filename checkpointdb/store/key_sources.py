@@ -1,0 +1,88 @@
+"""Where a user's key comes from: the call, the environment, a file beside the data."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import warnings
+from pathlib import Path
+
+from checkpointdb.crypto import generate_encryption_key, load_encryption_key
+from checkpointdb.errors import EncryptionError, KeyBesideDataWarning
+from checkpointdb.keys import FernetKey, Key, as_key
+
+KEY_NAME = "encryption.key"
+_COMMAND_SECONDS = 60
+
+
+def given_key(key: object | None) -> Key | None:
+    """Return the key that was passed, or else the one that the environment names.
+
+    Raises EncryptionError if that cannot be had or is none; a message never shows key material.
+    """
+    if key is not None:
+        return as_key(key)
+    if text := os.environ.get("CHECKPOINTDB_KEY"):
+        return FernetKey(text)
+    if path := os.environ.get("CHECKPOINTDB_KEY_FILE"):
+        return _from_file(Path(path))
+    if command := os.environ.get("CHECKPOINTDB_KEY_COMMAND"):
+        return FernetKey(_output_of(command))
+    return None
+
+
+def key_beside(directory: Path) -> Key | None:
+    """Return the key that a store without any other made into its own directory."""
+    path = directory / KEY_NAME
+    return _from_file(path) if os.path.lexists(path) else None
+
+
+def make_key_beside(directory: Path) -> Key:
+    """Make a key in a new store's directory and warn that it lies there.
+
+    Of two processes at once, the second finds the first one's.
+    """
+    path = directory / KEY_NAME
+    try:
+        generate_encryption_key(path)
+    except FileExistsError:
+        return _from_file(path)
+    except OSError as error:
+        raise EncryptionError(f"the key {str(path)!r} cannot be made: {error}") from error
+    warnings.warn(
+        f"a new encryption key was made in {str(path)!r}, beside the data that it protects: move "
+        "it to another place, name that in CHECKPOINTDB_KEY_FILE, and keep a copy; without it "
+        "nothing can be read",
+        KeyBesideDataWarning,
+        stacklevel=2,
+    )
+    return _from_file(path)
+
+
+def _from_file(path: Path) -> Key:
+    try:
+        return FernetKey(load_encryption_key(path))
+    except OSError as error:
+        raise EncryptionError(f"the key file {str(path)!r} cannot be read: {error}") from error
+
+
+def _output_of(command: str) -> bytes:
+    """Return the standard output of a command, run without a shell."""
+    problem = "CHECKPOINTDB_KEY_COMMAND gave no key: "
+    try:
+        words = shlex.split(command)
+        done = subprocess.run(  # noqa: S603 - it is the user's own
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EncryptionError(f"{problem}it took over {_COMMAND_SECONDS} seconds") from None
+    except (OSError, ValueError, IndexError) as error:
+        raise EncryptionError(f"{problem}it cannot be run ({error})") from None
+    if done.returncode:
+        raise EncryptionError(f"{problem}it ended with status {done.returncode}")
+    return done.stdout

@@ -1,0 +1,123 @@
+"""The two copies of a store's keyring, a row and a file, kept equal.
+
+A key is in both before anything relies on it: an addition starts with the file, whose higher
+generation holds even if the row is never committed. A removal starts with the row: were it the
+file, and the row rolled back, the next opening would repair the file with what was removed.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, insert, select
+
+from checkpointdb.database import Database
+from checkpointdb.directories import sync_directory
+from checkpointdb.errors import KeyringError, StoreUnavailableError
+from checkpointdb.keyring import MOST_BYTES, Keyring, decode_keyring, encode_keyring
+from checkpointdb.schema import keyring as table
+
+KEYRING_NAME = "keyring.json"
+
+
+class Copies(NamedTuple):
+    """What was found: the keyring that holds, and the text of both copies."""
+
+    newest: Keyring | None
+    in_file: bytes | None
+    in_table: bytes | None
+
+
+def read_file(directory: Path) -> bytes | None:
+    """Return what is in a directory's keyring file, None if there is none."""
+    path = directory / KEYRING_NAME
+    if not os.path.lexists(path):
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise StoreUnavailableError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def read_copies(directory: Path, connection: Connection) -> Copies:
+    """Return both copies; the one that is whole and of the higher generation holds.
+
+    Raises KeyringError if there are copies and none is whole, or if they are of two stores;
+    SchemaVersionError for a newer format.
+    """
+    in_file = read_file(directory)
+    text = connection.scalar(select(table.c.document))
+    in_table = None if text is None else str(text).encode()
+    whole: list[Keyring] = []
+    problems: list[str] = []
+    for where, copy in ((KEYRING_NAME, in_file), ("the table `keyring`", in_table)):
+        try:
+            if copy is not None:
+                whole.append(decode_keyring(copy))
+        except KeyringError as error:
+            problems.append(f"{where}: {error}")
+    if problems and not whole:
+        raise KeyringError(
+            f"the keyring of {str(directory)!r} is damaged, bring {KEYRING_NAME} or the database "
+            f"back from a backup ({'; '.join(problems)})"
+        )
+    if len({each.store for each in whole}) > 1:
+        raise KeyringError(
+            f"{KEYRING_NAME} in {str(directory)!r} is that of another store than the database: "
+            "bring back the one that belongs to it"
+        )
+    newest = max(whole, key=lambda each: each.generation, default=None)
+    return Copies(newest, in_file, in_table)
+
+
+def repair(directory: Path, database: Database) -> None:
+    """Make both copies the newest one. To be called by who has unlocked it."""
+    with database.write() as connection:
+        copies = read_copies(directory, connection)
+        if copies.newest is None:
+            return
+        text = encode_keyring(copies.newest)
+        if copies.in_file != text.encode():
+            write_file(directory, text)
+        if copies.in_table != text.encode():
+            write_row(connection, copies.newest)
+
+
+def is_repaired(copies: Copies) -> bool:
+    """Say whether both copies are the newest one."""
+    return copies.newest is not None and (
+        copies.in_file == copies.in_table == encode_keyring(copies.newest).encode()
+    )
+
+
+def write_row(connection: Connection, keyring: Keyring) -> None:
+    """Replace the copy in the table."""
+    connection.execute(delete(table))
+    connection.execute(
+        insert(table),
+        {"id": 1, "generation": keyring.generation, "document": encode_keyring(keyring)},
+    )
+
+
+def write_file(directory: Path, text: str) -> None:
+    """Replace the copy in the file, whole or not at all; flushed, whatever the store is."""
+    path = directory / KEYRING_NAME
+    temporary = directory / f".{KEYRING_NAME}.{uuid.uuid4().hex}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(directory)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreUnavailableError(f"{str(path)!r} cannot be written: {error}") from error

@@ -64,7 +64,7 @@ def place_of_save() -> Select[Any]:
         of_replaced(checkpoints.c.pinned).label("was_pinned"),
         next_depth.label("next_depth"),
         base_id.label("base_id"),
-        select(keyring.c.generation).scalar_subquery().label("keyring"),
+        select(keyring.c.generation).where(keyring.c.id == 1).scalar_subquery().label("keyring"),
     )
 
 

@@ -125,8 +125,8 @@ def plan_load(
     """
     if place.is_encrypted and not reading.is_sealed:
         raise EncryptionError(
-            f"checkpoint {place.checkpoint_id!r} is encrypted: open the store with "
-            "enable_encryption=True and its encryption_key"
+            f"checkpoint {place.checkpoint_id!r} is encrypted, says {_name_of(connection)!r}: open "
+            "the store with enable_encryption=True and its encryption_key"
         )
     rows = _rows_of_state(connection, place, keys, reading)
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])

@@ -22,6 +22,8 @@ from checkpointdb.errors import (
     StateChangedError,
     StoreBusyError,
     StoreUnavailableError,
+    UnknownSerializerError,
+    UntrustedGlobalError,
     WrongKeyError,
 )
 from checkpointdb.records import (
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
         StateDiff,
         SweepReport,
     )
+    from checkpointdb.safe_globals import SAFE_GLOBALS
+    from checkpointdb.serialize import Serializer, register_serializer
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
@@ -61,6 +65,8 @@ _LATER = {
         "StateDiff",
         "SweepReport",
     ),
+    "serialize": ("Serializer", "register_serializer"),
+    "safe_globals": ("SAFE_GLOBALS",),
 }
 
 
@@ -75,6 +81,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ENCRYPTION_AVAILABLE",
+    "SAFE_GLOBALS",
     "CheckReport",
     "CheckpointError",
     "CheckpointIndex",
@@ -101,15 +108,19 @@ __all__ = [
     "RebuildReport",
     "RetentionPolicy",
     "SchemaVersionError",
+    "Serializer",
     "StateChangedError",
     "StateDiff",
     "StoreBusyError",
     "StoreUnavailableError",
     "SweepReport",
+    "UnknownSerializerError",
+    "UntrustedGlobalError",
     "WrongKeyError",
     "checkpoints",
     "generate_encryption_key",
     "has_key",
     "load_encryption_key",
     "meta",
+    "register_serializer",
 ]

@@ -9,6 +9,8 @@
     ├── EncryptionError          (RuntimeError)    a key is missing, or encryption is
     │   ├── WrongKeyError                          give a key that opens the store
     │   └── KeyringError                           the keyring is damaged: restore a backup
+    ├── UntrustedGlobalError     (ValueError)      trust the name, or do not load the value
+    ├── UnknownSerializerError   (LookupError)     register the serializer that saved the value
     ├── SchemaVersionError       (RuntimeError)    upgrade the library, or the store
     ├── StoreBusyError           (TimeoutError)    try again later
     ├── StoreUnavailableError    (OSError)         disk full, read-only, removed, not a store
@@ -33,6 +35,8 @@ __all__ = [
     "StateChangedError",
     "StoreBusyError",
     "StoreUnavailableError",
+    "UnknownSerializerError",
+    "UntrustedGlobalError",
     "WrongKeyError",
 ]
 
@@ -98,6 +102,26 @@ class KeyringError(EncryptionError):
 
 class KeyBesideDataWarning(UserWarning):
     """A new encryption key was made in the store that it protects."""
+
+
+class UntrustedGlobalError(CheckpointError, ValueError):
+    """A pickle names, or does, what `trusted_globals` does not allow; none of it was called."""
+
+    def __init__(self, message: str, *, checkpoint_id: str, key: str, global_name: str) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+        self.key = key
+        self.global_name = global_name
+
+
+class UnknownSerializerError(CheckpointError, LookupError):
+    """A value was saved by a serializer that is not registered here."""
+
+    def __init__(self, message: str, *, checkpoint_id: str, key: str, serializer: str) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+        self.key = key
+        self.serializer = serializer
 
 
 class SchemaVersionError(CheckpointError, RuntimeError):

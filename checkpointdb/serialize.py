@@ -1,21 +1,120 @@
-"""Python values to parts of bytes and back: pickle protocol 5, large buffers out of band.
+"""Values to parts of bytes and back, by one of the serializers that are known by name.
 
-A value is a list of parts: the in-band stream, then each buffer. Buffers (numpy arrays, the
-blocks of a data frame) are never copied nor pickled on the way out.
+The usual one is pickle protocol 5 with large buffers out of band: numpy arrays and the blocks of
+a data frame are never copied nor pickled on the way out.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from checkpointdb.errors import CorruptionError, InvalidStateError
+from checkpointdb.errors import InvalidInputError, InvalidStateError
+from checkpointdb.json_values import Json
+from checkpointdb.manifest import MAX_SERIALIZER_BYTES
+from checkpointdb.text import is_storable
+from checkpointdb.trusted_globals import TrustedGlobals
 
-PICKLE = "pickle5"
+Buffer = bytes | bytearray | memoryview
+
+PICKLE: Final = "pickle5"
 # A smaller buffer stays in band: a value of one part takes two rows, each further part more.
 _IN_BAND_BYTES = 4 << 10
 _WITHOUT_BUFFERS = {str, bytes, int, float, bool, type(None)}
+
+
+class Serializer(Protocol):
+    """What makes bytes of values. Its name is recorded with each value, and needed to load it.
+
+    It is called by several threads at once. A newer form of the bytes needs a name of its own.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def dump(self, value: Any) -> Sequence[Buffer]:
+        """Return a value as parts: a stream that is not empty, then large buffers, not copied.
+
+        A stream is cut where its content says so, buffers in blocks, so that what did not change
+        is not stored again. Whatever it raises becomes an InvalidStateError.
+        """
+        ...
+
+    def load(self, parts: Sequence[Buffer]) -> Any:
+        """Return the value of parts, which may be kept: nobody else has them."""
+        ...
+
+
+class Pickle:
+    """The usual serializer."""
+
+    name = PICKLE
+
+    def dump(self, value: Any) -> list[Buffer]:
+        """Return the in-band stream, then each buffer of at least 4 KiB."""
+        if type(value) in _WITHOUT_BUFFERS:
+            return [pickle.dumps(value, protocol=5)]
+        parts: list[Buffer] = [b""]
+
+        def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+            try:
+                raw = buffer.raw()
+            except BufferError:  # not contiguous: pickle copies it
+                return True
+            if raw.nbytes < _IN_BAND_BYTES:
+                return True
+            parts.append(raw)
+            return False
+
+        parts[0] = pickle.dumps(value, protocol=5, buffer_callback=keep_in_band)
+        return parts
+
+    def load(self, parts: Sequence[Buffer]) -> Any:
+        """Return the value; its arrays use `parts[1:]` as their memory."""
+        return pickle.loads(parts[0], buffers=parts[1:])
+
+
+_BUILT_IN: dict[str, Serializer] = {PICKLE: Pickle(), "json": Json()}
+_known: dict[str, Serializer] = dict(_BUILT_IN)
+
+
+def register_serializer(serializer: Serializer) -> None:
+    """Make a serializer known by its name, in this process, to save and to load with.
+
+    One of a class of the same name replaces the one before, as when a notebook's cell runs again.
+
+    Raises InvalidInputError if the name cannot be one, or is that of another serializer.
+    """
+    name = getattr(serializer, "name", None)
+    if not isinstance(name, str) or not is_storable(name):
+        raise InvalidInputError(f"a serializer's name must be text, not {name!r}")
+    if not 0 < len(name.encode()) <= MAX_SERIALIZER_BYTES:
+        raise InvalidInputError(
+            f"a serializer's name must have 1 to {MAX_SERIALIZER_BYTES} bytes: {name[:100]!r}"
+        )
+    before = _known.setdefault(name, serializer)
+    if type_name(before) != type_name(serializer) or name in _BUILT_IN:
+        raise InvalidInputError(
+            f"the serializer {name!r} is registered already, as {type_name(before)}: values that "
+            "it saved need it; choose another name"
+        )
+    _known[name] = serializer
+
+
+def find_serializer(name: object) -> Serializer:
+    """Return a serializer by its name. Raises InvalidInputError if it is not known."""
+    if isinstance(name, str) and name in _known:
+        return _known[name]
+    raise InvalidInputError(
+        f"the serializer {name!r} is not known: take one of {', '.join(sorted(_known))}, or "
+        "register yours (register_serializer)"
+    )
+
+
+def is_known(name: str) -> bool:
+    """Say whether a serializer can be found by its name."""
+    return name in _known
 
 
 class Serialized(NamedTuple):
@@ -30,51 +129,50 @@ class Serialized(NamedTuple):
     layout: tuple[int, ...]
 
 
-def dump(key: str, value: object) -> Serialized:
+def dump(key: str, value: object, serializer: Serializer) -> Serialized:
     """Serialize the value of `key`.
 
-    Raises InvalidStateError, naming the key, if it cannot be pickled.
+    Raises InvalidStateError, naming the key, if the serializer cannot.
     """
-    if type(value) in _WITHOUT_BUFFERS:
-        plain = pickle.dumps(value, protocol=5)
-        return Serialized(PICKLE, type(value).__name__, (memoryview(plain),), (len(plain),))
-    buffers: list[memoryview] = []
-
-    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous: pickle copies it
-            return True
-        if raw.nbytes < _IN_BAND_BYTES:
-            return True
-        buffers.append(raw)
-        return False
-
     try:
-        stream = pickle.dumps(value, protocol=5, buffer_callback=keep_in_band)
+        parts = tuple(memoryview(part).cast("B") for part in serializer.dump(value))
     except MemoryError:
         raise
     except Exception as error:  # __reduce__ and __getstate__ may raise anything
+        raise _unsavable(key, serializer, error) from error
+    if not parts or not parts[0].nbytes:
         raise InvalidStateError(
-            f"the value of key {key!r} cannot be pickled ({type(error).__name__}: {error}); "
-            "leave it out of the state or give its class a __getstate__",
+            f"the value of key {key!r} cannot be saved: the serializer {serializer.name!r} gave "
+            "an empty stream",
             key=key,
-        ) from error
-    parts = (memoryview(stream), *buffers)
-    return Serialized(PICKLE, type_name(value), parts, tuple(part.nbytes for part in parts))
-
-
-def restore(serializer: str, parts: Sequence[bytes | bytearray | memoryview]) -> Any:
-    """Return the value that `dump` was given; its arrays use `parts[1:]` as their memory.
-
-    Raises CorruptionError for an unknown serializer; whatever unpickling raises passes through.
-    """
-    if serializer != PICKLE:
-        raise CorruptionError(
-            f"the serializer {serializer!r} is not known here: "
-            "the value was written by a newer version or with a serializer of your own"
         )
-    return pickle.loads(parts[0], buffers=parts[1:])
+    return Serialized(serializer.name, type_name(value), parts, tuple(map(len, parts)))
+
+
+def _unsavable(key: str, serializer: Serializer, error: Exception) -> InvalidStateError:
+    reason = f"({type(error).__name__}: {error})"
+    if serializer.name == PICKLE:
+        message = (
+            f"the value of key {key!r} cannot be pickled {reason}; leave it out of the state or "
+            "give its class a __getstate__"
+        )
+    else:
+        message = (
+            f"the value of key {key!r} cannot be saved by the serializer {serializer.name!r} "
+            f"{reason}; change it or leave it out of the state"
+        )
+    return InvalidStateError(message, key=key)
+
+
+def restore(serializer: str, parts: Sequence[Buffer], trusted: TrustedGlobals | None) -> Any:
+    """Return the value that `dump` was given.
+
+    The serializer must be known. Raises Untrusted for a pickle that names what is not `trusted`
+    (None: all is); whatever restoring raises passes through.
+    """
+    if trusted is not None and serializer == PICKLE:
+        return trusted.load(parts)
+    return _known[serializer].load(parts)
 
 
 def type_name(value: object) -> str:

@@ -118,12 +118,12 @@ def test_threads_forget_and_replace_as_without_encryption(opened):
 
 def test_no_plain_text_nor_an_unkeyed_digest_of_it_is_on_disk(opened, tmp_path):
     from checkpointdb.digests import Digests
-    from checkpointdb.serialize import dump
+    from checkpointdb.serialize import Pickle, dump
 
     handle = opened()
     handle.save({"text": SECRET}, "one")
     handle.close()
-    serialized = dump("text", SECRET)
+    serialized = dump("text", SECRET, Pickle())
     chunk = Digests().chunk(serialized.parts[0])
     value = Digests().value(serialized.serializer, serialized.layout, [chunk])
     for name, raw in files_of(tmp_path).items():

@@ -36,7 +36,7 @@ from checkpointdb.manifest import (
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import LocalReader
 from checkpointdb.sealing import PLAIN
-from checkpointdb.serialize import dump
+from checkpointdb.serialize import Pickle, dump
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "format.md"
@@ -427,7 +427,7 @@ def test_digests_in_a_manifest_are_those_of_the_values(full):
         chunks = [plain[ends[ref] : ends[ref + 1]] for ref in value.chunks]
         found = [Digests().chunk(chunk) for chunk in chunks]
         assert value.digest == Digests().value(value.serializer, value.layout, found)
-        assert value.layout == dump(entry.key, STATE[entry.key]).layout
+        assert value.layout == dump(entry.key, STATE[entry.key], Pickle()).layout
     pairs = [(entry.key, entry.value) for entry in checkpoint.entries]
     assert checkpoint.state_digest == Digests().state("p", "c", pairs)
 

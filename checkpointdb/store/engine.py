@@ -27,6 +27,7 @@ from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 from checkpointdb.text import is_storable
+from checkpointdb.trusted_globals import TrustedGlobals
 
 log = logging.getLogger("checkpointdb")
 
@@ -44,6 +45,7 @@ def _import_all() -> None:
     import checkpointdb.recording
     import checkpointdb.store.comparing
     import checkpointdb.store.loading
+    import checkpointdb.store.restoring
     import checkpointdb.store.saving  # noqa: F401
 
 
@@ -57,6 +59,7 @@ class Engine:
         cipher: Cipher,
         pipeline: str,
         settings: SaveSettings,
+        trusted: TrustedGlobals | None,
     ) -> None:
         _import_all()
         self.database = database
@@ -64,6 +67,7 @@ class Engine:
         self.cipher = cipher
         self.pipeline = pipeline
         self._settings = settings
+        self._trusted = trusted
         self._pipeline_id: int | None = None
         self._start()
         if not database.read_only:
@@ -182,6 +186,7 @@ class Engine:
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
         from checkpointdb.store import loading
+        from checkpointdb.store.restoring import restore
 
         self._follow_fork()
         reading = loading.Reading(self.pipeline, self.cipher, verify_hash)
@@ -207,7 +212,7 @@ class Engine:
                 if error.payload is not None:
                     self._mark_damaged(error.payload)
                 raise
-            state = loading.restore(plan)
+            state = restore(plan, self._trusted)
             if keys is None:
                 self._writer.base_id = place.id
             return place, state

@@ -1,4 +1,4 @@
-"""Loading: one look at the rows, then each member read once, checked, and only then unpickled."""
+"""Loading: one look at the rows, then each member read once and checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy import Connection
 
-from checkpointdb import format, queries, serialize
+from checkpointdb import format, queries
 from checkpointdb.digests import Buffer, Digests
 from checkpointdb.errors import (
     CorruptionError,
@@ -375,19 +375,3 @@ def _check_value(plan: Plan, value: _Value, digests: Digests) -> None:
             "that was saved; restore a backup, or rebuild the database",
             checkpoint_id=plan.checkpoint_id,
         )
-
-
-def restore(plan: Plan) -> dict[str, Any]:
-    """Unpickle what was read and checked, in the order of the keys."""
-    state: dict[str, Any] = {}
-    for value in plan.values:
-        try:
-            state[value.key] = serialize.restore(value.serializer, value.whole_parts())
-        except Exception as error:
-            error.add_note(
-                f"while unpickling key {value.key!r} of checkpoint {plan.checkpoint_id!r}: its "
-                "bytes are as they were saved; is a class of it missing or changed?"
-            )
-            raise
-        value.parts, value.pieces = [], []
-    return state

@@ -7,7 +7,6 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from checkpointdb.records import (
 )
 from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
+from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
 from checkpointdb.store.encryption import Encryption
@@ -34,6 +34,7 @@ from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
+from checkpointdb.store.upkeep import Upkeep
 from checkpointdb.store.validation import (
     checked_count,
     checked_id,
@@ -43,6 +44,7 @@ from checkpointdb.store.validation import (
     new_id,
 )
 from checkpointdb.text import is_storable
+from checkpointdb.trusted_globals import TrustedGlobals
 
 log = logging.getLogger("checkpointdb")
 
@@ -50,15 +52,12 @@ if TYPE_CHECKING:
     from checkpointdb.filters import Field
     from checkpointdb.keys import Key
     from checkpointdb.reports import (
-        CheckReport,
         KeyVersion,
-        RebuildReport,
         StateDiff,
-        SweepReport,
     )
 
 
-class PipelineCheckpoint(Encryption, CloudBackup):
+class PipelineCheckpoint(Upkeep, Encryption, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
@@ -70,7 +69,9 @@ class PipelineCheckpoint(Encryption, CloudBackup):
     nothing, a power loss may take the last saves and undo the last forgetting, whose files are
     gone. At least every `full_every`-th save in a row is a full. `compression_level` is one of
     stored, fastest, fast, small, smallest; whatever it is, the files are gzip. `upgrade=False`
-    refuses a store of an older schema instead of bringing it up to date.
+    refuses a store of an older schema instead of bringing it up to date. `serializer` makes bytes
+    of what is saved: pickle5, json, or one by `register_serializer`. `trusted_globals` restricts
+    what a pickle may name when it is loaded: full names, and patterns such as "myapp.models.*".
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
@@ -94,6 +95,8 @@ class PipelineCheckpoint(Encryption, CloudBackup):
         compression_level: CompressionLevel = "fast",
         busy_seconds: float = 60.0,
         upgrade: bool = True,
+        serializer: str = PICKLE,
+        trusted_globals: Iterable[str] | None = None,
     ) -> None:
         if encryption_key is not None and not enable_encryption:
             raise EncryptionError(
@@ -112,7 +115,9 @@ class PipelineCheckpoint(Encryption, CloudBackup):
             checked_count(full_every, "full_every"),
             compression_level,
             is_incremental=bool(enable_incremental),
+            serializer=find_serializer(serializer),
         )
+        trusted = None if trusted_globals is None else TrustedGlobals(trusted_globals)
         self.pipeline = checked_id(pipeline, "the pipeline's name")
         busy_seconds = checked_seconds(busy_seconds, "busy_seconds")
         self.configure_cloud_backup(cloud_backup_config)
@@ -127,7 +132,7 @@ class PipelineCheckpoint(Encryption, CloudBackup):
         self.checkpoint_dir = opened.directory
         self._unlocked = opened.unlocked
         self._engine = Engine(
-            opened.database, opened.payloads, opened.cipher, self.pipeline, settings
+            opened.database, opened.payloads, opened.cipher, self.pipeline, settings, trusted
         )
         self._finalizer = weakref.finalize(self, self._engine.close)
 
@@ -203,7 +208,8 @@ class PipelineCheckpoint(Encryption, CloudBackup):
         Arrays come back writable.
 
         Raises NotFoundError if there is no such checkpoint or key, CorruptionError if stored
-        bytes are missing or changed; whatever unpickling a value raises passes through.
+        bytes are missing or changed, UntrustedGlobalError if a pickle names what is not trusted,
+        UnknownSerializerError; whatever unpickling a value raises passes through.
         """
         chosen = None if keys is None else checked_keys(keys)
         place = self._engine.place_of(checkpoint_id)
@@ -361,38 +367,6 @@ class PipelineCheckpoint(Encryption, CloudBackup):
     def unpin(self, checkpoint_id: str) -> None:
         """Let retention have a checkpoint again. Raises NotFoundError if it does not exist."""
         self._set_pinned(checkpoint_id, False)
-
-    def check(self, *, read_data: bool = False, grace: timedelta = timedelta(0)) -> CheckReport:
-        """Compare rows and files of the whole store, both ways; with `read_data`, every byte.
-
-        While others save, their unfinished files are found too: those younger than `grace` are
-        not reported.
-        """
-        from checkpointdb.check import check
-
-        database, payloads = self._engine.database, self._engine.payloads
-        return check(
-            database, payloads, cipher=self._engine.cipher, read_data=read_data, grace=grace
-        )
-
-    def sweep(self) -> SweepReport:
-        """Remove files of the whole store that a crash left and that are over a day old."""
-        from checkpointdb.sweep import sweep
-
-        return sweep(self._engine.database, self._engine.payloads)
-
-    @staticmethod
-    def rebuild(
-        checkpoint_dir: str | os.PathLike[str], encryption_key: bytes | str | Key | None = None
-    ) -> RebuildReport:
-        """Make the database of a directory anew from its payloads; all that returns is pinned.
-
-        Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
-        if there is a keyring that the key does not open.
-        """
-        from checkpointdb.store.rebuilding import rebuild_directory
-
-        return rebuild_directory(Path(checkpoint_dir), encryption_key)
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
         find = self._engine.place_of(checkpoint_id)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkpointdb.format import CompressionLevel
+from checkpointdb.serialize import Serializer
 from checkpointdb.statements import Bound
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class SaveSettings(NamedTuple):
     full_every: int
     compression_level: CompressionLevel
     is_incremental: bool
+    serializer: Serializer
 
 
 class SaveRequest(NamedTuple):

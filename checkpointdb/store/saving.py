@@ -101,7 +101,15 @@ class Saver:
         head: Head | None,
     ) -> Saved:
         items = request.state
-        staged = Staged(self.database, self.pipeline_id, self.cipher, packer, head, head is None)
+        staged = Staged(
+            self.database,
+            self.pipeline_id,
+            self.settings.serializer,
+            self.cipher,
+            packer,
+            head,
+            head is None,
+        )
         staged.add(items.items())
         if not staged.is_full and staged.is_too_large():
             staged.make_full(items)

@@ -46,9 +46,9 @@ class Cut:
     raw_bytes: int
 
 
-def cut(key: str, value: object, cipher: Cipher) -> Cut:
+def cut(key: str, value: object, serializer: serialize.Serializer, cipher: Cipher) -> Cut:
     """Serialize a value, cut it, and take its digests."""
-    serialized = serialize.dump(key, value)
+    serialized = serialize.dump(key, value, serializer)
     chunks: list[memoryview] = []
     for number, part in enumerate(serialized.parts):
         lengths = cut_buffer(part.nbytes) if number else cut_stream(part, cipher.seed)
@@ -68,6 +68,7 @@ class Staged:
 
     database: Database
     pipeline_id: int
+    serializer: serialize.Serializer
     cipher: Cipher
     packer: Packer
     head: Head | None
@@ -87,7 +88,7 @@ class Staged:
 
     def add(self, items: Iterable[tuple[str, object]]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in _groups(items, self.cipher):
+        for group in _groups(items, self.serializer, self.cipher):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -202,11 +203,13 @@ class Staged:
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
 
 
-def _groups(items: Iterable[tuple[str, object]], cipher: Cipher) -> Iterator[list[Cut]]:
+def _groups(
+    items: Iterable[tuple[str, object]], serializer: serialize.Serializer, cipher: Cipher
+) -> Iterator[list[Cut]]:
     group: list[Cut] = []
     held_bytes = 0
     for key, value in items:
-        group.append(cut(key, value, cipher))
+        group.append(cut(key, value, serializer, cipher))
         held_bytes += group[-1].serialized.layout[0]
         if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
             yield group

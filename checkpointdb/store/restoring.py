@@ -1,0 +1,57 @@
+"""What was read and checked becomes values again: only here is anything unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from checkpointdb import serialize
+from checkpointdb.errors import UnknownSerializerError, UntrustedGlobalError
+from checkpointdb.store.loading import Plan
+from checkpointdb.trusted_globals import TrustedGlobals, Untrusted
+
+
+def restore(plan: Plan, trusted: TrustedGlobals | None) -> dict[str, Any]:
+    """Restore the values of a plan that was read, in the order of the keys.
+
+    Raises UntrustedGlobalError, UnknownSerializerError, and whatever unpickling raises.
+    """
+    state: dict[str, Any] = {}
+    for value in plan.values:
+        with _restoring(plan.checkpoint_id, value.key, value.serializer):
+            parts = value.whole_parts()
+            state[value.key] = serialize.restore(value.serializer, parts, trusted)
+        value.parts, value.pieces = [], []
+    return state
+
+
+@contextmanager
+def _restoring(checkpoint_id: str, key: str, serializer: str) -> Iterator[None]:
+    """Say in what goes wrong which value was being restored."""
+    where = f"key {key!r} of checkpoint {checkpoint_id!r}"
+    if not serialize.is_known(serializer):
+        raise UnknownSerializerError(
+            f"{where} was saved by the serializer {serializer!r}, which is not known here: "
+            "register it (register_serializer), or upgrade checkpointdb",
+            checkpoint_id=checkpoint_id,
+            key=key,
+            serializer=serializer,
+        )
+    try:
+        yield
+    except Untrusted as error:
+        reason = f" ({error.reason})" if error.reason else ""
+        raise UntrustedGlobalError(
+            f"{where} was not loaded: its pickle names {error.name!r}, which trusted_globals does "
+            f"not allow{reason}; if you trust it, name it there",
+            checkpoint_id=checkpoint_id,
+            key=key,
+            global_name=error.name,
+        ) from None
+    except Exception as error:
+        error.add_note(
+            f"while restoring {where}: its bytes are as they were saved; is a class of it missing "
+            "or changed?"
+        )
+        raise

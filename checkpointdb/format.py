@@ -164,6 +164,8 @@ def decode_footer(tail: bytes, payload_bytes: int) -> Footer:
     if len(tail) != FOOTER_BYTES or tail[start : start + len(_MAGIC)] != _MAGIC:
         raise CorruptionError("the file does not end in the footer of a payload: it was cut off?")
     _, version, offset, length, digest = _FIELD.unpack(tail[start : start + _FIELD.size])
+    if version < 1:
+        raise CorruptionError("the payload's footer names format 0, which there never was: damaged")
     footer = Footer(offset, length, digest, version)
     if version > FORMAT_VERSION:
         raise CorruptionError(

@@ -505,3 +505,10 @@ def test_the_script_refuses_an_incremental_checkpoint_and_a_damaged_file(archive
     found = run_script(damaged)
     assert found.returncode == 1
     assert b"damaged" in found.stderr
+
+
+def test_a_footer_of_version_0_is_refused():
+    footer = bytearray(format.encode_footer(format.Footer(0, 40, b"\1" * 32)))
+    footer[-60] = 0
+    with pytest.raises(CorruptionError, match="format 0"):
+        format.decode_footer(bytes(footer), 40 + len(footer))

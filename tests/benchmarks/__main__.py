@@ -20,6 +20,7 @@ BENCHMARKS = (
     "text",
     "array",
     "small",
+    "encryption",
     "memory",
     "import",
     "chain",

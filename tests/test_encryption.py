@@ -231,7 +231,7 @@ def test_a_store_in_the_clear_is_not_turned_into_half_a_secret(store, tmp_path, 
     plain = store()
     plain.save({"n": 1}, "one")
     before = files_of(tmp_path)
-    with pytest.raises(EncryptionError, match="new store"):
+    with pytest.raises(EncryptionError, match="encrypt_into"):
         PipelineCheckpoint(tmp_path / "store", key, True)
     assert files_of(tmp_path).keys() == before.keys()
     assert plain.load("one") == {"n": 1}

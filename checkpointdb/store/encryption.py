@@ -124,8 +124,8 @@ def _encrypt(
             if row is not None or next(payloads.files(), None) is not None:
                 raise EncryptionError(
                     f"the store {str(directory)!r} holds checkpoints in the clear, which turning "
-                    "encryption on would not hide: nothing was changed. Save them into a new "
-                    "store, made with enable_encryption=True (docs/how-to/encrypt-a-store.md)"
+                    "encryption on would not hide: nothing was changed. Copy them into an "
+                    "encrypted store by PipelineCheckpoint(…).encrypt_into(a new directory, key)"
                 )
             key = key or key_beside(directory) or make_key_beside(directory)
             keyring, secrets = new_keyring(key)

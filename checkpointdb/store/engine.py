@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
 
@@ -28,6 +28,10 @@ from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
+
+if TYPE_CHECKING:
+    from checkpointdb.serialize import Serialized
+    from checkpointdb.store.loading import Plan
 
 log = logging.getLogger("checkpointdb")
 
@@ -180,13 +184,34 @@ class Engine:
     def load(
         self, find: Find, keys: Collection[str] | None, *, verify_hash: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Load a state, or some keys of it, and return its place and it.
+        """Load a state, or some keys of it, and return its place and it."""
+        from checkpointdb.store.restoring import restore
+
+        place, plan, _ = self._read(find, keys, verify_hash=verify_hash)
+        state = restore(plan, self._trusted)
+        if keys is None:
+            self._writer.base_id = place.id
+        return place, state
+
+    def load_serialized(self, find: Find) -> dict[str, Serialized]:
+        """Load a state as it is stored; nothing is unpickled."""
+        _, plan, types = self._read(find, None, verify_hash=True, with_types=True)
+        return plan.serialized(types)
+
+    def _read(
+        self,
+        find: Find,
+        keys: Collection[str] | None,
+        *,
+        verify_hash: bool,
+        with_types: bool = False,
+    ) -> tuple[Any, Plan, dict[str, str]]:
+        """Find a place, and read and check what it needs.
 
         A payload that is gone is looked for in the rows again: if they say something else now
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
         from checkpointdb.store import loading
-        from checkpointdb.store.restoring import restore
 
         self._follow_fork()
         reading = loading.Reading(self.pipeline, self.cipher, verify_hash)
@@ -195,6 +220,7 @@ class Engine:
             with self.database.read() as connection:
                 place = find(connection)
                 plan = loading.plan_load(connection, place, keys, reading)
+                types = loading.types_of(connection, place) if with_types else {}
             try:
                 loading.read(plan, self.payloads, self._pool, reading)
             except loading.PayloadGoneError as error:
@@ -212,10 +238,7 @@ class Engine:
                 if error.payload is not None:
                     self._mark_damaged(error.payload)
                 raise
-            state = restore(plan, self._trusted)
-            if keys is None:
-                self._writer.base_id = place.id
-            return place, state
+            return place, plan, types
 
     def _mark_damaged(self, name: str) -> None:
         """Note that a payload cannot be relied on: the next save stores again what was in it."""

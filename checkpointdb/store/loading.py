@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,6 +25,7 @@ from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
 from checkpointdb.payloads import PayloadStore, advice
 from checkpointdb.queries import batches
 from checkpointdb.sealing import DATA, Cipher
+from checkpointdb.serialize import Serialized
 from checkpointdb.store.pool import Pool
 from checkpointdb.text import is_storable
 
@@ -111,6 +112,18 @@ class Plan:
     def stored_bytes(self) -> int:
         return sum(member.stored_bytes for member in self.members)
 
+    def serialized(self, types: Mapping[str, str]) -> dict[str, Serialized]:
+        """Return the values that were read, as they were serialized."""
+        return {
+            value.key: Serialized(
+                value.serializer,
+                types[value.key],
+                tuple(map(memoryview, value.whole_parts())),
+                value.layout,
+            )
+            for value in self.values
+        }
+
     def is_same_as(self, other: Plan) -> bool:
         return [member.id for member in self.members] == [each.id for each in other.members]
 
@@ -145,6 +158,12 @@ def plan_load(
     plan = Plan(place.checkpoint_id, values, members, _name_of(connection))
     _check_plan(plan)
     return plan
+
+
+def types_of(connection: Connection, place: Any) -> dict[str, str]:
+    """Return the names of the types of the values at a place, by key."""
+    where = {"chain_id": place.chain_id, "depth": place.depth}
+    return {row.key: row.type_name for row in connection.execute(queries.values_at(), where)}
 
 
 def _rows_of_state(

@@ -25,7 +25,10 @@ class SaveSettings(NamedTuple):
 
 
 class SaveRequest(NamedTuple):
-    """One checkpoint to be saved, checked. `pinned` None: as the one that it replaces."""
+    """One checkpoint to be saved, checked. `pinned` None: as the one that it replaces.
+
+    A value of the state may be Serialized: it is copied as it is.
+    """
 
     state: dict[str, object]
     checkpoint_id: str
@@ -33,6 +36,7 @@ class SaveRequest(NamedTuple):
     force_full: bool
     pinned: bool | None
     base: str | None
+    created_at: datetime | None = None  # None: now
 
 
 class Writer:

@@ -145,6 +145,7 @@ def describe(
     pipeline: str,
     checkpoint_id: str,
     custom_metadata: dict[str, Any],
+    created_at: datetime | None,
 ) -> Saved:
     """Describe a staged state; `own` is what its writer saved last, `origin` what it follows.
 
@@ -158,7 +159,7 @@ def describe(
         checkpoint_id=checkpoint_id,
         chain=base.chain if base and appends else uuid.uuid4().hex,
         depth=base.depth + 1 if base and appends else 0,
-        created_at=datetime.now(UTC),
+        created_at=created_at or datetime.now(UTC),
         is_incremental=base is not None,
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,

@@ -121,6 +121,7 @@ class Saver:
             self.pipeline,
             request.checkpoint_id,
             request.custom_metadata,
+            request.created_at,
         )
 
     def _base(

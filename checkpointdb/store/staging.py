@@ -48,7 +48,10 @@ class Cut:
 
 def cut(key: str, value: object, serializer: serialize.Serializer, cipher: Cipher) -> Cut:
     """Serialize a value, cut it, and take its digests."""
-    serialized = serialize.dump(key, value, serializer)
+    if isinstance(value, serialize.Serialized):
+        serialized = value
+    else:
+        serialized = serialize.dump(key, value, serializer)
     chunks: list[memoryview] = []
     for number, part in enumerate(serialized.parts):
         lengths = cut_buffer(part.nbytes) if number else cut_stream(part, cipher.seed)

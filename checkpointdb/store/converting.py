@@ -1,0 +1,94 @@
+"""A store copied into an encrypted one, checkpoint by checkpoint; nothing is unpickled.
+
+Into another directory, not in place: a store that is half converted would have to accept payloads
+in the clear, which an encrypted one never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from checkpointdb.errors import InvalidInputError, NotFoundError
+from checkpointdb.keys import Key
+from checkpointdb.records import CheckpointMetadata, RetentionPolicy
+from checkpointdb.schema import checkpoints
+from checkpointdb.store.request import SaveRequest
+
+if TYPE_CHECKING:
+    from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
+
+Open = Callable[[str], "PipelineCheckpoint"]  # a store, by the name of a pipeline
+Progress = Callable[[int, int], object]
+
+
+def opener(directory: Path, key: bytes | str | Key | None, *, is_encrypted: bool) -> Open:
+    """Return what opens a store for a pipeline; nothing in it is forgotten by that."""
+    from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
+
+    return lambda name: PipelineCheckpoint(
+        directory,
+        key,
+        enable_encryption=is_encrypted,
+        retention_policy=RetentionPolicy.KEEP_ALL,
+        pipeline=name,
+    )
+
+
+def copy_store(
+    pipelines: list[str], source: Open, target: Open, progress: Progress | None = None
+) -> int:
+    """Copy what the target does not have yet; return how many checkpoints that were.
+
+    Raises InvalidInputError, before anything is copied, where it has others of the same ids.
+    """
+    total = 0
+    for name in pipelines:
+        with source(name) as ours, target(name) as theirs:
+            total += sum(1 for _ in _missing(ours, theirs))
+    copied = done = 0
+    for name in pipelines:
+        with source(name) as ours, target(name) as theirs:
+            for each in _missing(ours, theirs):
+                copied += _copy(ours, theirs, each)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+    return copied
+
+
+def _missing(ours: PipelineCheckpoint, theirs: PipelineCheckpoint) -> Iterator[CheckpointMetadata]:
+    """Yield what is to be copied in the order of saving: what was saved upon another follows it."""
+    copies = {each.checkpoint_id: each.timestamp for each in theirs.list_checkpoints()}
+    for each in ours.list_checkpoints(sort_by=checkpoints.c.id, reverse=False):
+        if each.checkpoint_id not in copies:
+            yield each
+        elif copies[each.checkpoint_id] != each.timestamp:
+            raise InvalidInputError(
+                f"{str(theirs.checkpoint_dir)!r} has another checkpoint {each.checkpoint_id!r} in "
+                f"pipeline {theirs.pipeline!r} than {str(ours.checkpoint_dir)!r}: it was not "
+                "replaced; copy into a new directory, or delete it there first"
+            )
+
+
+def _copy(ours: PipelineCheckpoint, theirs: PipelineCheckpoint, each: CheckpointMetadata) -> bool:
+    find = ours._engine.place_of(each.checkpoint_id)
+    try:
+        state = ours._engine.load_serialized(find)
+    except NotFoundError:
+        return False  # forgotten meanwhile
+    base = each.base_checkpoint_id
+    theirs._engine.save(
+        SaveRequest(
+            state=dict(state),
+            checkpoint_id=each.checkpoint_id,
+            custom_metadata=each.custom_metadata,
+            force_full=not each.is_incremental,
+            pinned=each.pinned,
+            base=base if base and theirs.get_checkpoint_info(base) else None,
+            created_at=datetime.fromisoformat(each.timestamp),
+        )
+    )
+    return True

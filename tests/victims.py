@@ -5,6 +5,7 @@ Each prints what it has been told is done, unbuffered: a line is printed after t
 
 from __future__ import annotations
 
+import base64
 import itertools
 import logging
 import os
@@ -65,6 +66,53 @@ def expected_after(steps: int) -> dict[str, str]:
         if what == "save":
             found[each] = str(number)
         found = dict(list(found.items())[-KEPT:])
+    return found
+
+
+# What `change_keys` does: saves, and keys by their numbers.
+KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(4)]
+KEY_SCRIPT = [
+    ("save", "a"),
+    ("add", 1),
+    ("save", "b"),
+    ("remove", 0),
+    ("rotate", 2),
+    ("save", "a"),
+    ("add", 3),
+    ("remove", 2),
+]
+
+
+def change_keys(directory: str) -> None:
+    """Go through KEY_SCRIPT, always by a handle with a key that opens the store."""
+    for number, (what, which) in enumerate(KEY_SCRIPT):
+        key = KEYS[min(keys_after(number))]
+        if (what, which) == ("remove", 0):
+            key = KEYS[1]
+        if (what, which) == ("remove", 2):
+            key = KEYS[3]
+        with PipelineCheckpoint(directory, key, enable_encryption=True, **KEEP_ALL) as handle:
+            if what == "save":
+                handle.save(state_of(str(number)), str(which))
+            elif what == "add":
+                handle.add_key(KEYS[int(which)])
+            elif what == "remove":
+                handle.remove_key(KEYS[int(which)])
+            else:
+                handle.rotate_key(KEYS[int(which)])
+            say("done", number)
+
+
+def keys_after(steps: int) -> set[int]:
+    """The numbers of the keys that open the store after so many steps of KEY_SCRIPT."""
+    found = {0}
+    for what, which in KEY_SCRIPT[:steps]:
+        if what == "add":
+            found.add(int(which))
+        elif what == "remove":
+            found.remove(int(which))
+        elif what == "rotate":
+            found = (found - {min(found)}) | {int(which)}
     return found
 
 

@@ -166,6 +166,13 @@ def empty_store():
     return root / "store"
 
 
+def opened(directory, key=None, **options):
+    """Open a directory, encrypted if there is a key."""
+    return PipelineCheckpoint(
+        directory, key, enable_encryption=key is not None, durable=False, **options
+    )
+
+
 class Store:
     """A directory, its payload files and its database, and what must be in it.
 
@@ -173,7 +180,8 @@ class Store:
     there without a row; `stash` has a link to every payload that there ever was.
     """
 
-    def __init__(self):
+    def __init__(self, key=None):
+        self.key = key
         self.root = Path(tempfile.mkdtemp(prefix="checkpointdb-"))
         self.directory = self.root / "0"
         shutil.copytree(empty_store(), self.directory)
@@ -186,7 +194,7 @@ class Store:
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
 
     def open(self, **options):
-        return PipelineCheckpoint(self.directory, durable=False, **options)
+        return opened(self.directory, self.key, **options)
 
     def remove(self):
         self.observer.close()
@@ -286,9 +294,14 @@ class Store:
         shutil.copytree(
             self.payloads, target / "payloads", copy_function=os.link, dirs_exist_ok=True
         )
+        if self.key is not None:
+            shutil.copy(self.directory / "keyring.json", target)
+        cipher = self.observer._engine.cipher
         database = Database(f"sqlite:///{target / 'checkpoints.db'}", durable=False)
         try:
-            report = rebuild(database, LocalPayloads(target / "payloads", durable=False))
+            report = rebuild(
+                database, LocalPayloads(target / "payloads", durable=False), cipher=cipher
+            )
         finally:
             database.close()
         assert report.unreadable == ()

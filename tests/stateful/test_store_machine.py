@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,10 +24,11 @@ from modelled_store import (
     Written,
     edited,
     killed_at_commit,
+    opened,
     same,
 )
 
-from checkpointdb import PipelineCheckpoint
+from checkpointdb import WrongKeyError, generate_encryption_key
 
 HANDLES = st.integers(0, 2)
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -36,9 +39,11 @@ pytestmark = pytest.mark.slow
 class StoreMachine(RuleBasedStateMachine):
     """Three handles take turns in one pipeline of one store."""
 
+    key = None
+
     def __init__(self):
         super().__init__()
-        self.store = Store()
+        self.store = Store(self.key)
         self.handles = []
         self.counts = []
 
@@ -184,9 +189,44 @@ class RebuildMachine(StoreMachine):
     @invariant()
     def a_rebuild_brings_every_checkpoint_back(self):
         target, report = self.store.rebuilt()
-        with PipelineCheckpoint(target, durable=False) as copy:
+        with opened(target, self.store.key) as copy:
             self.store.compare(copy, report)
         shutil.rmtree(target.parent)
+
+
+class EncryptedMachine(RebuildMachine):
+    """The same, encrypted, with keys that come and go."""
+
+    key = generate_encryption_key()
+
+    @rule(number=HANDLES)
+    def replace_the_key(self, number):
+        new = generate_encryption_key()
+        try:
+            self.handles[number].rotate_key(new)
+        except WrongKeyError:  # its own was replaced by another handle; it only saves and loads
+            assert self.handles[number]._unlocked.key.key_id not in self.store.observer.key_ids()
+            return
+        self.store.key = new
+
+    @rule(number=HANDLES)
+    def add_a_key_and_remove_it(self, number):
+        new = generate_encryption_key()
+        try:
+            self.handles[number].add_key(new)
+            self.handles[number].remove_key(new)
+        except WrongKeyError:
+            assert self.handles[number]._unlocked.key.key_id not in self.store.observer.key_ids()
+
+    @rule(name=st.sampled_from(["keyring.json", "the table"]))
+    def lose_one_of_the_two_keyrings(self, name):
+        if name == "keyring.json":
+            (self.store.directory / name).unlink()
+        else:
+            with closing(sqlite3.connect(self.store.directory / "checkpoints.db")) as database:
+                database.execute("UPDATE keyring SET document = '{'")
+                database.commit()
+        opened(self.store.directory, self.store.key).close()
 
 
 def steps(examples, count):
@@ -203,3 +243,5 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = steps(20, 25)
 TestRebuild = RebuildMachine.TestCase
 TestRebuild.settings = steps(12, 20)
+TestEncrypted = EncryptedMachine.TestCase
+TestEncrypted.settings = steps(10, 20)

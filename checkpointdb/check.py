@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from checkpointdb import affected, format, invariants
+from checkpointdb import affected, format, invariants, queries
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
@@ -103,9 +103,9 @@ def _check_sqlite(connection: Connection) -> Iterator[Problem]:
 
 
 def _check_states(connection: Connection, digests: Digests) -> Iterator[Problem]:
-    for chain_id, chain, pipeline in connection.execute(invariants.all_chains()).all():
-        told = connection.execute(invariants.checkpoints_of_chain(chain_id)).all()
-        entries = connection.execute(invariants.entries_of_chain(chain_id)).all()
+    for chain_id, chain, pipeline in connection.execute(queries.all_chains()).all():
+        told = connection.execute(queries.checkpoints_of_chain(chain_id)).all()
+        entries = connection.execute(queries.entries_of_chain(chain_id)).all()
         for each, state in zip(told, _states(entries, [row.depth for row in told]), strict=True):
             found = (
                 len(state),
@@ -144,10 +144,10 @@ def _states(entries: Iterable[Any], depths: Iterable[int]) -> Iterator[list[Any]
 
 def _check_metadata(connection: Connection) -> Iterator[Problem]:
     after = 0
-    while told := connection.execute(invariants.metadata_of_checkpoints(after, BATCH)).all():
+    while told := connection.execute(queries.metadata_of_checkpoints(after, BATCH)).all():
         after = told[-1].id
         found: dict[int, set[Any]] = {row.id: set() for row in told}
-        for row in connection.execute(invariants.metadata_rows(list(found))):
+        for row in connection.execute(queries.metadata_rows(list(found))):
             found[row.checkpoint_id].add((row.key, row.number, row.text))
         for row in told:
             if found[row.id] != set(flatten(row.custom_metadata)):
@@ -160,7 +160,7 @@ def _check_metadata(connection: Connection) -> Iterator[Problem]:
 
 
 def _check_sequences(connection: Connection) -> Iterator[Problem]:
-    for name, next_sequence in connection.execute(invariants.payload_sequences()):
+    for name, next_sequence in connection.execute(queries.payload_sequences()):
         try:
             if format.sequence_of(name) < next_sequence:
                 continue

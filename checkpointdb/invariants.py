@@ -27,13 +27,11 @@ from checkpointdb.format import FOOTER_BYTES
 from checkpointdb.queries import covers
 from checkpointdb.schema import (
     chains,
-    checkpoint_metadata,
     checkpoints,
     chunks,
     entries,
     members,
     payloads,
-    pipelines,
     removals,
     state_values,
     value_chunks,
@@ -330,75 +328,3 @@ INVARIANTS = (
     Invariant("pipeline", _OTHER, strange_entries()),
     Invariant("pipeline", _OTHER, strange_chunks()),
 )
-
-
-# --- what is compared outside SQL
-
-
-def all_chains() -> Select[Any]:
-    """Return all chains and the names of their pipelines, to be walked one by one."""
-    return (
-        select(chains.c.id, chains.c.uuid, pipelines.c.name)
-        .join(pipelines, pipelines.c.id == chains.c.pipeline_id)
-        .order_by(chains.c.id)
-    )
-
-
-def checkpoints_of_chain(chain_id: int) -> Select[Any]:
-    """Return what the checkpoints of a chain say of their states, by depth."""
-    return (
-        select(
-            checkpoints.c.checkpoint_id,
-            checkpoints.c.depth,
-            checkpoints.c.key_count,
-            checkpoints.c.state_bytes,
-            checkpoints.c.state_digest,
-        )
-        .where(checkpoints.c.chain_id == chain_id)
-        .order_by(checkpoints.c.depth)
-    )
-
-
-def entries_of_chain(chain_id: int) -> Select[Any]:
-    """Return the entries of a chain that have a value."""
-    return (
-        select(
-            entries.c.key,
-            entries.c.from_depth,
-            entries.c.to_depth,
-            entries.c.position,
-            state_values.c.digest,
-            state_values.c.raw_bytes,
-        )
-        .join(state_values, state_values.c.id == entries.c.value_id)
-        .where(entries.c.chain_id == chain_id)
-        .order_by(entries.c.from_depth, entries.c.key)
-    )
-
-
-def metadata_of_checkpoints(after: int, count: int) -> Select[Any]:
-    """Return the metadata of the next `count` checkpoints behind the row `after`."""
-    return (
-        select(checkpoints.c.id, checkpoints.c.checkpoint_id, checkpoints.c.custom_metadata)
-        .where(checkpoints.c.id > after)
-        .order_by(checkpoints.c.id)
-        .limit(count)
-    )
-
-
-def metadata_rows(rows: Sequence[int]) -> Select[Any]:
-    """Return the rows into which the metadata of checkpoints was flattened."""
-    return (
-        select(checkpoint_metadata)
-        .where(checkpoint_metadata.c.checkpoint_id.in_(rows))
-        .order_by(checkpoint_metadata.c.checkpoint_id, checkpoint_metadata.c.key)
-    )
-
-
-def payload_sequences() -> Select[Any]:
-    """Return the names of all payloads, each with the next sequence of its pipeline."""
-    return (
-        select(payloads.c.name, pipelines.c.next_sequence)
-        .join(pipelines, pipelines.c.id == payloads.c.pipeline_id)
-        .order_by(payloads.c.id)
-    )

@@ -14,7 +14,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from enum import EnumMeta
+from enum import Enum, EnumMeta
 from typing import Any, ClassVar
 
 from checkpointdb.errors import InvalidInputError
@@ -126,7 +126,8 @@ class _Checked(pickle._Unpickler):
 
     def load_build(self) -> None:
         built = self.stack[-2]  # type: ignore[attr-defined]
-        if id(built) in self._named:
+        # A member of an enum is everybody's, though it was asked for by a call.
+        if id(built) in self._named or isinstance(built, Enum | type):
             raise Untrusted(repr(built)[:200], "a pickle may not change what it names")
         super().load_build()  # type: ignore[misc]
 

@@ -368,6 +368,14 @@ def test_a_class_that_is_only_named_cannot_be_changed():
     assert dict(vars(uuid.UUID)) == before
 
 
+def test_a_member_of_an_enum_cannot_be_changed():
+    by_value = b"(" + pickle.dumps(0, 2)[2:-1] + b"tR"
+    state = pickle.dumps({"_value_": 77}, 2)[2:-1]
+    with pytest.raises(Untrusted, match="may not change"):
+        load(b"\x80\x04" + named("uuid", "SafeUUID") + by_value + state + b"b.")
+    assert uuid.SafeUUID.safe.value == 0
+
+
 def test_what_is_named_twice_and_kept_in_the_memo_cannot_be_changed():
     stream = b"\x80\x04" + named("uuid", "UUID") + b"\x940h\0(N}t" + b"b."
     with pytest.raises(Untrusted):

@@ -106,6 +106,7 @@ class Saver:
             self.pipeline_id,
             self.settings.serializer,
             self.cipher,
+            self.pool,
             packer,
             head,
             head is None,

@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from checkpointdb import queries, serialize
 from checkpointdb.chunking import cut_buffer, cut_stream
 from checkpointdb.database import Database
+from checkpointdb.digests import Digests
 from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.head import Head, KnownChunk, KnownValue, find_values
 from checkpointdb.store.packer import Chunk, Packer
+from checkpointdb.store.pool import Pool
 
 # Values are compared in groups, so that ten thousand small ones take few queries; a group's
 # in-band streams are held in memory.
 _GROUP_VALUES = 500
 _GROUP_BYTES = 1 << 20
+# Of less, the digests are taken before a thread has begun.
+_THREAD_PAYS_BYTES = 4 << 20
 
 # To ask whether the pipeline has a value under another key, or had it before, takes longer than
 # to store less than this again.
@@ -46,7 +50,9 @@ class Cut:
     raw_bytes: int
 
 
-def cut(key: str, value: object, serializer: serialize.Serializer, cipher: Cipher) -> Cut:
+def cut(
+    key: str, value: object, serializer: serialize.Serializer, cipher: Cipher, pool: Pool
+) -> Cut:
     """Serialize a value, cut it, and take its digests."""
     if isinstance(value, serialize.Serialized):
         serialized = value
@@ -59,10 +65,24 @@ def cut(key: str, value: object, serializer: serialize.Serializer, cipher: Ciphe
         for length in lengths:
             chunks.append(part[start : start + length])
             start += length
-    take = cipher.digests.chunk
-    digests = [take(chunk) for chunk in chunks]
+    digests = _digests_of(chunks, sum(serialized.layout), cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
     return Cut(key, serialized, chunks, digests, digest, sum(serialized.layout))
+
+
+def _digests_of(
+    chunks: list[memoryview], raw_bytes: int, digests: Digests, pool: Pool
+) -> list[bytes]:
+    """Return the digest of each chunk; of a large value the half is left to another thread."""
+
+    def take(some: list[memoryview]) -> list[bytes]:
+        return [digests.chunk(chunk) for chunk in some]
+
+    if raw_bytes < _THREAD_PAYS_BYTES:
+        return take(chunks)
+    half = len(chunks) // 2
+    other = pool.submit(take, chunks[half:])
+    return take(chunks[:half]) + other.result()
 
 
 @dataclass(slots=True)
@@ -73,6 +93,7 @@ class Staged:
     pipeline_id: int
     serializer: serialize.Serializer
     cipher: Cipher
+    pool: Pool
     packer: Packer
     head: Head | None
     is_full: bool
@@ -91,7 +112,7 @@ class Staged:
 
     def add(self, items: Iterable[tuple[str, object]]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in _groups(items, self.serializer, self.cipher):
+        for group in _groups(items, self.serializer, self.cipher, self.pool):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -207,12 +228,15 @@ class Staged:
 
 
 def _groups(
-    items: Iterable[tuple[str, object]], serializer: serialize.Serializer, cipher: Cipher
+    items: Iterable[tuple[str, object]],
+    serializer: serialize.Serializer,
+    cipher: Cipher,
+    pool: Pool,
 ) -> Iterator[list[Cut]]:
     group: list[Cut] = []
     held_bytes = 0
     for key, value in items:
-        group.append(cut(key, value, serializer, cipher))
+        group.append(cut(key, value, serializer, cipher, pool))
         held_bytes += group[-1].serialized.layout[0]
         if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
             yield group

@@ -109,13 +109,13 @@ class Database:
         """
         self._follow_fork()
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
-        writer = self._writer
-        if not writer.acquire(
-            timeout=0 if self._writer_thread == get_ident() else self._busy_seconds
-        ):
+        writer, me = self._writer, get_ident()
+        if self._writer_thread == me:  # a signal's handler, within a transaction
             raise busy(self._busy_seconds)
-        self._writer_thread = get_ident()
         try:
+            if not writer.acquire(timeout=self._busy_seconds):
+                raise busy(self._busy_seconds)
+            self._writer_thread = me
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 opened = connection.info  # of the pooled connection: it outlives the transaction
                 self._check_files(opened)
@@ -132,8 +132,13 @@ class Database:
                 raise busy(self._busy_seconds) from error
             raise contradiction(self._where, error) from error
         finally:
-            self._writer_thread = None
-            writer.release()
+            # Nothing here calls a function before the release: an interrupt would come in it.
+            if self._writer_thread == me:
+                self._writer_thread = None
+            try:  # noqa: SIM105
+                writer.release()
+            except RuntimeError:  # the lock was not to be had
+                pass
 
     @contextmanager
     def read_only_connection(self) -> Iterator[sa.Connection]:
@@ -165,7 +170,8 @@ class Database:
 
     def _start(self) -> None:
         self._engine = sa.create_engine(self.url, max_overflow=-1, **self._options())
-        self._writer = threading.Lock()
+        # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
+        self._writer = threading.RLock()
         self._writer_thread = None
         self._gate = Gate(self._engine.dispose)
         if self.path is not None:

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, union_all
+from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
 from checkpointdb.database import Database
+from checkpointdb.format import with_sequence
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.rows import typed
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import pipelines, removals
+from checkpointdb.statements import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,30 @@ def under_lock(database: Database) -> Iterator[Connection]:
         lock = select(pipelines.c.id).order_by(pipelines.c.id).with_for_update()
         connection.execute(lock).all()  # SQLite has locked the whole file already
         yield connection
+
+
+def free_name(
+    connection: Connection, payloads: PayloadStore, pipeline_id: int, unnumbered: str
+) -> str:
+    """Lock the pipeline and take the next sequence for a name under which there is no file.
+
+    There may be one: a commit that failed may still come to life (when the log that it was
+    written to is recovered after a crash), and then it needs the file of its name.
+    """
+    while True:
+        [(sequence,)] = _LOCK.run(connection, {"pipeline": pipeline_id})
+        name = with_sequence(unnumbered, sequence)
+        if not payloads.exists(name):
+            return name
+
+
+# Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
+_LOCK = Prepared(
+    update(pipelines)
+    .where(pipelines.c.id == bindparam("pipeline"))
+    .values(next_sequence=pipelines.c.next_sequence + 1)
+    .returning(pipelines.c.next_sequence - 1)
+)
 
 
 def still_named(database: Database, row: PayloadRow) -> bool:

@@ -13,7 +13,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -31,9 +31,11 @@ class Secrets(NamedTuple):
     """What seals a store: master keys by epoch, `epoch` the one for new payloads.
 
     Keys have 32 bytes. `content_key` is for digests and cuts, and stays for the store's life.
+    `generation` is that of the keyring which holds them.
     """
 
     store: bytes
+    generation: int
     epoch: int
     masters: dict[int, bytes]
     content_key: bytes
@@ -78,11 +80,7 @@ class Keyring:
                 f"a key {key.key_id!r} opens this store already: remove it first, or give the new "
                 "one another name"
             )
-        wrapped = key.wrap(secrets.masters[secrets.epoch])
-        if key.unwrap(wrapped) != secrets.masters[secrets.epoch]:
-            raise EncryptionError(
-                f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
-            )
+        wrapped = _wrapped(key, secrets.masters[secrets.epoch])
         return self._next({**self.keys, key.key_id: wrapped}, secrets)
 
     def without_key(self, key_id: str, secrets: Secrets) -> Keyring:
@@ -100,6 +98,22 @@ class Keyring:
             )
         rest = {each: wrapped for each, wrapped in self.keys.items() if each != key_id}
         return self._next(rest, secrets)
+
+    def with_new_master(self, keys: Collection[Key], secrets: Secrets) -> Keyring:
+        """Return the next generation: a new master key, which these keys open, and no other.
+
+        The older ones stay in it. Raises EncryptionError as with_key does.
+        """
+        master = os.urandom(_KEY_BYTES)
+        masters = {**secrets.masters, self.epoch + 1: master}
+        wrapped = {key.key_id: _wrapped(key, master) for key in keys}
+        newer = replace(self, epoch=self.epoch + 1)
+        return newer._next(wrapped, secrets._replace(epoch=newer.epoch, masters=masters))
+
+    def without_older_masters(self, secrets: Secrets) -> Keyring:
+        """Return the next generation without the master keys that no payload needs any more."""
+        newest = {secrets.epoch: secrets.masters[secrets.epoch]}
+        return self._next(self.keys, secrets._replace(masters=newest))
 
     def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:
         return _seal(replace(self, generation=self.generation + 1, keys=keys), secrets)
@@ -122,13 +136,24 @@ class Keyring:
         inside = json.loads(raw)  # ours: it was authenticated
         masters = {int(epoch): bytes.fromhex(text) for epoch, text in inside["masters"].items()}
         content_key = bytes.fromhex(inside["content_key"])
-        return Secrets(self.store, self.epoch, {**masters, self.epoch: master}, content_key)
+        masters[self.epoch] = master
+        return Secrets(self.store, self.generation, self.epoch, masters, content_key)
 
 
 def new_keyring(key: Key) -> tuple[Keyring, Secrets]:
     """Return the keyring of a new store, which `key` opens, and its secrets."""
-    secrets = Secrets(os.urandom(16), 1, {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES))
+    secrets = Secrets(os.urandom(16), 1, 1, {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES))
     return Keyring(0, secrets.store, 1, {}).with_key(key, secrets), secrets
+
+
+def _wrapped(key: Key, master: bytes) -> bytes:
+    """Return a master key wrapped. Raises EncryptionError if the key does not unwrap it."""
+    wrapped = key.wrap(master)
+    if key.unwrap(wrapped) != master:
+        raise EncryptionError(
+            f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
+        )
+    return wrapped
 
 
 def _seal(keyring: Keyring, secrets: Secrets) -> Keyring:

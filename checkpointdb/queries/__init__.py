@@ -9,6 +9,7 @@ from checkpointdb.queries.heads import (
     chunks_by_digest,
     damaged_payloads,
     head_values,
+    keyring_generation,
     members_of_values,
     place_of_save,
     values_by_digest,
@@ -39,7 +40,9 @@ from checkpointdb.queries.walks import (
     entries_of_chain,
     metadata_of_checkpoints,
     metadata_rows,
+    payload_name,
     payload_sequences,
+    payloads_before,
 )
 
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "entries_of_chain",
     "head_values",
     "history",
+    "keyring_generation",
     "members_by_id",
     "members_of_values",
     "metadata_of_checkpoints",
@@ -61,7 +65,9 @@ __all__ = [
     "newest_place",
     "overview",
     "parent",
+    "payload_name",
     "payload_sequences",
+    "payloads_before",
     "pipeline_id",
     "pipeline_names",
     "place_by_checkpoint_id",

@@ -1,4 +1,4 @@
-"""What `check` walks through to compare outside of SQL, by pages or chains."""
+"""What is walked through outside of SQL, by pages, chains or payloads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ from checkpointdb.schema import (
     pipelines,
     state_values,
 )
+
+
+def payloads_before(epoch: int) -> Select[Any]:
+    """Return the payloads that an older master key than that of `epoch` sealed."""
+    return (
+        select(payloads.c.id, payloads.c.pipeline_id, payloads.c.name)
+        .where(payloads.c.key_epoch < epoch)
+        .order_by(payloads.c.id)
+    )
+
+
+def payload_name(payload_id: int) -> Select[Any]:
+    """Return the name of a payload."""
+    return select(payloads.c.name).where(payloads.c.id == payload_id)
 
 
 def all_chains() -> Select[Any]:

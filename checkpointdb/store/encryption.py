@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from checkpointdb.database import Database
-from checkpointdb.errors import EncryptionError
+from checkpointdb.errors import EncryptionError, KeyringError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
 from checkpointdb.payloads import LocalPayloads
@@ -24,16 +25,40 @@ from checkpointdb.store.keyring_copies import (
     write_row,
 )
 
+if TYPE_CHECKING:
+    from checkpointdb.store.engine import Engine
+
 Change = Callable[[Keyring, Secrets], Keyring]
 
 
-class Unlocked(NamedTuple):
+@dataclass(slots=True)
+class Unlocked:
     """An encrypted store that a key has opened."""
 
     directory: Path
     database: Database
     key: Key
     secrets: Secrets
+
+    def renewed(self) -> Secrets:
+        """Read the keyring again and return its secrets.
+
+        With the same master key there is nothing to unlock: who has it may go on, also if the own
+        key was removed meanwhile. Raises EncryptionError if the keyring is gone, older than what
+        was known, or no longer opened by the own key.
+        """
+        with self.database.read() as connection:
+            keyring = self._expected(read_copies(self.directory, connection).newest)
+        if keyring.epoch < self.secrets.epoch:
+            raise KeyringError(
+                f"the keyring of {str(self.directory)!r} is older than what this store was opened "
+                "with: somebody has put it back; bring the newest one back from a backup"
+            )
+        if keyring.epoch == self.secrets.epoch:
+            self.secrets = self.secrets._replace(generation=keyring.generation)
+        else:
+            self.secrets = keyring.unlock(self.key)
+        return self.secrets
 
     def add(self, *changes: Change) -> None:
         """Change the keyring so that more keys open it: first the file, then the row."""
@@ -51,14 +76,18 @@ class Unlocked(NamedTuple):
         repair(self.directory, self.database)
 
     def _changed(self, keyring: Keyring | None, changes: tuple[Change, ...]) -> Keyring:
+        keyring = self._expected(keyring)
+        secrets = keyring.unlock(self.key)  # whose key was removed meanwhile changes nothing
+        for change in changes:
+            keyring = change(keyring, secrets)
+        return keyring
+
+    def _expected(self, keyring: Keyring | None) -> Keyring:
         if keyring is None:
             raise EncryptionError(
                 f"the keyring of {str(self.directory)!r} was removed since the store was opened: "
                 "nothing was changed; open it again"
             )
-        secrets = keyring.unlock(self.key)  # whose key was removed meanwhile changes nothing
-        for change in changes:
-            keyring = change(keyring, secrets)
         return keyring
 
 
@@ -156,6 +185,8 @@ class Encryption:
     """The methods of a handle about keys."""
 
     _unlocked: Unlocked | None = None
+    _engine: Engine
+    checkpoint_dir: Path
 
     def add_key(self, key: bytes | str | Key) -> str:
         """Let another key open the store too, and return its id; at once, whatever it holds.
@@ -178,15 +209,38 @@ class Encryption:
         key_id = key if isinstance(key, str) and ":" in key else as_key(key).key_id
         self._opened().remove(lambda keyring, secrets: keyring.without_key(key_id, secrets))
 
-    def rotate_key(self, new: bytes | str | Key) -> str:
+    def rotate_key(
+        self,
+        new: bytes | str | Key,
+        *,
+        reencrypt: bool = False,
+        keep: Collection[bytes | str | Key] = (),
+        progress: Callable[[int, int], object] | None = None,
+    ) -> str:
         """Let a new key open the store instead of the one this handle was opened with.
 
-        Returns its id. No payload is written anew. Raises what add_key raises.
+        Returns its id. At once, and no payload is written anew: who has the old key and an old
+        keyring may still read all of it. With `reencrypt` there is a new master key too, by which
+        every payload is sealed anew, one by one, while others save and load; at the end only `new`
+        and the keys in `keep` open the store, and the old master key is gone. What was interrupted
+        goes on when it is called again. `progress` is called with the numbers of payloads that are
+        done and that there are to do.
+
+        Raises what add_key raises; with `reencrypt` EncryptionError if other keys open the store
+        and are not in `keep`, CorruptionError if payloads could not be read (then both master
+        keys stay).
         """
         opened, key = self._opened(), as_key(new)
+        if reencrypt:
+            from checkpointdb.store.resealing import reencrypt_store
+
+            staying = [key, *map(as_key, keep)]
+            reencrypt_store(opened, staying, self._engine.cipher, progress)
+            return key.key_id
+        old = opened.key
         opened.add(lambda keyring, secrets: keyring.with_key(key, secrets))
-        changed = self._unlocked = opened._replace(key=key)
-        changed.remove(lambda keyring, secrets: keyring.without_key(opened.key.key_id, secrets))
+        opened.key = key
+        opened.remove(lambda keyring, secrets: keyring.without_key(old.key_id, secrets))
         return key.key_id
 
     def key_ids(self) -> list[str]:

@@ -87,7 +87,7 @@ def _unlocked(opened: Opened, key: Key | None, is_encrypted: bool | None) -> Ope
         raise
     if unlocked is None:
         return opened
-    return opened._replace(cipher=Sealed(unlocked.secrets), unlocked=unlocked)
+    return opened._replace(cipher=Sealed(unlocked.secrets, unlocked.renewed), unlocked=unlocked)
 
 
 def _expect_rows(opened: Opened) -> None:

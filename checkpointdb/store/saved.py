@@ -75,6 +75,7 @@ class Saved(NamedTuple):
             {key: known[digest] for key, digest in self.staged.digests.items()},
             self.positions,
             self._member_bytes(rows, known),
+            self.staged.memory(),
         )
 
     def _insert_payload(

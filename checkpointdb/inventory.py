@@ -62,6 +62,13 @@ def payload_rows(connection: Connection) -> list[PayloadRow]:
     return [PayloadRow(*typed(row, int, str, bytes, int)) for row in rows]
 
 
+def payload_row(connection: Connection, payload_id: int) -> PayloadRow | None:
+    """Return what the database says of one payload; None if it does not know it."""
+    rows = _payload_rows().where(payload_table.c.id == payload_id)
+    row = connection.execute(rows).one_or_none()
+    return None if row is None else PayloadRow(*typed(row, int, str, bytes, int))
+
+
 def named_files(connection: Connection, names: Collection[str]) -> set[str]:
     """Return those of the names that the database knows, as payloads or to be removed."""
     return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
@@ -120,10 +127,10 @@ _LOCK = Prepared(
 
 
 def still_named(database: Database, row: PayloadRow) -> bool:
-    """Say whether a payload's row is there, in a transaction of its own."""
-    query = select(payload_table.c.id).where(payload_table.c.id == row.id)
+    """Say whether a payload's row is there and names this file, in a transaction of its own."""
+    query = select(payload_table.c.name).where(payload_table.c.id == row.id)
     with database.read() as connection:
-        return connection.scalar(query) is not None
+        return connection.scalar(query) == row.name
 
 
 def missing_files(

@@ -31,7 +31,9 @@ class Secrets(NamedTuple):
     """What seals a store: master keys by epoch, `epoch` the one for new payloads.
 
     Keys have 32 bytes. `content_key` is for digests and cuts, and stays for the store's life.
-    `generation` is that of the keyring which holds them.
+    `generation` is that of the keyring which holds them. `given` are the ids of all keys that the
+    newest master key was ever wrapped by, `leaving` those of keys that go when no payload needs an
+    older one any more.
     """
 
     store: bytes
@@ -39,6 +41,8 @@ class Secrets(NamedTuple):
     epoch: int
     masters: dict[int, bytes]
     content_key: bytes
+    given: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Secrets(store={self.store.hex()}, epoch={self.epoch})"
@@ -81,7 +85,8 @@ class Keyring:
                 "one another name"
             )
         wrapped = _wrapped(key, secrets.masters[secrets.epoch])
-        return self._next({**self.keys, key.key_id: wrapped}, secrets)
+        given = secrets._replace(given=secrets.given | {key.key_id})
+        return self._next({**self.keys, key.key_id: wrapped}, given)
 
     def without_key(self, key_id: str, secrets: Secrets) -> Keyring:
         """Return the next generation, which the key of this id no longer opens.
@@ -99,21 +104,32 @@ class Keyring:
         rest = {each: wrapped for each, wrapped in self.keys.items() if each != key_id}
         return self._next(rest, secrets)
 
-    def with_new_master(self, keys: Collection[Key], secrets: Secrets) -> Keyring:
+    def with_new_master(
+        self, keys: Collection[Key], leaving: Collection[str], secrets: Secrets
+    ) -> Keyring:
         """Return the next generation: a new master key, which these keys open, and no other.
 
         The older ones stay in it. Raises EncryptionError as with_key does.
         """
         master = os.urandom(_KEY_BYTES)
-        masters = {**secrets.masters, self.epoch + 1: master}
         wrapped = {key.key_id: _wrapped(key, master) for key in keys}
         newer = replace(self, epoch=self.epoch + 1)
-        return newer._next(wrapped, secrets._replace(epoch=newer.epoch, masters=masters))
+        changed = secrets._replace(
+            epoch=newer.epoch,
+            masters={**secrets.masters, newer.epoch: master},
+            given=frozenset(wrapped),
+            leaving=frozenset(leaving),
+        )
+        return newer._next(wrapped, changed)
 
     def without_older_masters(self, secrets: Secrets) -> Keyring:
-        """Return the next generation without the master keys that no payload needs any more."""
+        """Return the next generation without older master keys, and keys that were to leave.
+
+        No payload may need them any more.
+        """
         newest = {secrets.epoch: secrets.masters[secrets.epoch]}
-        return self._next(self.keys, secrets._replace(masters=newest))
+        rest = {each: key for each, key in self.keys.items() if each not in secrets.leaving}
+        return self._next(rest, secrets._replace(masters=newest, leaving=frozenset()))
 
     def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:
         return _seal(replace(self, generation=self.generation + 1, keys=keys), secrets)
@@ -137,12 +153,22 @@ class Keyring:
         masters = {int(epoch): bytes.fromhex(text) for epoch, text in inside["masters"].items()}
         content_key = bytes.fromhex(inside["content_key"])
         masters[self.epoch] = master
-        return Secrets(self.store, self.generation, self.epoch, masters, content_key)
+        return Secrets(
+            self.store,
+            self.generation,
+            self.epoch,
+            masters,
+            content_key,
+            frozenset(inside.get("given", self.keys)),
+            frozenset(inside.get("leaving", ())),
+        )
 
 
 def new_keyring(key: Key) -> tuple[Keyring, Secrets]:
     """Return the keyring of a new store, which `key` opens, and its secrets."""
-    secrets = Secrets(os.urandom(16), 1, 1, {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES))
+    masters, content_key = {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES)
+    given = frozenset({key.key_id})
+    secrets = Secrets(os.urandom(16), 1, 1, masters, content_key, given)
     return Keyring(0, secrets.store, 1, {}).with_key(key, secrets), secrets
 
 
@@ -160,7 +186,14 @@ def _seal(keyring: Keyring, secrets: Secrets) -> Keyring:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     older = {epoch: key.hex() for epoch, key in secrets.masters.items() if epoch != secrets.epoch}
-    inside = _canonical({"content_key": secrets.content_key.hex(), "masters": older})
+    inside = _canonical(
+        {
+            "content_key": secrets.content_key.hex(),
+            "masters": older,
+            "given": sorted(secrets.given),
+            "leaving": sorted(secrets.leaving),
+        }
+    )
     nonce = os.urandom(_NONCE_BYTES)
     cipher = AESGCM(_sealing_key(secrets.masters[secrets.epoch]))
     return replace(keyring, sealed=nonce + cipher.encrypt(nonce, inside, keyring._associated()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 from checkpointdb import (
     CorruptionError,
     EncryptionError,
+    InvalidInputError,
     PassphraseKey,
     PipelineCheckpoint,
     RetentionPolicy,
+    StoreBusyError,
     WrongKeyError,
     generate_encryption_key,
 )
@@ -206,6 +210,130 @@ def test_a_payload_that_cannot_be_read_keeps_the_old_key(damage, filled, opened,
     filled.rotate_key(NEW, reencrypt=True)
     assert epochs(tmp_path / "store") == [2]
     assert filled.load("2")["n"] == 2
+
+
+def test_what_is_damaged_and_needed_by_nobody_stays_so_and_does_not_keep_the_old_key(
+    opened, tmp_path
+):
+    noise = np.random.default_rng(1)
+    handle, one, two = opened(), noise.random(300_000), noise.random(200_000)
+    handle.save({"one": one, "two": two}, "first")
+    path = Path(handle.get_checkpoint_info("first").file_path)
+    handle.save({"two": two}, "second")
+    handle.delete_checkpoint("first")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    handle.rotate_key(NEW, reencrypt=True)
+    assert epochs(tmp_path / "store") == [2]
+    assert (handle.load("second")["two"] == two).all()
+    assert handle.check(read_data=True).problems == ()
+
+
+def test_files_without_a_row_keep_the_old_master_key_until_they_are_gone(filled, tmp_path):
+    path = Path(filled.get_checkpoint_info("2").file_path)
+    stray = path.with_name("0000000099-stray.ckpt.gz")
+    shutil.copy(path, stray)
+    with pytest.raises(EncryptionError, match=r"0000000099-stray\.ckpt\.gz"):
+        filled.rotate_key(NEW, reencrypt=True)
+    assert epochs(tmp_path / "store") == [1, 2]
+    stray.unlink()
+    filled.rotate_key(NEW, reencrypt=True)
+    assert epochs(tmp_path / "store") == [2]
+
+
+def test_of_two_at_once_the_older_drops_nothing_and_the_newer_ends_both(filled, opened, tmp_path):
+    before, other, third = loaded(filled), opened(), generate_encryption_key()
+
+    def begin_another(done, total):
+        if done == total:
+            with pytest.raises(ZeroDivisionError):
+                other.rotate_key(third, reencrypt=True, keep=[NEW], progress=lambda *_: 1 / 0)
+
+    with pytest.raises(EncryptionError, match="another re-encryption"):
+        filled.rotate_key(NEW, reencrypt=True, progress=begin_another)
+    assert epochs(tmp_path / "store") == [1, 2, 3]
+    opened(NEW).rotate_key(third, reencrypt=True, keep=[NEW, OLD])
+    assert loaded(opened(third)) == before
+    assert loaded(opened(OLD)) == before
+
+
+def test_a_key_added_meanwhile_stays(filled, opened):
+    words = PassphraseKey("correct horse", name="ops")
+    other = opened()
+
+    def add(done, total):
+        if done == 2:
+            other.add_key(words)
+
+    filled.rotate_key(NEW, reencrypt=True, progress=add)
+    assert filled.key_ids() == sorted([FernetKey(NEW).key_id, "passphrase:ops"])
+    assert opened(words).load("1")["n"] == 1
+
+
+def test_who_was_given_a_new_master_key_and_shut_out_does_not_get_the_next(filled, opened):
+    with pytest.raises(ZeroDivisionError):
+        filled.rotate_key(NEW, reencrypt=True, progress=lambda *_: 1 / 0)
+    known = opened(NEW)._unlocked.secrets.masters
+    filled.remove_key(NEW)
+    filled.rotate_key(OLD, reencrypt=True)
+    secrets = filled._unlocked.secrets
+    assert secrets.masters[secrets.epoch] not in known.values()
+
+
+@pytest.mark.parametrize("words", ["the wright words", "other words"])
+def test_another_key_under_the_id_of_one_that_opens_the_store_changes_nothing(
+    words, filled, tmp_path
+):
+    filled.add_key(PassphraseKey("the right words", name="ops"))
+    before = (tmp_path / "store" / "keyring.json").read_bytes()
+    wrong = PassphraseKey(words, name="ops")
+    for new, keep in ((NEW, [wrong]), (wrong, [])):
+        with pytest.raises(WrongKeyError, match="not the one given"):
+            filled.rotate_key(new, reencrypt=True, keep=keep)
+    assert (tmp_path / "store" / "keyring.json").read_bytes() == before
+
+
+def test_the_end_may_fail_and_is_made_good_when_it_is_called_again(filled, opened, tmp_path):
+    busy = opened(busy_seconds=0.2)
+    with closing(sqlite3.connect(tmp_path / "store" / "checkpoints.db")) as other:
+
+        def hold(done, total):
+            if done == total:
+                other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreBusyError):
+            busy.rotate_key(NEW, reencrypt=True, progress=hold)
+    busy.rotate_key(NEW, reencrypt=True)
+    assert epochs(tmp_path / "store") == [2]
+
+
+def test_nothing_is_left_to_be_removed(filled):
+    filled.rotate_key(NEW, reencrypt=True)
+    with filled.query() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM removals").scalar() == 0
+
+
+def test_a_check_beside_it_neither_misses_nor_blames_a_file(filled, opened):
+    reports = []
+    other = opened()
+    filled.rotate_key(
+        NEW, reencrypt=True, progress=lambda *_: reports.append(other.check(read_data=True))
+    )
+    assert [each.problems for each in reports] == [()] * len(reports)
+
+
+def test_the_keyring_of_meanwhile_is_not_left_in_the_database(filled, opened, tmp_path):
+    filled.rotate_key(NEW, reencrypt=True)
+    files = list((tmp_path / "store").glob("checkpoints.db*"))
+    assert not any(FernetKey(OLD).key_id.encode() in path.read_bytes() for path in files)
+
+
+def test_arguments_that_mean_nothing_without_it_are_refused(filled):
+    for arguments in ({"keep": [NEW]}, {"progress": print}):
+        with pytest.raises(InvalidInputError, match="reencrypt=True"):
+            filled.rotate_key(NEW, **arguments)
+    with pytest.raises(InvalidInputError, match="a list of keys"):
+        filled.rotate_key(NEW, reencrypt=True, keep=OLD)
 
 
 def test_a_rebuild_afterwards_brings_back_the_same_in_the_same_order(filled, tmp_path):

@@ -607,6 +607,9 @@ def be_interrupted(directory: str, times: str) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupted:
             say("interrupted")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            again = f"again {number}"  # as programs do that save before they leave
+            say("saved", handle.save(state_of(again), again))
         if saved:
             say("saved", each)
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -12,6 +12,7 @@ from checkpointdb.schema import (
     checkpoint_metadata,
     checkpoints,
     entries,
+    members,
     payloads,
     pipelines,
     state_values,
@@ -19,10 +20,10 @@ from checkpointdb.schema import (
 
 
 def payloads_before(epoch: int) -> Select[Any]:
-    """Return the payloads that an older master key than that of `epoch` sealed."""
+    """Return the payloads that the master key of `epoch`, the newest, did not seal."""
     return (
         select(payloads.c.id, payloads.c.pipeline_id, payloads.c.name)
-        .where(payloads.c.key_epoch < epoch)
+        .where(payloads.c.key_epoch.is_distinct_from(epoch))
         .order_by(payloads.c.id)
     )
 
@@ -30,6 +31,20 @@ def payloads_before(epoch: int) -> Select[Any]:
 def payload_name(payload_id: int) -> Select[Any]:
     """Return the name of a payload."""
     return select(payloads.c.name).where(payloads.c.id == payload_id)
+
+
+def payload_names() -> Select[Any]:
+    """Return the names of all payloads."""
+    return select(payloads.c.name).order_by(payloads.c.id)
+
+
+def member_offsets(payload_id: int) -> Select[Any]:
+    """Return where the members of a payload lie that anything alive needs."""
+    return (
+        select(members.c.offset)
+        .where(members.c.payload_id == payload_id)
+        .order_by(members.c.offset)
+    )
 
 
 def all_chains() -> Select[Any]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from checkpointdb.database import Database
-from checkpointdb.errors import EncryptionError, KeyringError
+from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
 from checkpointdb.payloads import LocalPayloads
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from checkpointdb.store.engine import Engine
 
 Change = Callable[[Keyring, Secrets], Keyring]
+Check = Callable[[Connection], None]
+Write = Callable[[Path, Connection, Keyring], None]
+
+
+def _write_both(directory: Path, connection: Connection, keyring: Keyring) -> None:
+    write_file(directory, encode_keyring(keyring))
+    write_row(connection, keyring)
 
 
 @dataclass(slots=True)
@@ -60,27 +67,31 @@ class Unlocked:
             self.secrets = keyring.unlock(self.key)
         return self.secrets
 
-    def add(self, *changes: Change) -> None:
+    def add(self, change: Change) -> None:
         """Change the keyring so that more keys open it: first the file, then the row."""
-        with self.database.write() as connection:
-            keyring = self._changed(read_copies(self.directory, connection).newest, changes)
-            write_file(self.directory, encode_keyring(keyring))
-            write_row(connection, keyring)
+        self._change(change, _write_both, lambda _: None)
 
-    def remove(self, *changes: Change) -> None:
-        """Change the keyring so that fewer keys open it: first the row, then the file."""
-        with self.database.write() as connection:
-            write_row(
-                connection, self._changed(read_copies(self.directory, connection).newest, changes)
-            )
+    def remove(self, change: Change, check: Check = lambda _: None) -> None:
+        """Change the keyring so that fewer keys open it: first the row, then the file.
+
+        `check` is called under the writers' lock, and raises if it may not be.
+        """
+        self._change(change, lambda _, *row: write_row(*row), check)
         repair(self.directory, self.database)
 
-    def _changed(self, keyring: Keyring | None, changes: tuple[Change, ...]) -> Keyring:
-        keyring = self._expected(keyring)
-        secrets = keyring.unlock(self.key)  # whose key was removed meanwhile changes nothing
-        for change in changes:
-            keyring = change(keyring, secrets)
-        return keyring
+    def _change(self, change: Change, write: Write, check: Check) -> None:
+        """Work out the change without a lock: key services and passphrases take their time."""
+        while True:
+            with self.database.read() as connection:
+                before = self._expected(read_copies(self.directory, connection).newest)
+            secrets = before.unlock(self.key)  # whose key was removed meanwhile changes nothing
+            after = change(before, secrets)
+            with self.database.write() as connection:
+                check(connection)
+                now = self._expected(read_copies(self.directory, connection).newest)
+                if now.generation == before.generation:
+                    write(self.directory, connection, after)
+                    return
 
     def _expected(self, keyring: Keyring | None) -> Keyring:
         if keyring is None:
@@ -221,16 +232,25 @@ class Encryption:
 
         Returns its id. At once, and no payload is written anew: who has the old key and an old
         keyring may still read all of it. With `reencrypt` there is a new master key too, by which
-        every payload is sealed anew, one by one, while others save and load; at the end only `new`
-        and the keys in `keep` open the store, and the old master key is gone. What was interrupted
+        every payload is sealed anew, one by one, while others save and load, by the old key too; at
+        the end that key and the old master key are gone. Keys that open the store and are to stay
+        must be given in `keep`. What was interrupted
         goes on when it is called again. `progress` is called with the numbers of payloads that are
         done and that there are to do.
 
         Raises what add_key raises; with `reencrypt` EncryptionError if other keys open the store
-        and are not in `keep`, CorruptionError if payloads could not be read (then both master
-        keys stay).
+        and are not in `keep`, or if files without a row need the old master key, WrongKeyError if a
+        key in `keep` is another than the one of its id, CorruptionError if payloads could not be
+        read: then both master keys stay; InvalidInputError for the other two without it.
         """
         opened, key = self._opened(), as_key(new)
+        if not reencrypt and (keep or progress is not None):
+            raise InvalidInputError(
+                "keep and progress are for reencrypt=True: without it the other keys stay, and it "
+                "is done at once"
+            )
+        if isinstance(keep, (bytes, str)):
+            raise InvalidInputError("keep must be a list of keys: write keep=[…]")
         if reencrypt:
             from checkpointdb.store.resealing import reencrypt_store
 

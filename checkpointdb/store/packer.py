@@ -134,6 +134,13 @@ class Packer:
         chunks, raw_bytes = member.chunks, member.raw_bytes
         self._write(_Packed(stored, stored_bytes, digest.digest(), raw_bytes, chunks, None))
 
+    def copy_damaged(self, member: Member, stored: bytes) -> None:
+        """Write a member that is not what its hash says as it is, and with that hash."""
+        pieces: Pieces = [stored]
+        self._write(
+            _Packed(pieces, len(stored), member.sha256, member.raw_bytes, member.chunks, None)
+        )
+
     def finish(self, manifest: Manifest) -> None:
         """Write manifest and footer and flush the file to the medium."""
         described = encode_manifest(manifest)

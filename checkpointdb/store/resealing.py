@@ -21,8 +21,8 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import CorruptionError, EncryptionError
-from checkpointdb.inventory import free_name
+from checkpointdb.errors import CorruptionError, EncryptionError, WrongKeyError
+from checkpointdb.inventory import free_name, names_to_remove
 from checkpointdb.keyring import Keyring, Secrets
 from checkpointdb.keys import Key
 from checkpointdb.manifest import Manifest
@@ -30,6 +30,7 @@ from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import PayloadReader
 from checkpointdb.recording import move_payload
 from checkpointdb.sealing import DATA, Cipher, check_epoch
+from checkpointdb.sqlite_file import truncate_log
 from checkpointdb.store.encryption import Unlocked
 from checkpointdb.store.opening import Opened, open_directory
 from checkpointdb.store.packer import Packer
@@ -47,8 +48,8 @@ def reencrypt_store(
     """Replace the master key; `staying` are the keys that open the store afterwards.
 
     `cipher` is that of the handle, which goes on with the first of these keys, and until then with
-    its own: so it can be called again. Raises
-    EncryptionError and CorruptionError as Encryption.rotate_key says.
+    its own: so it can be called again. Raises EncryptionError and CorruptionError as
+    Encryption.rotate_key says.
     """
     own = unlocked.key
     unlocked.add(lambda keyring, secrets: _begun(keyring, secrets, own, staying))
@@ -63,33 +64,67 @@ def reencrypt_store(
         key=staying[0],
     )
     try:
-        _Resealing(opened).run(progress)
+        resealing = _Resealing(opened)
+        resealing.run(progress)
+        unlocked.key = staying[0]
+        unlocked.remove(
+            lambda keyring, secrets: _ended(keyring, secrets, resealing.epoch),
+            resealing.expect_none_older,
+        )
+        if opened.database.path is not None:
+            truncate_log(opened.database.path)  # the keyring of meanwhile stands in it
     finally:
         opened.database.close()
-    unlocked.key = staying[0]
-    unlocked.remove(lambda keyring, secrets: _ended(keyring, secrets, staying))
     cipher.renew()
 
 
 def _begun(keyring: Keyring, secrets: Secrets, own: Key, staying: list[Key]) -> Keyring:
-    """Return the keyring with a new master key; as it is, if a re-encryption is to go on."""
-    keys = {key.key_id: key for key in (*staying, own)}
-    others = ", ".join(sorted(keyring.keys.keys() - keys.keys()))
+    """Return the keyring with a new master key, or as it is, if a re-encryption is to go on.
+
+    It goes on if nobody else ever had its master key than those that it was begun for.
+    """
+    stay = {key.key_id: key for key in staying}
+    is_begun = len(secrets.masters) > 1 and not secrets.leaving & stay.keys()
+    others = keyring.keys.keys() - {*stay, own.key_id} - (secrets.leaving if is_begun else set())
     if others:
         raise EncryptionError(
-            f"the store is opened by other keys too ({others}), and a new master key can be "
-            "wrapped only by keys that are at hand: give them in keep=[…], or remove them first"
+            f"the store is opened by other keys too ({', '.join(sorted(others))}), and a new "
+            "master key can be wrapped only by keys that are at hand: give them in keep=[…], or "
+            "remove them first"
         )
-    if len(secrets.masters) > 1 and keyring.keys.keys() >= {key.key_id for key in staying}:
+    for key_id in stay.keys() & keyring.keys.keys():
+        _check_same(stay[key_id], keyring.keys[key_id], secrets)
+    if is_begun and secrets.given == stay.keys() | secrets.leaving:
         return keyring
-    return keyring.with_new_master(keys.values(), secrets)
+    keys = {own.key_id: own, **stay}
+    return keyring.with_new_master(keys.values(), keys.keys() - stay.keys(), secrets)
 
 
-def _ended(keyring: Keyring, secrets: Secrets, staying: list[Key]) -> Keyring:
+def _check_same(key: Key, wrapped: bytes, secrets: Secrets) -> None:
+    """Raise unless a key is the one of its id that opens the store already."""
+    try:
+        is_same = key.unwrap(wrapped) == secrets.masters[secrets.epoch]
+    except WrongKeyError:
+        is_same = False
+    if not is_same:
+        raise WrongKeyError(
+            f"a key {key.key_id!r} opens this store already, and it is not the one given: nothing "
+            "was changed; give that one, or the new one another name"
+        )
+
+
+def _ended(keyring: Keyring, secrets: Secrets, epoch: int) -> Keyring:
     """Return the keyring without older master keys, and without the keys that leave."""
-    for key_id in keyring.keys.keys() - {key.key_id for key in staying}:
-        keyring = keyring.without_key(key_id, secrets)
+    if secrets.epoch != epoch:
+        raise _superseded()
     return keyring.without_older_masters(secrets)
+
+
+def _superseded() -> EncryptionError:
+    return EncryptionError(
+        "another re-encryption of the store began meanwhile: let that one end, which seals "
+        "everything anew; nothing was dropped"
+    )
 
 
 class _Resealing:
@@ -101,17 +136,21 @@ class _Resealing:
         self._cipher = opened.cipher
         self._pool = Pool()
         self._trash = Trash(opened.payloads)
+        assert opened.cipher.epoch is not None
+        self.epoch: int = opened.cipher.epoch
 
     def run(self, progress: Progress | None) -> None:
+        """Seal anew what there is; who saves meanwhile does so by the new master key."""
         problems: list[str] = []
         rows = self._older()
         for number, row in enumerate(rows, 1):
             try:
                 self._reseal(row)
-            except (CorruptionError, FileNotFoundError) as error:
+            except (CorruptionError, OSError) as error:
                 problems.append(f"{row.name!r}: {error}")
             if progress is not None:
                 progress(number, len(rows))
+        self._expect_newest()
         left = {row.name for row in self._older()}  # what was forgotten meanwhile is no problem
         if left:
             shown = "; ".join(problems[:_MOST_NAMED]) or min(left)
@@ -120,28 +159,90 @@ class _Resealing:
                 "open what they opened. Repair or forget what needs them, and call it again"
             )
 
+    def expect_none_older(self, connection: Connection) -> None:
+        """Raise EncryptionError if any file needs an older master key, asked under the lock.
+
+        Files without a row may be needed by a rebuild; and those that could not be unlinked
+        can be read by who has the old key.
+        """
+        rows = set(connection.scalars(queries.payload_names()))
+        self._trash.empty(connection.scalars(names_to_remove()).all())
+        self._trash.clear_spent(connection, at_least=1)
+        strays = [file.name for file in self._payloads.files() if file.name not in rows]
+        left = [name for name in strays if self._is_older(name)]
+        if left or connection.execute(queries.payloads_before(self.epoch)).first() is not None:
+            raise EncryptionError(
+                f"{len(left)} files that no checkpoint needs are sealed by an older master key, "
+                f"such as {(left or ['a payload'])[0]!r}: sweep() removes what a crash left, after "
+                "a day; remove the others, or rebuild the database if it lost their rows. Until "
+                "then the old keys stay; call it again"
+            )
+
+    def _is_older(self, name: str) -> bool:
+        try:
+            reader = self._payloads.open(name)
+        except (CorruptionError, OSError):
+            return False
+        try:
+            return (self._cipher.open(name, reader).epoch or 0) < self.epoch
+        except CorruptionError:  # of another store, or damaged
+            return False
+        finally:
+            reader.close()
+
+    def _expect_newest(self) -> None:
+        self._cipher.renew()
+        if self._cipher.epoch != self.epoch:
+            raise _superseded()
+
     def _older(self) -> list[Any]:
-        assert self._cipher.epoch is not None
         with self._database.read() as connection:
-            return list(connection.execute(queries.payloads_before(self._cipher.epoch)).all())
+            return list(connection.execute(queries.payloads_before(self.epoch)).all())
 
     def _reseal(self, row: Any) -> None:
         reader = self._payloads.open(row.name)
         packer = Packer(self._payloads, "fast", self._pool, self._cipher, row.name)
         try:
             old = read_manifest(reader, row.name, self._cipher)
-            packer.finish(_copy(reader, row.name, old, self._cipher, packer))
+            packer.finish(self._copy(reader, row, old, packer))
             with self._database.write(retried=True) as connection:
                 is_moved = self._move(connection, row, old, packer)
-        except LostRace as error:
-            raise EncryptionError(
-                "another re-encryption of the store began meanwhile, and does the rest of this one"
-            ) from error
+        except LostRace:
+            self._expect_newest()
+            return self._reseal(row)  # a key was added or removed
         finally:
             reader.close()
             packer.discard()
         if is_moved:
             self._trash.empty([row.name])
+        return None
+
+    def _copy(self, reader: PayloadReader, row: Any, old: Manifest, packer: Packer) -> Manifest:
+        """Copy the members of a payload, each checked; return the manifest of the copy.
+
+        One that is damaged and that nothing needs stays as damaged as it is.
+        """
+        with self._database.read() as connection:
+            needed = set(connection.scalars(queries.member_offsets(row.id)))
+        seal = self._cipher.open(row.name, reader)
+        for member in old.members:
+            stored = reader.read(member.offset, member.stored_bytes)
+            if sha256(stored).digest() == member.sha256:
+                packer.copy(member, seal.unseal(DATA, stored)[1])
+            elif member.offset in needed:
+                raise CorruptionError(
+                    f"its member at {member.offset} is not what its manifest names"
+                )
+            else:
+                packer.copy_damaged(member, stored)
+        saved_with = format.sequence_of(row.name)
+        return old._replace(
+            members=tuple(packer.members),
+            checkpoints=tuple(
+                each._replace(sequence=saved_with if each.sequence is None else each.sequence)
+                for each in old.checkpoints
+            ),
+        )
 
     def _move(self, connection: Connection, row: Any, old: Manifest, packer: Packer) -> bool:
         """Give the row the copy; False if it is gone, or has another already."""
@@ -152,25 +253,6 @@ class _Resealing:
         moved = dict(zip((each.offset for each in old.members), packer.members, strict=True))
         file = (packer.sha256, packer.stored_bytes, packer.epoch)
         move_payload(connection, row.id, row.name, name, *file, moved)
+        self._trash.clear_spent(connection)
         self._payloads.publish(packer.writer, name)
         return True
-
-
-def _copy(
-    reader: PayloadReader, name: str, old: Manifest, cipher: Cipher, packer: Packer
-) -> Manifest:
-    """Copy the members of a payload, each checked; return the manifest of the copy."""
-    seal = cipher.open(name, reader)
-    for member in old.members:
-        stored = reader.read(member.offset, member.stored_bytes)
-        if sha256(stored).digest() != member.sha256:
-            raise CorruptionError(f"its member at {member.offset} is not what its manifest names")
-        packer.copy(member, seal.unseal(DATA, stored)[1])
-    saved_with = format.sequence_of(name)
-    return old._replace(
-        members=tuple(packer.members),
-        checkpoints=tuple(
-            each._replace(sequence=saved_with if each.sequence is None else each.sequence)
-            for each in old.checkpoints
-        ),
-    )

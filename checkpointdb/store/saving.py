@@ -66,6 +66,7 @@ class Saver:
             except LostRace as error:
                 writer.head = None  # whatever happened, this writer's chain ends here
                 lost = error
+                self.cipher.renew()
                 time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - no secret
             except BaseException:
                 writer.head = None

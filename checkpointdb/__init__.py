@@ -27,43 +27,53 @@ from checkpointdb.errors import (
     WrongKeyError,
 )
 from checkpointdb.records import (
+    CheckpointDetails,
     CheckpointIndex,
     CheckpointMetadata,
     CheckpointVersion,
     CloudBackupConfig,
     CloudBackupProvider,
     RetentionPolicy,
+    StateKey,
 )
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import LazyState, PipelineCheckpoint
 
 if TYPE_CHECKING:
-    from checkpointdb.filters import has_key, meta
+    from checkpointdb.filters import has_key, meta, parse_where
     from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
+        Answer,
+        CheckpointPlace,
         CheckReport,
+        DatabaseInfo,
         KeyChange,
         KeyVersion,
         Problem,
         RebuildReport,
         StateDiff,
         SweepReport,
+        UpgradeReport,
     )
     from checkpointdb.safe_globals import SAFE_GLOBALS
     from checkpointdb.serialize import Serializer, register_serializer
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
-    "filters": ("has_key", "meta"),
+    "filters": ("has_key", "meta", "parse_where"),
     "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
+        "Answer",
         "CheckReport",
+        "CheckpointPlace",
+        "DatabaseInfo",
         "KeyChange",
         "KeyVersion",
         "Problem",
         "RebuildReport",
         "StateDiff",
         "SweepReport",
+        "UpgradeReport",
     ),
     "serialize": ("Serializer", "register_serializer"),
     "safe_globals": ("SAFE_GLOBALS",),
@@ -82,14 +92,18 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "ENCRYPTION_AVAILABLE",
     "SAFE_GLOBALS",
+    "Answer",
     "CheckReport",
+    "CheckpointDetails",
     "CheckpointError",
     "CheckpointIndex",
     "CheckpointMetadata",
+    "CheckpointPlace",
     "CheckpointVersion",
     "CloudBackupConfig",
     "CloudBackupProvider",
     "CorruptionError",
+    "DatabaseInfo",
     "EncryptionError",
     "FernetKey",
     "InvalidInputError",
@@ -111,16 +125,19 @@ __all__ = [
     "Serializer",
     "StateChangedError",
     "StateDiff",
+    "StateKey",
     "StoreBusyError",
     "StoreUnavailableError",
     "SweepReport",
     "UnknownSerializerError",
     "UntrustedGlobalError",
+    "UpgradeReport",
     "WrongKeyError",
     "checkpoints",
     "generate_encryption_key",
     "has_key",
     "load_encryption_key",
     "meta",
+    "parse_where",
     "register_serializer",
 ]

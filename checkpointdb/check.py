@@ -38,7 +38,7 @@ from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints, members
 from checkpointdb.sealing import PLAIN, Cipher
 
-Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
+Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
 
 
 def check(
@@ -75,6 +75,18 @@ def check(
             if progress is not None:
                 progress(number, len(rows))
     return CheckReport(count, len(rows), verified_bytes, tuple(problems))
+
+
+def check_rows(database: Database, cipher: Cipher = PLAIN) -> CheckReport:
+    """Look for everything that should not be in the rows alone, and at SQLite's own structure."""
+    try:
+        with database.read() as connection:
+            count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
+            problems = tuple(_check_rows(connection, cipher.digests))
+    except CorruptionError as error:
+        problems = (Problem("database", str(database.path), str(error)),)
+        count = 0
+    return CheckReport(count, 0, 0, problems)
 
 
 # --- rows against rows

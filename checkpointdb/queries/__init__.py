@@ -16,6 +16,7 @@ from checkpointdb.queries.heads import (
 )
 from checkpointdb.queries.listings import (
     history,
+    lineage,
     newest_place,
     overview,
     parent,
@@ -60,6 +61,7 @@ __all__ = [
     "head_values",
     "history",
     "keyring_generation",
+    "lineage",
     "member_offsets",
     "members_by_id",
     "members_of_values",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import random
+import threading
 
 import pytest
 
@@ -110,6 +112,14 @@ def test_everything_else_is_refused_and_changes_nothing(handle, statement, tmp_p
 def test_a_statement_that_takes_too_long_is_given_up(handle):
     with pytest.raises(InvalidInputError, match=r"0\.05 seconds"):
         handle.sql(ENDLESS, seconds=0.05)
+
+
+def test_an_interrupt_ends_a_statement_as_an_interrupt(handle):
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        handle.sql(ENDLESS, seconds=60)
+    timer.join()
 
 
 def test_the_store_is_used_as_before_after_a_refused_statement(handle):

@@ -187,8 +187,8 @@ def _encrypted(directory: Path) -> EncryptionError:
 
 def _no_key(directory: Path) -> EncryptionError:
     return EncryptionError(
-        f"the store {str(directory)!r} is encrypted and no key was given: pass encryption_key, or "
-        "set CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE or CHECKPOINTDB_KEY_COMMAND"
+        f"the store {str(directory)!r} is encrypted and no key was given: pass encryption_key "
+        "(--key-file), or set CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE or CHECKPOINTDB_KEY_COMMAND"
     )
 
 

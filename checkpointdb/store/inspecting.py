@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ class Inspecting:
         with self.query() as connection:
             driver: Any = connection.connection.driver_connection
             is_sqlite = connection.dialect.name == "sqlite"
+            started = time.monotonic()
             try:
                 with only_questions(driver, seconds) if is_sqlite else nullcontext():
                     result = connection.exec_driver_sql(statement)
@@ -83,16 +85,20 @@ class Inspecting:
                     rows = result.fetchall() if limit is None else result.fetchmany(limit + 1)
                     result.close()
             except (DBAPIError, sqlite3.Error, sqlite3.Warning) as error:
-                raise self._explained(error, seconds) from error
+                raise self._explained(error, seconds, time.monotonic() - started) from error
         kept = rows if limit is None else rows[:limit]
         return Answer(columns, tuple(map(tuple, kept)), is_cut=len(kept) < len(rows))
 
-    def _explained(self, error: Exception, seconds: float | None) -> CheckpointError:
+    def _explained(
+        self, error: Exception, seconds: float | None, after_seconds: float
+    ) -> CheckpointError:
         """Return our error for what a user's statement raised."""
         from checkpointdb.database_errors import LostRace, translate
 
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_INTERRUPT and after_seconds < (seconds or 0):
+            raise KeyboardInterrupt from error  # it came in our look at the clock, which lost it
         if code == sqlite3.SQLITE_INTERRUPT:
             return InvalidInputError(
                 f"the statement took longer than {seconds:g} seconds: ask for less, or allow more"

@@ -130,7 +130,8 @@ def _expect_rows(opened: Opened) -> None:
 def _no_database(directory: Path) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"{str(directory)!r} holds payloads, but {DATABASE_NAME} is missing or empty: bring it "
-        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
+        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r}), "
+        "at the prompt `checkpointdb rebuild`"
     )
 
 

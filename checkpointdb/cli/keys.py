@@ -9,6 +9,7 @@ import click
 
 from checkpointdb import generate_encryption_key
 from checkpointdb.cli.command import Commands, Output
+from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import safe
 from checkpointdb.store.key_sources import key_in_file
@@ -71,11 +72,34 @@ def remove(session: Session, key_id: str) -> Output:
 
 @key.command(shape=_SHAPE)
 @_new_key_file
+@click.option(
+    "--reencrypt",
+    is_flag=True,
+    help="Make a new master key too, and seal every payload anew by it; resumable.",
+)
+@click.option(
+    "--keep-key-file",
+    "keep",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --reencrypt: a file with another key that goes on opening the store.",
+)
+@progress_option
 @click.pass_obj
-def rotate(session: Session, new_key_file: Path) -> Output:
+def rotate(
+    session: Session, new_key_file: Path, reencrypt: bool, keep: tuple[Path, ...], progress: bool
+) -> Output:
     """Let a new key open the store instead of the one that it is opened with now."""
+    new, kept = key_in_file(new_key_file), [key_in_file(path) for path in keep]
+    if keep and not reencrypt:
+        raise click.UsageError("--keep-key-file is for --reencrypt: without it other keys stay")
     with session.open_whole() as store:
-        key_id = store.rotate_key(key_in_file(new_key_file))
+        if reencrypt:
+            with bar("Sealing payloads anew", progress) as moved:
+                key_id = store.rotate_key(new, reencrypt=True, keep=kept, progress=moved)
+        else:
+            key_id = store.rotate_key(new)
     return Output({"key_id": key_id}, f"{safe(key_id)} opens the store now")
 
 

@@ -119,6 +119,20 @@ def test_keys_are_added_rotated_and_removed(run, sealed, key_file, tmp_path):
     ]
 
 
+def test_a_new_master_key_keeps_the_keys_that_are_named(run, sealed, key_file, tmp_path):
+    kept, new = tmp_path / "kept", tmp_path / "new"
+    for path in (kept, new):
+        run("key", "generate", path)
+    opened = ("--store", sealed, "--key-file")
+    rotate = ("key", "rotate", "--new-key-file", new, "--keep-key-file", kept)
+    run(*opened, key_file, "key", "add", "--new-key-file", kept)
+    assert run(*opened, key_file, *rotate).code == 2
+    assert run(*opened, key_file, *rotate[:4], "--reencrypt").code == 5
+    assert run(*opened, key_file, *rotate, "--reencrypt").code == 0
+    codes = [run(*opened, path, "check", "--read-data").code for path in (key_file, kept, new)]
+    assert codes == [5, 0, 0]
+
+
 def test_the_last_key_stays_and_an_id_is_asked_for(run, sealed, key_file):
     opened = ("--store", sealed, "--key-file", key_file, "key")
     [last] = run(*opened, "list").out.split()

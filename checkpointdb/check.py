@@ -7,82 +7,75 @@ suspicion about a file is looked at again before it is reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, func, select
 
-from checkpointdb import affected, format, invariants, queries
+from checkpointdb import format, invariants, queries
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
-from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import (
     PayloadRow,
     missing_files,
     named_files,
     orphans,
-    payload_row,
     payload_rows,
     still_named,
     under_lock,
 )
-from checkpointdb.manifests import hash_payload, part_of, read_manifest
-from checkpointdb.payloads import PayloadFile, PayloadReader, PayloadStore
+from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import BATCH
 from checkpointdb.reports import CheckReport, Problem
-from checkpointdb.rows import typed
-from checkpointdb.schema import checkpoints, members
+from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher
-
-Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
+from checkpointdb.verifying import Progress, Scope, affected_by, verify_payloads
 
 
 def check(
     database: Database,
     payloads: PayloadStore,
     *,
-    cipher: Cipher = PLAIN,
-    read_data: bool = False,
+    cipher: Cipher | None = PLAIN,
+    read_data: Scope | None = None,
     grace: timedelta = timedelta(0),
     progress: Progress | None = None,
 ) -> CheckReport:
     """Look for everything that should not be, and name the checkpoints that it affects.
 
-    With `read_data` every payload is read and compared with its hashes and its manifest; else
-    files are only looked for. Files in `incoming/` younger than `grace` are taken for saves
-    under way. Nothing is changed, and nothing raised that can be reported.
+    With `read_data` payloads are read and compared with their hashes and their manifests, and
+    when that was is noted; else files are only looked for, and nothing is changed. Files in
+    `incoming/` younger than `grace` are taken for saves under way. `cipher` None: a sealed store
+    without its key, whose manifests and keyed digests cannot be compared. Nothing is raised that
+    can be reported.
     """
     unfinished = _unfinished(payloads, grace)
     try:
         with database.read() as connection:
             rows = payload_rows(connection)
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
-            problems = list(_check_rows(connection, cipher.digests))
+            problems = list(_check_rows(connection, cipher.digests if cipher else None))
     except CorruptionError as error:  # SQLite cannot even read it
         return CheckReport(0, 0, 0, (Problem("database", str(database.path), str(error)),))
     problems += _check_files(database, payloads, rows)
     problems += _left_over(payloads, unfinished)
-    verified_bytes = 0
-    if read_data:
-        for number, row in enumerate(rows, 1):
-            found, read_bytes = _check_payload(database, payloads, cipher, row.id)
-            problems += found
-            verified_bytes += read_bytes
-            if progress is not None:
-                progress(number, len(rows))
-    return CheckReport(count, len(rows), verified_bytes, tuple(problems))
+    if read_data is None:
+        return CheckReport(count, len(rows), 0, tuple(problems))
+    read = verify_payloads(database, payloads, cipher, read_data, progress)
+    return CheckReport(
+        count, len(rows), read.stored_bytes, tuple(problems + read.problems), read.payloads
+    )
 
 
-def check_rows(database: Database, cipher: Cipher = PLAIN) -> CheckReport:
+def check_rows(database: Database, cipher: Cipher | None = PLAIN) -> CheckReport:
     """Look for everything that should not be in the rows alone, and at SQLite's own structure."""
     try:
         with database.read() as connection:
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
-            problems = tuple(_check_rows(connection, cipher.digests))
+            problems = tuple(_check_rows(connection, cipher.digests if cipher else None))
     except CorruptionError as error:
         problems = (Problem("database", str(database.path), str(error)),)
         count = 0
@@ -92,7 +85,7 @@ def check_rows(database: Database, cipher: Cipher = PLAIN) -> CheckReport:
 # --- rows against rows
 
 
-def _check_rows(connection: Connection, digests: Digests) -> Iterator[Problem]:
+def _check_rows(connection: Connection, digests: Digests | None) -> Iterator[Problem]:
     if connection.dialect.name == "sqlite":
         yield from _check_sqlite(connection)
     for invariant in invariants.INVARIANTS:
@@ -115,17 +108,18 @@ def _check_sqlite(connection: Connection) -> Iterator[Problem]:
         yield Problem("database", f"{table} row {row}", f"it refers to a missing row of {referred}")
 
 
-def _check_states(connection: Connection, digests: Digests) -> Iterator[Problem]:
+def _check_states(connection: Connection, digests: Digests | None) -> Iterator[Problem]:
     for chain_id, chain, pipeline in connection.execute(queries.all_chains()).all():
         told = connection.execute(queries.checkpoints_of_chain(chain_id)).all()
         entries = connection.execute(queries.entries_of_chain(chain_id)).all()
         for each, state in zip(told, _states(entries, [row.depth for row in told]), strict=True):
+            pairs = ((entry.key, entry.digest) for entry in state)
             found = (
                 len(state),
                 sum(entry.raw_bytes for entry in state),
-                digests.state(
-                    pipeline, each.checkpoint_id, ((entry.key, entry.digest) for entry in state)
-                ),
+                digests.state(pipeline, each.checkpoint_id, pairs)
+                if digests
+                else each.state_digest,
             )
             if found != (each.key_count, each.state_bytes, each.state_digest):
                 yield Problem(
@@ -191,7 +185,7 @@ def _check_files(
 ) -> Iterator[Problem]:
     for row in missing_files(database, payloads, rows):
         detail = "the file is missing: restore it from a backup"
-        yield Problem("missing", row.name, detail, _affected(database, row))
+        yield Problem("missing", row.name, detail, affected_by(database, row))
     told = {row.name: row for row in rows}
     strangers = []
     for file in payloads.files():
@@ -201,7 +195,7 @@ def _check_files(
         row = told[file.name]
         if row.stored_bytes != file.stored_bytes and still_named(database, row):
             detail = f"the file has {file.stored_bytes} bytes, it was saved with {row.stored_bytes}"
-            yield Problem("length", row.name, detail, _affected(database, row))
+            yield Problem("length", row.name, detail, affected_by(database, row))
     yield from _check_strangers(database, payloads, strangers)
 
 
@@ -239,111 +233,3 @@ def _left_over(payloads: PayloadStore, before: dict[str, int]) -> Iterator[Probl
                 file.name,
                 "a save is writing the file, or was killed while it did; sweep removes it",
             )
-
-
-# --- files against what they should hold
-
-
-def _check_payload(
-    database: Database, payloads: PayloadStore, cipher: Cipher, payload_id: int
-) -> tuple[list[Problem], int]:
-    """Return what is wrong with a payload, and how many bytes of it were verified.
-
-    One that gets another file meanwhile is looked at again.
-    """
-    while True:
-        with database.read() as connection:
-            row = payload_row(connection, payload_id)
-            if row is None:
-                return [], 0  # removed meanwhile
-            told = set(facts_of_rows(connection, row.id))
-            parts = {
-                part_of(each.offset, each.stored_bytes): typed(each, int, int, int, bytes)
-                for each in connection.execute(_members(), {"payload_id": row.id})
-            }
-        try:
-            reader = payloads.open(row.name)
-        except FileNotFoundError:
-            found, read_bytes = [], 0  # reported with the missing files
-        except (CorruptionError, OSError) as error:
-            detail = f"it cannot be read: {error}"
-            found, read_bytes = [Problem("damaged", row.name, detail, _affected(database, row))], 0
-        else:
-            found = list(_check_file(database, reader, cipher, row, told, parts))
-            read_bytes = 0 if found else row.stored_bytes
-        if still_named(database, row):
-            return found, read_bytes
-
-
-def _check_file(
-    database: Database,
-    reader: PayloadReader,
-    cipher: Cipher,
-    row: PayloadRow,
-    told: set[Any],
-    parts: dict[tuple[int, int], Any],
-) -> Iterator[Problem]:
-    try:
-        yield from _check_bytes(database, reader, row, parts)
-        yield from _check_manifest(database, reader, cipher, row, told)
-    finally:
-        reader.close()
-
-
-@cache
-def _members() -> Select[Any]:
-    return (
-        select(members.c.id, members.c.offset, members.c.stored_bytes, members.c.sha256)
-        .where(members.c.payload_id == bindparam("payload_id"))
-        .order_by(members.c.offset)
-    )
-
-
-def _check_bytes(
-    database: Database,
-    reader: PayloadReader,
-    row: PayloadRow,
-    parts: dict[tuple[int, int], Any],
-) -> Iterator[Problem]:
-    try:
-        hashes = hash_payload(reader, parts)
-    except OSError as error:
-        yield Problem("damaged", row.name, f"it cannot be read: {error}", _affected(database, row))
-        return
-    damaged = [each for part, each in parts.items() if hashes.parts.get(part) != each.sha256]
-    if damaged:
-        where = ", ".join(str(each.offset) for each in damaged)
-        query = affected.checkpoints_of_members([each.id for each in damaged])
-        yield Problem(
-            "damaged",
-            row.name,
-            f"{len(damaged)} of its members, at {where}, are not what was saved",
-            _ids(database, query),
-        )
-    elif hashes.whole != row.sha256:
-        detail = "its bytes are not what was saved, but all that is loaded from it is whole"
-        yield Problem("damaged", row.name, detail)
-
-
-def _check_manifest(
-    database: Database, reader: PayloadReader, cipher: Cipher, row: PayloadRow, told: set[Any]
-) -> Iterator[Problem]:
-    try:
-        manifest = read_manifest(reader, row.name, cipher)
-    except (CorruptionError, OSError) as error:
-        detail = f"a rebuild could not use it: {error}"
-        yield Problem("manifest", row.name, detail, _affected(database, row))
-        return
-    unsaid = sorted(map(show, told.difference(facts_of_manifest(manifest))))
-    if unsaid:
-        detail = f"{len(unsaid)} facts of the rows are not in its manifest, such as: {unsaid[0]}"
-        yield Problem("manifest", row.name, detail, _affected(database, row))
-
-
-def _affected(database: Database, row: PayloadRow) -> tuple[str, ...]:
-    return _ids(database, affected.checkpoints_of_payload(row.id))
-
-
-def _ids(database: Database, query: Select[Any]) -> tuple[str, ...]:
-    with database.read() as connection:
-        return tuple(row.checkpoint_id for row in connection.execute(query))

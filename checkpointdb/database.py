@@ -12,9 +12,8 @@ import sqlite3
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,9 @@ from checkpointdb.database_errors import (
     translate,
     translated,
 )
-from checkpointdb.errors import CorruptionError, SchemaVersionError, StoreUnavailableError
+from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
 from checkpointdb.sqlite_file import identity, path_of, state_of
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "checkpointdb_version"
-HEAD_REVISION = "0003"  # the newest file in migrations/versions; a test compares
+HEAD_REVISION = "0004"  # the newest file in migrations/versions; a test compares
 APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the SQLite file: `file` and we know it
 _BUSY_SECONDS = 60.0
 
@@ -264,22 +264,26 @@ class Database:
             )
         return None
 
-    def prepare(self, *, upgrade: bool = True) -> Path | None:
+    def prepare(
+        self, *, upgrade: bool = True, check: Callable[[], None] = lambda: None
+    ) -> Path | None:
         """Create the schema in an empty database, or bring an older one up to date.
 
-        Returns the backup that was made before that.
-        Raises SchemaVersionError if the database is newer than this library, or older and
-        `upgrade` is False.
+        Before that `check` is called, which raises if it may not be, and a backup is made, whose
+        path is returned. Raises SchemaVersionError if the database is newer than this library, or
+        older and `upgrade` is False.
         """
         with _preparing:
             self._create_file()
             found, backup = self.revision(), None
             if found != HEAD_REVISION:
-                backup = self._bring_to_head(found, upgrade=upgrade)
+                backup = self._bring_to_head(found, check, upgrade=upgrade)
             self._identity = identity(self._where) if self.path else None
         return backup
 
-    def _bring_to_head(self, found: str | None, *, upgrade: bool) -> Path | None:
+    def _bring_to_head(
+        self, found: str | None, check: Callable[[], None], *, upgrade: bool
+    ) -> Path | None:
         backup = None
         if found is not None:
             self._check_known(found)
@@ -291,7 +295,10 @@ class Database:
                     found=found,
                     expected=HEAD_REVISION,
                 )
-            backup = self._back_up(found)
+            check()
+            if self.path is not None:
+                with translated(self._where, self._busy_seconds):
+                    backup = back_up(self.path, found, self._busy_seconds)
         self.migrate(HEAD_REVISION)
         return backup
 
@@ -347,25 +354,6 @@ class Database:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise translate(error, self._where, self._busy_seconds) from error
                 time.sleep(0.01)
-
-    def _back_up(self, found: str) -> Path | None:
-        """Copy a SQLite database beside it, whole and checked, before it is upgraded."""
-        if self.path is None:
-            return None
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        target = self.path.with_name(f"{self.path.name}.schema-{found}.{moment}.backup")
-        with translated(self._where, self._busy_seconds):
-            connection = sqlite3.connect(self.path, timeout=self._busy_seconds)
-            try:
-                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-                connection.execute("VACUUM INTO ?", (str(target),))
-                connection.execute("ATTACH ? AS copy", (str(target),))
-                answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
-            finally:
-                connection.close()
-        if answer != "ok":
-            raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
-        return target
 
 
 def _commit(connection: sa.Connection) -> None:

@@ -106,12 +106,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` looked at and found."""
+    """What `check` looked at and found; `read_payloads` of the payloads were read."""
 
     checkpoints: int
     payloads: int
     verified_bytes: int
     problems: tuple[Problem, ...]
+    read_payloads: int = 0
 
     @property
     def is_ok(self) -> bool:

@@ -112,6 +112,7 @@ payloads = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("damaged_at", UtcDateTime),
     Column("key_epoch", Integer),
+    Column("checked_at", UtcDateTime),  # when its bytes were last read, and were whole
 )
 Index("ix_payloads_damaged", payloads.c.pipeline_id)
 

@@ -16,6 +16,7 @@ from checkpointdb import PipelineCheckpoint, RetentionPolicy, invariants
 from checkpointdb.check import check
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.store.opening import open_directory
+from checkpointdb.verifying import Scope
 
 damages = pytest.mark.damages
 
@@ -46,7 +47,7 @@ def payload_of(handle, checkpoint_id):
 def test_a_sound_store_has_no_problems_and_the_report_counts(rich):
     report = rich.check(read_data=True)
     sizes = [path.stat().st_size for path in rich.checkpoint_dir.rglob("*.ckpt.gz")]
-    assert report == CheckReport(4, 4, sum(sizes), ())
+    assert report == CheckReport(4, 4, sum(sizes), (), read_payloads=4)
     assert report.is_ok
 
 
@@ -341,7 +342,7 @@ def test_progress_is_told_payload_by_payload(rich):
         check(
             opened.database,
             opened.payloads,
-            read_data=True,
+            read_data=Scope(),
             progress=lambda done, total: told.append((done, total)),
         )
     finally:
@@ -372,7 +373,7 @@ def test_a_check_beside_running_writers_reports_nothing(tmp_path):
         try:
             for _ in range(25):
                 grace = timedelta(minutes=1)
-                report = check(opened.database, opened.payloads, read_data=True, grace=grace)
+                report = check(opened.database, opened.payloads, read_data=Scope(), grace=grace)
                 problems += report.problems
         finally:
             stop.set()

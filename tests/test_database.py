@@ -178,7 +178,7 @@ def older(store):
     path = handle.checkpoint_dir / "checkpoints.db"
     [views] = sql(path, "SELECT name FROM sqlite_schema WHERE type = 'view'")
     drops = [f"DROP VIEW {name}" for (name,) in views]
-    drops.append("DROP TABLE keyring")
+    drops += ["DROP TABLE keyring", "ALTER TABLE payloads DROP COLUMN checked_at"]
     sql(path, *drops, "UPDATE checkpointdb_version SET version_num = '0001'")
     return path
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from checkpointdb import NotFoundError, PipelineCheckpoint, RetentionPolicy
+from checkpointdb import (
+    CheckReport,
+    EncryptionError,
+    NotFoundError,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    WrongKeyError,
+)
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
 
@@ -38,6 +46,16 @@ class Session:
             upgrade=False,
             trusted_globals=trusted_globals,
         )
+
+    def check(self, **options: Any) -> CheckReport:
+        """Check the store as it is; without a key where none can be found."""
+        try:
+            with self.open_whole() as handle:
+                return handle.check(**options)
+        except WrongKeyError:
+            raise
+        except EncryptionError:
+            return PipelineCheckpoint.check_without_key(self.store, **options)
 
     def open(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:
         """Open the store for its pipeline. Raises NotFoundError if it has others only."""

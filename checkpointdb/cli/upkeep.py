@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from checkpointdb import CheckReport, EncryptionError, NotFoundError, PipelineCheckpoint
+from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.documents import plain
 from checkpointdb.cli.exits import CORRUPT, OK
@@ -24,12 +25,27 @@ CHECK_SHAPE: Final = {
     "payloads": "number",
     "verified_bytes": "number",
     "problems": [Problem],
+    "read_payloads": "number",
     "is_ok": "true or false",
 }
 
 
 @click.command(cls=Command, shape=CHECK_SHAPE)
 @click.option("--read-data", is_flag=True, help="Read and verify every stored byte.")
+@click.option(
+    "--read-data-subset",
+    "share",
+    metavar="SHARE",
+    callback=amounts.share,
+    help="Read a part of the bytes, such as 10%: what was read longest ago.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    metavar="TIME",
+    callback=amounts.seconds,
+    help="Read for so long, such as 5m: what was read longest ago.",
+)
 @click.option(
     "--grace-hours",
     type=click.FloatRange(0, 87_600),
@@ -40,18 +56,31 @@ CHECK_SHAPE: Final = {
 )
 @progress_option
 @click.pass_obj
-def check(session: Session, read_data: bool, grace_hours: float, progress: bool) -> Output:
-    """Compare rows and files of the whole store, both ways."""
-    grace = timedelta(hours=grace_hours)
-    with session.open_whole() as store, bar("Reading payloads", progress) as moved:
-        return checked(store.check(read_data=read_data, grace=grace, progress=moved))
+def check(
+    session: Session,
+    read_data: bool,
+    share: float | None,
+    seconds: float | None,
+    grace_hours: float,
+    progress: bool,
+) -> Output:
+    """Compare rows and files of the whole store, both ways; for this no key is needed."""
+    with bar("Reading payloads", progress) as moved:
+        report = session.check(
+            read_data=read_data or share is not None or seconds is not None,
+            share=share or 1.0,
+            seconds=seconds,
+            grace=timedelta(hours=grace_hours),
+            progress=moved,
+        )
+    return checked(report)
 
 
 def checked(report: CheckReport) -> Output:
     """Return what a check found; problems end in the exit code for corruption."""
     summary = (
         f"{report.checkpoints} checkpoints, {report.payloads} payloads, "
-        f"{size(report.verified_bytes)} verified: "
+        f"{report.read_payloads} read, {size(report.verified_bytes)} verified: "
     )
     rows: list[tuple[Any, ...]] = [
         (each.kind, each.subject, each.detail, ", ".join(each.checkpoint_ids))

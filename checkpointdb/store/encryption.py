@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
 from checkpointdb.database import Database
 from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
 from checkpointdb.payloads import LocalPayloads
+from checkpointdb.schema import keyring as keyring_table
 from checkpointdb.schema import payloads as payloads_table
 from checkpointdb.store.key_sources import key_beside, make_key_beside
 from checkpointdb.store.keyring_copies import (
@@ -122,6 +123,24 @@ def check_key(directory: Path, key: Key | None, *, is_wanted: bool | None, has_t
     # The table may have a newer generation, which knows more keys.
     if found.key_id in keyring.keys or not has_table:
         keyring.unlock(found)
+
+
+def check_copies(
+    directory: Path, database: Database, key: Key | None, *, is_wanted: bool | None
+) -> None:
+    """Refuse a wrong key by what both copies say, before the database is upgraded."""
+    with database.read() as connection:
+        if not inspect(connection).has_table(keyring_table.name):
+            return  # of a version that did not encrypt
+        newest = read_copies(directory, connection).newest
+    if newest is None:
+        return
+    if is_wanted is False:
+        raise _encrypted(directory)
+    found = key or key_beside(directory)
+    if found is None:
+        raise _no_key(directory)
+    newest.unlock(found)
 
 
 def unlock(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import URL
 
@@ -15,7 +17,12 @@ from checkpointdb.errors import NotFoundError, StoreUnavailableError
 from checkpointdb.keys import Key
 from checkpointdb.payloads import LocalPayloads, unavailable
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
-from checkpointdb.store.encryption import Unlocked, check_key, unlock
+from checkpointdb.store.encryption import Unlocked, check_copies, check_key, unlock
+from checkpointdb.store.keyring_copies import read_copies
+
+if TYPE_CHECKING:
+    from checkpointdb.reports import CheckReport
+    from checkpointdb.verifying import Progress, Scope
 
 DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
@@ -72,7 +79,11 @@ def open_directory(
         raise unavailable(error, root) from error
     url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
     database = Database(url, durable=durable, busy_seconds=busy_seconds)
-    opened = _prepared(Opened(directory, database, payloads), upgrade=upgrade)
+    opened = _prepared(
+        Opened(directory, database, payloads),
+        upgrade=upgrade,
+        check=lambda: check_copies(directory, database, key, is_wanted=is_encrypted),
+    )
     if not rebuilds:
         _expect_rows(opened)
     return _unlocked(opened, key, is_encrypted)
@@ -89,6 +100,29 @@ def open_database(directory: Path) -> Database:
     if not os.access(directory, os.W_OK):
         return Database.open_read_only(path)
     return Database(URL.create("sqlite", database=str(path)))
+
+
+def check_directory(
+    directory: Path,
+    read_data: Scope | None,
+    grace: timedelta,
+    progress: Progress | None,
+) -> CheckReport:
+    """Check a store without its key."""
+    from checkpointdb.check import check
+
+    database = open_database(directory)
+    try:
+        database.prepare(upgrade=False)
+        payloads = LocalPayloads(directory.absolute() / PAYLOAD_DIRECTORY, durable=True)
+        with database.read() as connection:
+            is_sealed = read_copies(directory, connection).newest is not None
+        cipher = None if is_sealed else PLAIN
+        return check(
+            database, payloads, cipher=cipher, read_data=read_data, grace=grace, progress=progress
+        )
+    finally:
+        database.close()
 
 
 def _check_new(directory: Path, payloads: LocalPayloads, *, is_made_here: bool = False) -> None:
@@ -135,9 +169,9 @@ def _no_database(directory: Path) -> StoreUnavailableError:
     )
 
 
-def _prepared(opened: Opened, *, upgrade: bool) -> Opened:
+def _prepared(opened: Opened, *, upgrade: bool, check: Callable[[], None] = lambda: None) -> Opened:
     try:
-        opened.database.prepare(upgrade=upgrade)
+        opened.database.prepare(upgrade=upgrade, check=check)
     except BaseException:
         opened.database.close()
         raise

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from checkpointdb.store.validation import checked_scope
+
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
     from checkpointdb.reports import (
@@ -39,25 +41,54 @@ class Upkeep:
         self,
         *,
         read_data: bool = False,
+        share: float = 1.0,
+        seconds: float | None = None,
         grace: timedelta = timedelta(0),
         progress: Progress | None = None,
     ) -> CheckReport:
         """Compare rows and files of the whole store, both ways; with `read_data`, every byte.
 
-        While others save, their unfinished files are found too: those younger than `grace` are
-        not reported. `progress` is called with the numbers of payloads that are read and in all.
+        Or that `share` of the bytes, or as many as are read in so many `seconds`: those that were
+        read longest ago, so that one such pass after another reads them all. While others save,
+        their unfinished files are found too: those younger than `grace` are not reported.
+        `progress` is called with the numbers of payloads that are read and to be read.
+
+        Raises InvalidInputError for a share or a time that makes no sense, or without `read_data`.
         """
         from checkpointdb.check import check
 
-        database, payloads = self._engine.database, self._engine.payloads
+        scope = checked_scope(read_data, share, seconds)
+        engine = self._engine
         return check(
-            database,
-            payloads,
-            cipher=self._engine.cipher,
-            read_data=read_data,
+            engine.database,
+            engine.payloads,
+            cipher=engine.cipher,
+            read_data=scope,
             grace=grace,
             progress=progress,
         )
+
+    @staticmethod
+    def check_without_key(
+        checkpoint_dir: str | os.PathLike[str],
+        *,
+        read_data: bool = False,
+        share: float = 1.0,
+        seconds: float | None = None,
+        grace: timedelta = timedelta(0),
+        progress: Progress | None = None,
+    ) -> CheckReport:
+        """Check a store as `check` does, without the key that an encrypted one needs.
+
+        Every stored byte is verified all the same. What is sealed, the manifests, and what is
+        keyed, the digests of states, cannot be compared.
+
+        Raises NotFoundError if there is no store, SchemaVersionError if its schema is an older one.
+        """
+        from checkpointdb.store.opening import check_directory
+
+        scope = checked_scope(read_data, share, seconds)
+        return check_directory(Path(checkpoint_dir), scope, grace, progress)
 
     def check_database(self) -> CheckReport:
         """Compare rows with rows, and let SQLite look at its file; payloads are not looked at."""

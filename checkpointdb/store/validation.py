@@ -5,9 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
 from checkpointdb.text import storable
+
+if TYPE_CHECKING:
+    from checkpointdb.verifying import Scope
 
 _MAX_ID_CHARACTERS = 16_384
 
@@ -72,6 +76,18 @@ def checked_seconds(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
         raise InvalidInputError(f"{what} must be a number from 0 to 86400, not {value!r}")
     return float(value)
+
+
+def checked_scope(read_data: bool, share: object, seconds: object) -> Scope | None:
+    """Return how much to read, None for nothing. Raises InvalidInputError for nonsense."""
+    from checkpointdb.verifying import Scope  # imported when used
+
+    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise InvalidInputError(f"share must be over 0 and at most 1, not {share!r}")
+    limit = None if seconds is None else checked_seconds(seconds, "seconds")
+    if not read_data and (share != 1 or limit is not None):
+        raise InvalidInputError("share and seconds are for read_data=True: nothing else is read")
+    return Scope(float(share), limit) if read_data else None
 
 
 def checked_count(value: object, what: str, *, least: int = 1) -> int:

@@ -18,6 +18,19 @@ def test_check_verifies_every_byte_if_asked(run, handle):
     assert run("check", "--read-data", "--json").document["verified_bytes"] == sum(sizes)
 
 
+def test_check_reads_a_part_if_asked(run, handle):
+    first = run("check", "--read-data-subset", "10%", "--json").document
+    assert (first["read_payloads"], first["payloads"]) == (1, 3)
+    assert run("check", "--for", "5m", "--json").document["read_payloads"] == 3
+    for words in (["--for", "soon"], ["--for", "0s"], ["--read-data-subset", "0%"]):
+        assert run("check", *words).code == 2
+
+
+def test_check_needs_no_key(run, sealed):
+    report = run("--store", sealed, "check", "--read-data", "--json").document
+    assert (report["is_ok"], report["read_payloads"]) == (True, report["payloads"])
+
+
 @pytest.mark.damages
 def test_check_names_what_is_affected(run, handle):
     Path(handle.get_checkpoint_info("one").file_path).unlink()

@@ -1,0 +1,31 @@
+"""Amounts as people write them, such as 10% and 5m: callbacks of options."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return a part of a whole, 10% or 0.1, as a number over 0 and at most 1."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)", value.strip())
+    number = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if not 0 < number <= 1:
+        raise click.BadParameter(f"{value!r} is no share: write 10% or 0.1")
+    return number
+
+
+def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return a time, such as 90s, 5m, 2h or 1d, in seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd]?)", value.strip())
+    number = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
+    if not 0 < number <= _SECONDS["d"]:
+        raise click.BadParameter(f"{value!r} is no time of up to a day: write 90s, 5m or 2h")
+    return number

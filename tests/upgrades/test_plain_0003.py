@@ -1,0 +1,85 @@
+"""A store of schema 0003, in the clear: opened, upgraded, and gone on with by this version."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from make_plain_0003 import METADATA, STATES
+
+from checkpointdb import PipelineCheckpoint, RetentionPolicy, SchemaVersionError, meta
+from checkpointdb.database import HEAD_REVISION
+
+VECTOR = Path(__file__).parent / "plain_0003"
+
+
+@pytest.fixture
+def vector(tmp_path):
+    """A copy of the store."""
+    shutil.copytree(VECTOR, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(vector):
+    with PipelineCheckpoint(vector, retention_policy=RetentionPolicy.KEEP_ALL) as handle:
+        yield handle
+        assert handle.check(read_data=True).problems == ()
+
+
+def revision(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT version_num FROM checkpointdb_version").fetchall()
+
+
+def test_it_is_upgraded_and_the_backup_is_what_it_was(vector):
+    before = (vector / "checkpoints.db").read_bytes()
+    PipelineCheckpoint(vector).close()
+    assert revision(vector / "checkpoints.db") == [(HEAD_REVISION,)]
+    [backup] = vector.glob("*.backup")
+    assert revision(backup) == [("0003",)]
+    with closing(sqlite3.connect(backup)) as one, closing(sqlite3.connect(":memory:")) as other:
+        other.deserialize(before)
+        assert list(one.iterdump()) == list(other.iterdump())
+
+
+def test_every_state_is_loaded_and_every_question_answered(store):
+    assert {each: store.load(each) for each in STATES} == STATES
+    listed = store.list_checkpoints(reverse=False)
+    assert [each.checkpoint_id for each in listed] == list(STATES)
+    assert [each.custom_metadata for each in listed] == [METADATA.get(each, {}) for each in STATES]
+    assert [each.pinned for each in listed] == [False, False, False, True]
+    [found] = store.list_checkpoints(where=meta("accuracy") > 0.9)
+    assert found.checkpoint_id == "reported"
+    assert [each.checkpoint_id for each in store.history("scores")] == [
+        "scored",
+        "reported",
+        "other line",
+    ]
+    assert store.pipelines() == ["Plan B", "default"]
+
+
+def test_what_is_saved_next_is_a_delta(store):
+    store.save({**STATES["other line"], "scores": 1}, "next")
+    info = store.get_checkpoint_info("next")
+    assert (info.is_incremental, info.base_checkpoint_id) == (True, "other line")
+    assert info.size_bytes < 2_000
+
+
+def test_without_leave_to_upgrade_it_is_refused_and_stays(vector):
+    before = (vector / "checkpoints.db").read_bytes()
+    with pytest.raises(SchemaVersionError, match="0003"):
+        PipelineCheckpoint(vector, upgrade=False)
+    assert (vector / "checkpoints.db").read_bytes() == before
+    assert not list(vector.glob("*.backup"))
+
+
+def test_its_database_can_be_made_anew(vector):
+    (vector / "checkpoints.db").unlink()
+    report = PipelineCheckpoint.rebuild(vector)
+    assert set(report.checkpoints) == {*STATES, "extracted"}
+    with PipelineCheckpoint(vector) as handle:
+        assert {each: handle.load(each) for each in STATES} == STATES

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
         CheckReport,
+        ImportReport,
         KeyChange,
         KeyVersion,
         Problem,
@@ -58,6 +59,7 @@ _LATER = {
     "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
         "CheckReport",
+        "ImportReport",
         "KeyChange",
         "KeyVersion",
         "Problem",
@@ -92,6 +94,7 @@ __all__ = [
     "CorruptionError",
     "EncryptionError",
     "FernetKey",
+    "ImportReport",
     "InvalidInputError",
     "InvalidStateError",
     "Key",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
 
@@ -12,8 +12,9 @@ from checkpointdb.database import Database
 from checkpointdb.errors import EncryptionError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import payloads as payloads_table
+from checkpointdb.sealing import Sealed
 from checkpointdb.store.key_sources import key_beside, make_key_beside
 from checkpointdb.store.keyring_copies import (
     is_repaired,
@@ -23,6 +24,9 @@ from checkpointdb.store.keyring_copies import (
     write_file,
     write_row,
 )
+
+if TYPE_CHECKING:
+    from checkpointdb.store.engine import Engine
 
 Change = Callable[[Keyring, Secrets], Keyring]
 
@@ -87,7 +91,7 @@ def check_key(directory: Path, key: Key | None, *, is_wanted: bool | None, has_t
 def unlock(
     directory: Path,
     database: Database,
-    payloads: LocalPayloads,
+    payloads: PayloadStore,
     key: Key | None,
     *,
     is_wanted: bool | None,
@@ -114,7 +118,7 @@ def unlock(
 
 
 def _encrypt(
-    directory: Path, database: Database, payloads: LocalPayloads, key: Key | None
+    directory: Path, database: Database, payloads: PayloadStore, key: Key | None
 ) -> Unlocked:
     """Encrypt a store that has no payload yet."""
     with database.write() as connection:
@@ -155,7 +159,9 @@ def _no_key(directory: Path) -> EncryptionError:
 class Encryption:
     """The methods of a handle about keys."""
 
+    _engine: Engine
     _unlocked: Unlocked | None = None
+    checkpoint_dir: Path
 
     def add_key(self, key: bytes | str | Key) -> str:
         """Let another key open the store too, and return its id; at once, whatever it holds.
@@ -195,6 +201,18 @@ class Encryption:
         with opened.database.read() as connection:
             keyring = read_copies(opened.directory, connection).newest
         return sorted(keyring.keys) if keyring else []
+
+    def _encrypt_empty(self, key: Key) -> None:
+        """Encrypt the store of this handle, which goes on with it.
+
+        Raises EncryptionError if the store holds checkpoints in the clear.
+        """
+        engine = self._engine
+        self._unlocked = unlock(
+            self.checkpoint_dir, engine.database, engine.payloads, key, is_wanted=True
+        )
+        assert self._unlocked is not None
+        engine.cipher = Sealed(self._unlocked.secrets)
 
     def _opened(self) -> Unlocked:
         if self._unlocked is None:

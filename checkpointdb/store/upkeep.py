@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
     from checkpointdb.reports import CheckReport, RebuildReport, SweepReport
-    from checkpointdb.store.encryption import Unlocked
     from checkpointdb.store.engine import Engine
 
 
@@ -20,11 +17,7 @@ class Upkeep:
     """What keeps a store healthy."""
 
     _engine: Engine
-    _unlocked: Unlocked | None
     checkpoint_dir: Path
-
-    @abstractmethod
-    def pipelines(self) -> list[str]: ...
 
     def check(self, *, read_data: bool = False, grace: timedelta = timedelta(0)) -> CheckReport:
         """Compare rows and files of the whole store, both ways; with `read_data`, every byte.
@@ -44,31 +37,6 @@ class Upkeep:
         from checkpointdb.sweep import sweep
 
         return sweep(self._engine.database, self._engine.payloads)
-
-    def encrypt_into(
-        self,
-        checkpoint_dir: str | os.PathLike[str],
-        encryption_key: bytes | str | Key | None = None,
-        *,
-        progress: Callable[[int, int], object] | None = None,
-    ) -> int:
-        """Copy every checkpoint of the store, of all pipelines, into an encrypted store.
-
-        Returns how many were copied: with their ids, times, metadata and pins, as deltas of each
-        other. Nothing is unpickled, and this store is not changed. What the target has already is
-        left out, so an interrupted copy goes on, and a second one brings what was saved since.
-        The key is found as when a store is opened. `progress` is called with the numbers of
-        checkpoints that are done and that were to be copied.
-
-        Raises InvalidInputError if the target has another checkpoint of the same id,
-        EncryptionError if it is a store in the clear (this one, say); and what load and save raise.
-        """
-        from checkpointdb.store.converting import copy_store, opener
-
-        own = None if self._unlocked is None else self._unlocked.key
-        source = opener(self.checkpoint_dir, own, is_encrypted=own is not None)
-        target = opener(Path(checkpoint_dir), encryption_key, is_encrypted=True)
-        return copy_store(self.pipelines(), source, target, progress)
 
     @staticmethod
     def rebuild(

@@ -36,7 +36,6 @@ from checkpointdb.keys import FernetKey
 from checkpointdb.trusted_globals import TrustedGlobals, Untrusted
 
 INDEX_NAME: Final = "checkpoint_index.json"
-MOST_STATE_BYTES: Final = 1 << 30
 _SUFFIX = ".ckpt.gz"
 _DELETED_KEYS = "__deleted_keys__"
 _VERSION = "1.0.0"
@@ -214,7 +213,7 @@ def open_legacy(
     *,
     time_zone: tzinfo | None,
     trusted: TrustedGlobals | None,
-    most_state_bytes: int = MOST_STATE_BYTES,
+    most_state_bytes: int,
 ) -> LegacyDirectory:
     """Read the index of a directory; times without a zone are of `time_zone` (None: local).
 

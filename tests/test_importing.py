@@ -133,6 +133,14 @@ def test_nothing_is_forgotten_by_the_import_whatever_the_policy_of_the_handle(st
     assert len(handle.list_checkpoints()) == 3
 
 
+def test_one_whose_base_is_of_a_later_time_comes_as_a_full(archive, tmp_path):
+    put(tmp_path / "old", "base", {"a": 1}, day=2)
+    put(tmp_path / "old", "early", {"b": 2}, base="base", day=1)
+    archive.import_legacy(tmp_path / "old")
+    assert archive.load("early") == {"a": 1, "b": 2}
+    assert not archive.get_checkpoint_info("early").is_incremental
+
+
 # --- ids that exist
 
 
@@ -234,6 +242,12 @@ def test_an_encrypted_store_keeps_its_own_key(tmp_path):
         assert len(new.list_checkpoints()) == 5
     with pytest.raises(WrongKeyError):
         PipelineCheckpoint(tmp_path / "new", KEY, enable_encryption=True)
+
+
+def test_the_key_of_the_store_opens_the_directory_too(tmp_path):
+    line(tmp_path / "old", key=OTHER_KEY)
+    with PipelineCheckpoint(tmp_path / "new", OTHER_KEY, enable_encryption=True) as new:
+        assert len(new.import_legacy(tmp_path / "old").imported) == 3
 
 
 def test_into_a_store_in_the_clear_it_comes_only_if_that_is_said(archive):

@@ -7,25 +7,53 @@ from typing import TYPE_CHECKING
 
 from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import EncryptionError, InvalidInputError, InvalidStateError
-from checkpointdb.keys import FernetKey, as_key
-from checkpointdb.legacy import LegacyCheckpoint, LegacyDirectory, Unreadable
+from checkpointdb.keys import FernetKey, Key, as_key
+from checkpointdb.legacy import LegacyCheckpoint, LegacyDirectory, Unreadable, open_legacy
 from checkpointdb.reports import ImportReport
 from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
 from checkpointdb.store.copying import Progress
 from checkpointdb.store.key_sources import KEY_NAME, key_beside
 from checkpointdb.store.request import SaveRequest
-from checkpointdb.store.validation import checked_id, checked_state
+from checkpointdb.store.validation import (
+    checked_count,
+    checked_id,
+    checked_state,
+    checked_zone,
+)
+from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
 
-def legacy_key(directory: Path, key: object | None) -> FernetKey:
-    """Return the key of an encrypted directory, as given or as found in it.
+def opened_directory(
+    directory: Path,
+    *,
+    key: object | None,
+    own_key: Key | None,
+    time_zone: object | None,
+    trusted: TrustedGlobals | None,
+    most_state_bytes: int,
+) -> LegacyDirectory:
+    """Open a directory, with its key if it is encrypted.
 
-    Raises EncryptionError if there is none.
+    Raises InvalidInputError for arguments that make no sense, and what `open_legacy` raises;
+    EncryptionError if there is no key, WrongKeyError if it opens nothing.
     """
-    found = key_beside(directory) if key is None else as_key(key)
+    legacy = open_legacy(
+        directory,
+        time_zone=checked_zone(time_zone),
+        trusted=trusted,
+        most_state_bytes=checked_count(most_state_bytes, "most_state_bytes"),
+    )
+    if legacy.is_encrypted:
+        legacy.key = _legacy_key(directory, key, own_key)
+        legacy.check_key()
+    return legacy
+
+
+def _legacy_key(directory: Path, key: object | None, own_key: Key | None) -> FernetKey:
+    found = key_beside(directory) or own_key if key is None else as_key(key)
     if found is None:
         raise EncryptionError(
             f"the checkpoints in {str(directory)!r} are encrypted, and there is no {KEY_NAME} "

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement
 
-from checkpointdb.errors import EncryptionError, NotFoundError
+from checkpointdb.errors import EncryptionError, NotFoundError, WrongKeyError
 from checkpointdb.store.encryption import Encryption
+from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -148,7 +149,7 @@ class Transfer(Encryption):
         time_zone: tzinfo | str | None = None,
         trusted_globals: Iterable[str] | None = None,
         allow_plain: bool = False,
-        most_state_bytes: int | None = None,
+        most_state_bytes: int = 1 << 30,
         progress: Callable[[int, int], object] | None = None,
     ) -> ImportReport:
         """Save what a directory of the predecessor holds, into this pipeline.
@@ -162,36 +163,33 @@ class Transfer(Encryption):
         default) imports nothing, "skip", "replace", "rename" (to ID-imported). `time_zone`, or
         its name, is that in which the predecessor wrote its times; None: this machine's.
         `trusted_globals` restricts what a pickle may name; None: as this handle does.
-        `most_state_bytes` bounds a decompressed state (1 GiB).
+        `most_state_bytes` bounds a decompressed state.
 
-        An encrypted directory is opened by `key`, or by the `encryption.key` in it. An empty
-        store in the clear becomes encrypted by that key; one that holds checkpoints is refused,
-        unless `allow_plain`.
+        An encrypted directory is opened by `key`, by the `encryption.key` in it, or by this
+        store's key. An empty store in the clear becomes encrypted by that key; one that holds
+        checkpoints is refused, unless `allow_plain`.
 
         Raises InvalidInputError for a conflict, or if this is no such directory; CorruptionError
         if the index is damaged, WrongKeyError and EncryptionError for keys; and what save raises.
         """
-        from checkpointdb.legacy import MOST_STATE_BYTES, open_legacy
-        from checkpointdb.store.importing import import_directory, legacy_key
-        from checkpointdb.store.validation import checked_count, checked_zone
-        from checkpointdb.trusted_globals import TrustedGlobals
+        from checkpointdb.store.importing import import_directory, opened_directory
 
-        trusted = self._engine.trusted
-        legacy = open_legacy(
+        own = None if self._unlocked is None else self._unlocked.key
+        legacy = opened_directory(
             Path(directory).absolute(),
-            time_zone=checked_zone(time_zone),
-            trusted=trusted if trusted_globals is None else TrustedGlobals(trusted_globals),
-            most_state_bytes=checked_count(
-                MOST_STATE_BYTES if most_state_bytes is None else most_state_bytes,
-                "most_state_bytes",
-            ),
+            key=key,
+            own_key=own,
+            time_zone=time_zone,
+            trusted=self._trusted_by(trusted_globals),
+            most_state_bytes=most_state_bytes,
         )
-        if legacy.is_encrypted:
-            legacy.key = legacy_key(legacy.path, key)
-            legacy.check_key()
+        if legacy.key is not None:
             self._receive_encrypted(legacy.key, allow_plain=allow_plain)
         with self._opener()(self.pipeline) as theirs:
             return import_directory(theirs, legacy, on_conflict, progress)
+
+    def _trusted_by(self, patterns: Iterable[str] | None) -> TrustedGlobals | None:
+        return self._engine.trusted if patterns is None else TrustedGlobals(patterns)
 
     # --- keys
 
@@ -219,6 +217,8 @@ class Transfer(Encryption):
             return
         try:
             self._encrypt_empty(key)
+        except WrongKeyError:  # another process has encrypted it meanwhile
+            raise
         except EncryptionError as error:
             raise EncryptionError(
                 f"what is to be imported is encrypted, and the store {str(self.checkpoint_dir)!r} "

@@ -133,12 +133,18 @@ def test_nothing_is_forgotten_by_the_import_whatever_the_policy_of_the_handle(st
     assert len(handle.list_checkpoints()) == 3
 
 
-def test_one_whose_base_is_of_a_later_time_comes_as_a_full(archive, tmp_path):
+def test_one_whose_base_is_of_a_later_time_comes_whole(archive, tmp_path):
     put(tmp_path / "old", "base", {"a": 1}, day=2)
     put(tmp_path / "old", "early", {"b": 2}, base="base", day=1)
     archive.import_legacy(tmp_path / "old")
     assert archive.load("early") == {"a": 1, "b": 2}
-    assert not archive.get_checkpoint_info("early").is_incremental
+    assert archive.load("base") == {"a": 1}
+
+
+def test_one_whose_base_was_skipped_comes_whole(archive, tmp_path):
+    archive.save({"mine": 1}, "one")
+    archive.import_legacy(line(tmp_path / "old"), on_conflict="skip")
+    assert archive.load("two") == STATES["two"]
 
 
 # --- ids that exist

@@ -103,7 +103,7 @@ def _import(
 ) -> Arrival:
     arrival = arrivals.place(each.checkpoint_id, each.created_at)
     if arrival.is_saved:
-        # Without its base in the store there is nothing that it is known to share.
+        # One whose base is not in the store is compared with what was imported last.
         base = None if each.base_id is None else names.get(each.base_id)
         request = _request(legacy, each, arrival, base)
         theirs._engine.save(request)
@@ -120,7 +120,7 @@ def _request(
             state=state,
             checkpoint_id=checked_id(arrival.checkpoint_id),
             custom_metadata=checked(each.custom_metadata),
-            force_full=base is None,
+            force_full=each.base_id is None,
             pinned=None,
             base=base,
             created_at=each.created_at,

@@ -27,21 +27,26 @@ from checkpointdb.errors import (
     WrongKeyError,
 )
 from checkpointdb.records import (
+    CheckpointDetails,
     CheckpointIndex,
     CheckpointMetadata,
     CheckpointVersion,
     CloudBackupConfig,
     CloudBackupProvider,
     RetentionPolicy,
+    StateKey,
 )
 from checkpointdb.schema import checkpoints
 from checkpointdb.store import LazyState, PipelineCheckpoint
 
 if TYPE_CHECKING:
-    from checkpointdb.filters import has_key, meta
+    from checkpointdb.filters import has_key, meta, parse_where
     from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
+        Answer,
+        CheckpointPlace,
         CheckReport,
+        DatabaseInfo,
         ImportReport,
         KeyChange,
         KeyVersion,
@@ -49,16 +54,20 @@ if TYPE_CHECKING:
         RebuildReport,
         StateDiff,
         SweepReport,
+        UpgradeReport,
     )
     from checkpointdb.safe_globals import SAFE_GLOBALS
     from checkpointdb.serialize import Serializer, register_serializer
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
-    "filters": ("has_key", "meta"),
+    "filters": ("has_key", "meta", "parse_where"),
     "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
+        "Answer",
         "CheckReport",
+        "CheckpointPlace",
+        "DatabaseInfo",
         "ImportReport",
         "KeyChange",
         "KeyVersion",
@@ -66,6 +75,7 @@ _LATER = {
         "RebuildReport",
         "StateDiff",
         "SweepReport",
+        "UpgradeReport",
     ),
     "serialize": ("Serializer", "register_serializer"),
     "safe_globals": ("SAFE_GLOBALS",),
@@ -84,14 +94,18 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "ENCRYPTION_AVAILABLE",
     "SAFE_GLOBALS",
+    "Answer",
     "CheckReport",
+    "CheckpointDetails",
     "CheckpointError",
     "CheckpointIndex",
     "CheckpointMetadata",
+    "CheckpointPlace",
     "CheckpointVersion",
     "CloudBackupConfig",
     "CloudBackupProvider",
     "CorruptionError",
+    "DatabaseInfo",
     "EncryptionError",
     "FernetKey",
     "ImportReport",
@@ -114,16 +128,19 @@ __all__ = [
     "Serializer",
     "StateChangedError",
     "StateDiff",
+    "StateKey",
     "StoreBusyError",
     "StoreUnavailableError",
     "SweepReport",
     "UnknownSerializerError",
     "UntrustedGlobalError",
+    "UpgradeReport",
     "WrongKeyError",
     "checkpoints",
     "generate_encryption_key",
     "has_key",
     "load_encryption_key",
     "meta",
+    "parse_where",
     "register_serializer",
 ]

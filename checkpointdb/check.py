@@ -25,6 +25,7 @@ from checkpointdb.inventory import (
     missing_files,
     named_files,
     orphans,
+    payload_row,
     payload_rows,
     still_named,
     under_lock,
@@ -37,7 +38,7 @@ from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints, members
 from checkpointdb.sealing import PLAIN, Cipher
 
-Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
+Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
 
 
 def check(
@@ -68,12 +69,24 @@ def check(
     verified_bytes = 0
     if read_data:
         for number, row in enumerate(rows, 1):
-            found = list(_check_payload(database, payloads, cipher, row))
+            found, read_bytes = _check_payload(database, payloads, cipher, row.id)
             problems += found
-            verified_bytes += 0 if found else row.stored_bytes
+            verified_bytes += read_bytes
             if progress is not None:
                 progress(number, len(rows))
     return CheckReport(count, len(rows), verified_bytes, tuple(problems))
+
+
+def check_rows(database: Database, cipher: Cipher = PLAIN) -> CheckReport:
+    """Look for everything that should not be in the rows alone, and at SQLite's own structure."""
+    try:
+        with database.read() as connection:
+            count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
+            problems = tuple(_check_rows(connection, cipher.digests))
+    except CorruptionError as error:
+        problems = (Problem("database", str(database.path), str(error)),)
+        count = 0
+    return CheckReport(count, 0, 0, problems)
 
 
 # --- rows against rows
@@ -232,21 +245,44 @@ def _left_over(payloads: PayloadStore, before: dict[str, int]) -> Iterator[Probl
 
 
 def _check_payload(
-    database: Database, payloads: PayloadStore, cipher: Cipher, row: PayloadRow
+    database: Database, payloads: PayloadStore, cipher: Cipher, payload_id: int
+) -> tuple[list[Problem], int]:
+    """Return what is wrong with a payload, and how many bytes of it were verified.
+
+    One that gets another file meanwhile is looked at again.
+    """
+    while True:
+        with database.read() as connection:
+            row = payload_row(connection, payload_id)
+            if row is None:
+                return [], 0  # removed meanwhile
+            told = set(facts_of_rows(connection, row.id))
+            parts = {
+                part_of(each.offset, each.stored_bytes): typed(each, int, int, int, bytes)
+                for each in connection.execute(_members(), {"payload_id": row.id})
+            }
+        try:
+            reader = payloads.open(row.name)
+        except FileNotFoundError:
+            found, read_bytes = [], 0  # reported with the missing files
+        except (CorruptionError, OSError) as error:
+            detail = f"it cannot be read: {error}"
+            found, read_bytes = [Problem("damaged", row.name, detail, _affected(database, row))], 0
+        else:
+            found = list(_check_file(database, reader, cipher, row, told, parts))
+            read_bytes = 0 if found else row.stored_bytes
+        if still_named(database, row):
+            return found, read_bytes
+
+
+def _check_file(
+    database: Database,
+    reader: PayloadReader,
+    cipher: Cipher,
+    row: PayloadRow,
+    told: set[Any],
+    parts: dict[tuple[int, int], Any],
 ) -> Iterator[Problem]:
-    with database.read() as connection:
-        told = set(facts_of_rows(connection, row.id))
-        parts = {
-            part_of(each.offset, each.stored_bytes): typed(each, int, int, int, bytes)
-            for each in connection.execute(_members(), {"payload_id": row.id})
-        }
-    try:
-        reader = payloads.open(row.name)
-    except FileNotFoundError:
-        return  # reported with the missing files, or removed meanwhile
-    except (CorruptionError, OSError) as error:
-        yield Problem("damaged", row.name, f"it cannot be read: {error}", _affected(database, row))
-        return
     try:
         yield from _check_bytes(database, reader, row, parts)
         yield from _check_manifest(database, reader, cipher, row, told)

@@ -109,13 +109,13 @@ class Database:
         """
         self._follow_fork()
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
-        writer = self._writer
-        if not writer.acquire(
-            timeout=0 if self._writer_thread == get_ident() else self._busy_seconds
-        ):
+        writer, me = self._writer, get_ident()
+        if self._writer_thread == me:  # a signal's handler, within a transaction
             raise busy(self._busy_seconds)
-        self._writer_thread = get_ident()
         try:
+            if not writer.acquire(timeout=self._busy_seconds):
+                raise busy(self._busy_seconds)
+            self._writer_thread = me
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 opened = connection.info  # of the pooled connection: it outlives the transaction
                 self._check_files(opened)
@@ -132,8 +132,13 @@ class Database:
                 raise busy(self._busy_seconds) from error
             raise contradiction(self._where, error) from error
         finally:
-            self._writer_thread = None
-            writer.release()
+            # Nothing here calls a function before the release: an interrupt would come in it.
+            if self._writer_thread == me:
+                self._writer_thread = None
+            try:  # noqa: SIM105
+                writer.release()
+            except RuntimeError:  # the lock was not to be had
+                pass
 
     @contextmanager
     def read_only_connection(self) -> Iterator[sa.Connection]:
@@ -165,7 +170,8 @@ class Database:
 
     def _start(self) -> None:
         self._engine = sa.create_engine(self.url, max_overflow=-1, **self._options())
-        self._writer = threading.Lock()
+        # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
+        self._writer = threading.RLock()
         self._writer_thread = None
         self._gate = Gate(self._engine.dispose)
         if self.path is not None:
@@ -258,31 +264,36 @@ class Database:
             )
         return None
 
-    def prepare(self, *, upgrade: bool = True) -> None:
+    def prepare(self, *, upgrade: bool = True) -> Path | None:
         """Create the schema in an empty database, or bring an older one up to date.
 
+        Returns the backup that was made before that.
         Raises SchemaVersionError if the database is newer than this library, or older and
         `upgrade` is False.
         """
         with _preparing:
             self._create_file()
-            found = self.revision()
+            found, backup = self.revision(), None
             if found != HEAD_REVISION:
-                self._bring_to_head(found, upgrade=upgrade)
+                backup = self._bring_to_head(found, upgrade=upgrade)
             self._identity = identity(self._where) if self.path else None
+        return backup
 
-    def _bring_to_head(self, found: str | None, *, upgrade: bool) -> None:
+    def _bring_to_head(self, found: str | None, *, upgrade: bool) -> Path | None:
+        backup = None
         if found is not None:
             self._check_known(found)
             if not upgrade:
                 raise SchemaVersionError(
                     f"the store {self._where!r} has schema {found}, this version of checkpointdb "
-                    f"needs {HEAD_REVISION}: open it with upgrade=True to bring it up to date",
+                    f"needs {HEAD_REVISION}: open it with upgrade=True, or run `checkpointdb db "
+                    "upgrade`",
                     found=found,
                     expected=HEAD_REVISION,
                 )
-            self._back_up(found)
+            backup = self._back_up(found)
         self.migrate(HEAD_REVISION)
+        return backup
 
     def migrate(self, revision: str) -> None:
         """Run the migrations up to a revision, in one transaction, once.
@@ -296,11 +307,7 @@ class Database:
                 command.upgrade(migrations(connection), revision)
 
     def _check_known(self, found: str) -> None:
-        from alembic.script import ScriptDirectory
-
-        if found not in {
-            each.revision for each in ScriptDirectory.from_config(migrations()).walk_revisions()
-        }:
+        if not is_known(found):
             raise SchemaVersionError(
                 f"the store {self._where!r} has schema {found}, which is newer than this version "
                 f"of checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
@@ -341,10 +348,10 @@ class Database:
                     raise translate(error, self._where, self._busy_seconds) from error
                 time.sleep(0.01)
 
-    def _back_up(self, found: str) -> None:
+    def _back_up(self, found: str) -> Path | None:
         """Copy a SQLite database beside it, whole and checked, before it is upgraded."""
         if self.path is None:
-            return
+            return None
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         target = self.path.with_name(f"{self.path.name}.schema-{found}.{moment}.backup")
         with translated(self._where, self._busy_seconds):
@@ -358,6 +365,7 @@ class Database:
                 connection.close()
         if answer != "ok":
             raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+        return target
 
 
 def _commit(connection: sa.Connection) -> None:
@@ -376,6 +384,14 @@ def _commit(connection: sa.Connection) -> None:
 _preparing = threading.RLock()
 
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
+
+
+def is_known(revision: str) -> bool:
+    """Say whether a schema is that of this version or an older one."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(migrations())
+    return revision in {each.revision for each in scripts.walk_revisions()}
 
 
 def migrations(connection: sa.Connection | None = None) -> Config:

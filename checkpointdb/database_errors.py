@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,8 +47,10 @@ def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterat
 
     They are SQLAlchemy's, or those of the driver itself, a PEP 249 module.
     """
+    handled = sys.exception()  # by the caller, before
     try:
-        yield
+        with _interrupts_first(handled):
+            yield
     except CheckpointError:
         raise
     except (IntegrityError, driver.IntegrityError) as error:
@@ -61,6 +64,26 @@ def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterat
             f"the database {where!r} holds a row that cannot be read ({shortened(error)}): "
             "restore a backup, or rebuild it"
         ) from error
+
+
+@contextmanager
+def _interrupts_first(handled: BaseException | None) -> Iterator[None]:
+    """Let an interrupt through, such as Ctrl-C, in whose wake something else was raised.
+
+    If it comes within SQLAlchemy, a transaction is left half ended: its clean-up fails on that, or
+    asserts that it cannot be. `handled` may be an interrupt too, and is over.
+    """
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while isinstance(behind, Exception) and behind is not handled:
+            behind = behind.__context__
+        if behind is not None and behind is not handled:
+            raise behind from None
+        if isinstance(error, AssertionError) and error.__context__ is not handled:
+            raise (error.__context__ or error) from None  # a handler raised what is no interrupt
+        raise
 
 
 def shortened(error: BaseException) -> str:

@@ -46,7 +46,7 @@ class CheckpointError(Exception):
 
 
 class NotFoundError(CheckpointError, ValueError):
-    """No such checkpoint, key or pipeline; or it was forgotten meanwhile."""
+    """No such checkpoint, key, pipeline or store; or it was forgotten meanwhile."""
 
     def __init__(self, message: str, *, checkpoint_id: str | None = None) -> None:
         super().__init__(message)

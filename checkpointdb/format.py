@@ -71,6 +71,16 @@ def sequence_of(name: str) -> int:
     return int(match[1])
 
 
+def with_sequence(name: str, sequence: int) -> str:
+    """Return a payload's name with another sequence number.
+
+    Raises CorruptionError if the name is not one of ours.
+    """
+    sequence_of(name)
+    directory, _, rest = name.partition("/")
+    return f"{directory}/{sequence:010d}-{rest.partition('-')[2]}"
+
+
 def _plain(text: str) -> str:
     # A case-insensitive file system takes "A" and "a" for one directory: capitals count as
     # changed too.

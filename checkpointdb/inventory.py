@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, union_all
+from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
 from checkpointdb.database import Database
+from checkpointdb.format import with_sequence
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.rows import typed
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import pipelines, removals
+from checkpointdb.statements import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,13 @@ def payload_rows(connection: Connection) -> list[PayloadRow]:
     return [PayloadRow(*typed(row, int, str, bytes, int)) for row in rows]
 
 
+def payload_row(connection: Connection, payload_id: int) -> PayloadRow | None:
+    """Return what the database says of one payload; None if it does not know it."""
+    rows = _payload_rows().where(payload_table.c.id == payload_id)
+    row = connection.execute(rows).one_or_none()
+    return None if row is None else PayloadRow(*typed(row, int, str, bytes, int))
+
+
 def named_files(connection: Connection, names: Collection[str]) -> set[str]:
     """Return those of the names that the database knows, as payloads or to be removed."""
     return {name for batch in batches(sorted(names)) for name in connection.scalars(_named(batch))}
@@ -93,11 +102,35 @@ def under_lock(database: Database) -> Iterator[Connection]:
         yield connection
 
 
+def free_name(
+    connection: Connection, payloads: PayloadStore, pipeline_id: int, unnumbered: str
+) -> str:
+    """Lock the pipeline and take the next sequence for a name under which there is no file.
+
+    There may be one: a commit that failed may still come to life (when the log that it was
+    written to is recovered after a crash), and then it needs the file of its name.
+    """
+    while True:
+        [(sequence,)] = _LOCK.run(connection, {"pipeline": pipeline_id})
+        name = with_sequence(unnumbered, sequence)
+        if not payloads.exists(name):
+            return name
+
+
+# Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
+_LOCK = Prepared(
+    update(pipelines)
+    .where(pipelines.c.id == bindparam("pipeline"))
+    .values(next_sequence=pipelines.c.next_sequence + 1)
+    .returning(pipelines.c.next_sequence - 1)
+)
+
+
 def still_named(database: Database, row: PayloadRow) -> bool:
-    """Say whether a payload's row is there, in a transaction of its own."""
-    query = select(payload_table.c.id).where(payload_table.c.id == row.id)
+    """Say whether a payload's row is there and names this file, in a transaction of its own."""
+    query = select(payload_table.c.name).where(payload_table.c.id == row.id)
     with database.read() as connection:
-        return connection.scalar(query) is not None
+        return connection.scalar(query) == row.name
 
 
 def missing_files(

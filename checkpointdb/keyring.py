@@ -13,7 +13,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -31,12 +31,18 @@ class Secrets(NamedTuple):
     """What seals a store: master keys by epoch, `epoch` the one for new payloads.
 
     Keys have 32 bytes. `content_key` is for digests and cuts, and stays for the store's life.
+    `generation` is that of the keyring which holds them. `given` are the ids of all keys that the
+    newest master key was ever wrapped by, `leaving` those of keys that go when no payload needs an
+    older one any more.
     """
 
     store: bytes
+    generation: int
     epoch: int
     masters: dict[int, bytes]
     content_key: bytes
+    given: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Secrets(store={self.store.hex()}, epoch={self.epoch})"
@@ -78,12 +84,9 @@ class Keyring:
                 f"a key {key.key_id!r} opens this store already: remove it first, or give the new "
                 "one another name"
             )
-        wrapped = key.wrap(secrets.masters[secrets.epoch])
-        if key.unwrap(wrapped) != secrets.masters[secrets.epoch]:
-            raise EncryptionError(
-                f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
-            )
-        return self._next({**self.keys, key.key_id: wrapped}, secrets)
+        wrapped = _wrapped(key, secrets.masters[secrets.epoch])
+        given = secrets._replace(given=secrets.given | {key.key_id})
+        return self._next({**self.keys, key.key_id: wrapped}, given)
 
     def without_key(self, key_id: str, secrets: Secrets) -> Keyring:
         """Return the next generation, which the key of this id no longer opens.
@@ -100,6 +103,33 @@ class Keyring:
             )
         rest = {each: wrapped for each, wrapped in self.keys.items() if each != key_id}
         return self._next(rest, secrets)
+
+    def with_new_master(
+        self, keys: Collection[Key], leaving: Collection[str], secrets: Secrets
+    ) -> Keyring:
+        """Return the next generation: a new master key, which these keys open, and no other.
+
+        The older ones stay in it. Raises EncryptionError as with_key does.
+        """
+        master = os.urandom(_KEY_BYTES)
+        wrapped = {key.key_id: _wrapped(key, master) for key in keys}
+        newer = replace(self, epoch=self.epoch + 1)
+        changed = secrets._replace(
+            epoch=newer.epoch,
+            masters={**secrets.masters, newer.epoch: master},
+            given=frozenset(wrapped),
+            leaving=frozenset(leaving),
+        )
+        return newer._next(wrapped, changed)
+
+    def without_older_masters(self, secrets: Secrets) -> Keyring:
+        """Return the next generation without older master keys, and keys that were to leave.
+
+        No payload may need them any more.
+        """
+        newest = {secrets.epoch: secrets.masters[secrets.epoch]}
+        rest = {each: key for each, key in self.keys.items() if each not in secrets.leaving}
+        return self._next(rest, secrets._replace(masters=newest, leaving=frozenset()))
 
     def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:
         return _seal(replace(self, generation=self.generation + 1, keys=keys), secrets)
@@ -122,20 +152,48 @@ class Keyring:
         inside = json.loads(raw)  # ours: it was authenticated
         masters = {int(epoch): bytes.fromhex(text) for epoch, text in inside["masters"].items()}
         content_key = bytes.fromhex(inside["content_key"])
-        return Secrets(self.store, self.epoch, {**masters, self.epoch: master}, content_key)
+        masters[self.epoch] = master
+        return Secrets(
+            self.store,
+            self.generation,
+            self.epoch,
+            masters,
+            content_key,
+            frozenset(inside.get("given", self.keys)),
+            frozenset(inside.get("leaving", ())),
+        )
 
 
 def new_keyring(key: Key) -> tuple[Keyring, Secrets]:
     """Return the keyring of a new store, which `key` opens, and its secrets."""
-    secrets = Secrets(os.urandom(16), 1, {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES))
+    masters, content_key = {1: os.urandom(_KEY_BYTES)}, os.urandom(_KEY_BYTES)
+    given = frozenset({key.key_id})
+    secrets = Secrets(os.urandom(16), 1, 1, masters, content_key, given)
     return Keyring(0, secrets.store, 1, {}).with_key(key, secrets), secrets
+
+
+def _wrapped(key: Key, master: bytes) -> bytes:
+    """Return a master key wrapped. Raises EncryptionError if the key does not unwrap it."""
+    wrapped = key.wrap(master)
+    if key.unwrap(wrapped) != master:
+        raise EncryptionError(
+            f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
+        )
+    return wrapped
 
 
 def _seal(keyring: Keyring, secrets: Secrets) -> Keyring:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     older = {epoch: key.hex() for epoch, key in secrets.masters.items() if epoch != secrets.epoch}
-    inside = _canonical({"content_key": secrets.content_key.hex(), "masters": older})
+    inside = _canonical(
+        {
+            "content_key": secrets.content_key.hex(),
+            "masters": older,
+            "given": sorted(secrets.given),
+            "leaving": sorted(secrets.leaving),
+        }
+    )
     nonce = os.urandom(_NONCE_BYTES)
     cipher = AESGCM(_sealing_key(secrets.masters[secrets.epoch]))
     return replace(keyring, sealed=nonce + cipher.encrypt(nonce, inside, keyring._associated()))

@@ -66,7 +66,11 @@ class Entry(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a payload says of one checkpoint and of the entries that it opened."""
+    """What a payload says of one checkpoint and of the entries that it opened.
+
+    `sequence` is that of the payload it was saved with, None if that is this one: a payload that
+    is written again gets another number, and what was saved before what does not change.
+    """
 
     pipeline: str
     checkpoint_id: str
@@ -81,6 +85,7 @@ class Checkpoint(NamedTuple):
     key_count: int
     custom_metadata: dict[str, Any]
     entries: tuple[Entry, ...]
+    sequence: int | None = None
 
 
 class Manifest(NamedTuple):
@@ -298,7 +303,9 @@ def _value_in(item: Any) -> Value:
 
 
 def _checkpoint_out(each: Checkpoint, number: dict[bytes, int]) -> dict[str, Any]:
+    moved = {} if each.sequence is None else {"sequence": each.sequence}
     return {
+        **moved,
         "pipeline": each.pipeline,
         "id": each.checkpoint_id,
         "chain": each.chain,
@@ -340,6 +347,7 @@ def _checkpoint_in(item: Any, values: Sequence[Value]) -> Checkpoint:
         key_count=_number(item["key_count"], most=_MOST_COUNTED),
         custom_metadata=checked(item["metadata"]),
         entries=tuple(_entry_in(entry, values) for entry in _list(item["entries"])),
+        sequence=_number(item["sequence"]) if "sequence" in item else None,
     )
 
 

@@ -27,7 +27,7 @@ from checkpointdb.salvage import Opening, Salvaged, Source, salvage
 from checkpointdb.schema import chains, keyring, metadata
 from checkpointdb.sealing import PLAIN, Cipher
 
-Progress = Callable[[int, int], None]  # payloads read so far, payloads in all
+Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
 
 
 def rebuild(

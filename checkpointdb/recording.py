@@ -6,7 +6,7 @@ Effects on a connection that the caller holds in a write transaction; no file is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from checkpointdb.schema import (
     members,
     payloads,
     pipelines,
+    removals,
     state_values,
     value_chunks,
 )
@@ -132,6 +133,35 @@ def record_payload(
     )
     places = _record_chunks(connection, pipeline_id, member_ids, stored)
     return PayloadRows(payload_id, member_ids, places)
+
+
+def move_payload(
+    connection: Connection,
+    payload_id: int,
+    old_name: str,
+    name: str,
+    sha256: bytes,
+    stored_bytes: int,
+    key_epoch: int | None,
+    moved: Mapping[int, Member],
+) -> None:
+    """Let a payload's rows name the file that it was copied to, and note the old one's removal.
+
+    `moved` are the members of the copy, by the offsets that they had. No row's id changes.
+    """
+    file = {"name": name, "sha256": sha256, "stored_bytes": stored_bytes, "key_epoch": key_epoch}
+    connection.execute(update(payloads).where(payloads.c.id == payload_id).values(file))
+    connection.execute(
+        update(checkpoints)
+        .where(checkpoints.c.payload_id == payload_id)
+        .values(stored_bytes=stored_bytes)
+    )
+    here = select(members.c.id, members.c.offset).where(members.c.payload_id == payload_id)
+    for row_id, offset in connection.execute(here.order_by(members.c.id)).all():
+        new = moved[offset]
+        places = {"offset": new.offset, "stored_bytes": new.stored_bytes, "sha256": new.sha256}
+        connection.execute(update(members).where(members.c.id == row_id).values(places))
+    connection.execute(insert(removals).values(name=old_name, created_at=datetime.now(UTC)))
 
 
 def _record_chunks(

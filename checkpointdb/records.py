@@ -89,6 +89,27 @@ class CheckpointMetadata:
             raise InvalidInputError(f"this is not a checkpoint's metadata: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """One key of a state: the name of its value's type, and the value's raw bytes."""
+
+    key: str
+    type_name: str
+    raw_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDetails:
+    """A checkpoint, its place in its chain, what it was saved upon, and its keys in their order."""
+
+    metadata: CheckpointMetadata
+    chain: str
+    depth: int
+    parent_id: str | None
+    keys: tuple[StateKey, ...]
+
+
 @dataclass(slots=True)
 class CheckpointIndex:
     """The exported form of the index: every checkpoint's metadata by its id."""

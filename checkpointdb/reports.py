@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,55 @@ class StateDiff:
     removed: tuple[KeyChange, ...]
     changed: tuple[KeyChange, ...]
     unchanged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPlace:
+    """Where a checkpoint stands: `parent_id` is what it was saved upon, while that exists."""
+
+    checkpoint_id: str
+    parent_id: str | None
+    chain: str
+    depth: int
+    created_at: datetime
+    is_incremental: bool
+    stored_bytes: int
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement found; `is_cut` says that there is more than was asked for."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseInfo:
+    """A store's database, and what this version of the library makes of it.
+
+    `state` is "current", "older" (to be upgraded), "newer" (upgrade checkpointdb) or "empty".
+    """
+
+    path: str
+    state: str
+    schema: str | None
+    library_schema: str
+    library_version: str
+    sqlite_version: str
+    database_bytes: int
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """From which schema to which a database was brought, and the backup made before."""
+
+    before: str | None
+    after: str
+    backup: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A checkpoint as a source (by its number) describes it."""
+    """A checkpoint as a source (by its number) describes it, and the order of saving."""
 
     source: int
     checkpoint: Checkpoint
+    sequence: int
+
+    @property
+    def age(self) -> tuple[int, int]:
+        return self.sequence, self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Opening:
 class Salvaged:
     """What comes back of a pipeline whose sources are numbered from oldest to newest.
 
-    `checkpoints` are in the order of their sources, `openings` of chains and depths. `values`
+    `checkpoints` are in the order of saving, `openings` of chains and depths. `values`
     are those needed of each source; their chunks are named by number where that source has
     them, else by digest, and `chunks` says where these are: (source, number). `members` are
     those of each source in which anything needed lies.
@@ -84,9 +89,10 @@ def salvage(sources: Sequence[Source], digests: Digests) -> Salvaged:
     chains: dict[str, list[Item]] = defaultdict(list)
     for number, source in enumerate(sources):
         for checkpoint in source.manifest.checkpoints:
-            chains[checkpoint.chain].append(Item(number, checkpoint))
+            saved = source.sequence if checkpoint.sequence is None else checkpoint.sequence
+            chains[checkpoint.chain].append(Item(number, checkpoint, saved))
     for items in chains.values():
-        items.sort(key=lambda item: (item.checkpoint.depth, item.source))
+        items.sort(key=lambda item: (item.checkpoint.depth, item.age))
     whole = [item for items in chains.values() for item in _whole(items, stock, digests)]
     found = Salvaged(_newest(whole), chunks=stock.chunks)
     found.next_depths = {chain: items[-1].checkpoint.depth + 1 for chain, items in chains.items()}
@@ -189,10 +195,10 @@ def _whole(items: Iterable[Item], stock: _Stock, digests: Digests) -> Iterator[I
 
 
 def _newest(items: Iterable[Item]) -> list[Item]:
-    """Return, in the order of sources, the newest checkpoint of each id and of each place."""
+    """Return, in the order of saving, the newest checkpoint of each id and of each place."""
     found: list[Item] = []
     taken: set[str | tuple[str, int]] = set()
-    for item in sorted(items, key=lambda item: -item.source):
+    for item in sorted(items, key=lambda item: item.age, reverse=True):
         each = item.checkpoint
         names: set[str | tuple[str, int]] = {each.checkpoint_id, (each.chain, each.depth)}
         if not names & taken:

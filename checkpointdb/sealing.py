@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
+from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import Digests
-from checkpointdb.errors import CorruptionError
+from checkpointdb.errors import CorruptionError, EncryptionError
 from checkpointdb.format import Pieces
 from checkpointdb.payloads import PayloadReader
 
@@ -66,6 +68,11 @@ class Cipher(Protocol):
         ...
 
     @property
+    def generation(self) -> int | None:
+        """Return which keyring this was read from; None: in the clear."""
+        ...
+
+    @property
     def digests(self) -> Digests: ...
     @property
     def seed(self) -> int:
@@ -79,15 +86,46 @@ class Cipher(Protocol):
     def open(self, name: str, reader: PayloadReader) -> Seal:
         """Return the seal of a payload that is there.
 
-        Raises CorruptionError if it is not sealed, or by a key that the store does not have.
+        Raises CorruptionError if it is not sealed, or by a key that the store does not have;
+        what `renew` raises.
         """
         ...
+
+    def renew(self) -> None:
+        """Read the keyring again: somebody may have changed it since.
+
+        Raises EncryptionError if it no longer opens.
+        """
+        ...
+
+
+def check_epoch(cipher: Cipher, epoch: int | None, generation: int | None) -> None:
+    """Raise unless what was sealed in `epoch` may be given a row, under the writers' lock.
+
+    `generation` is that of the keyring in the database now, None if there is none. Raises LostRace
+    if there is a newer one, or a newer master key: to be tried again after `renew`; EncryptionError
+    if the store was encrypted, or lost its keyring, since it was opened; what `renew` raises.
+    """
+    if (generation is None) != (epoch is None):
+        became = "lost its keyring" if generation is None else "was encrypted"
+        raise EncryptionError(
+            f"the store {became} since it was opened: nothing was saved; open it again"
+        )
+    if generation is None or epoch is None or cipher.generation is None:
+        return
+    if generation > cipher.generation:  # to unlock it may take long: not under the lock
+        raise LostRace("the keyring was changed since it was read")
+    if generation < cipher.generation:  # the file is ahead of the row, or both were put back
+        cipher.renew()
+    if epoch != cipher.epoch:
+        raise LostRace("what was sealed was sealed by an older master key")
 
 
 class Plain:
     """In the clear: a payload is gzip members and nothing else."""
 
     epoch: int | None = None
+    generation: int | None = None
     seed = 0
     header = b""
 
@@ -99,6 +137,9 @@ class Plain:
 
     def open(self, name: str, reader: PayloadReader) -> Seal:
         return self
+
+    def renew(self) -> None:
+        pass
 
     def seal(self, kind: int, sequence: int, pieces: Pieces) -> Pieces:
         return pieces
@@ -116,19 +157,31 @@ PLAIN = Plain()
 
 
 class Sealed:
-    """By the secrets of an encrypted store."""
+    """By the secrets of an encrypted store, which `read` reads again."""
 
-    def __init__(self, secrets: Secrets) -> None:
-        self.epoch = secrets.epoch
+    def __init__(self, secrets: Secrets, read: Callable[[], Secrets]) -> None:
         self._secrets = secrets
+        self._read = read
         self.digests = Digests(_derive(secrets.content_key, b"", b"digests"))
         seed = int.from_bytes(_derive(secrets.content_key, b"", b"chunks")[:8], "little")
         self.seed = seed >> 1  # the chunker takes 63 bits
 
+    @property
+    def epoch(self) -> int:
+        return self._secrets.epoch
+
+    @property
+    def generation(self) -> int:
+        return self._secrets.generation
+
+    def renew(self) -> None:
+        self._secrets = self._read()
+
     def begin(self, name: str) -> Seal:
+        secrets = self._secrets  # another thread may renew them
         salt = os.urandom(_SALT_BYTES)
-        header = _HEADER.pack(_MAGIC, _FORMAT, self.epoch, salt)
-        return _FileSeal(self._secrets, self.epoch, salt, header, name)
+        header = _HEADER.pack(_MAGIC, _FORMAT, secrets.epoch, salt)
+        return _FileSeal(secrets.masters[secrets.epoch], secrets.epoch, salt, header, name)
 
     def open(self, name: str, reader: PayloadReader) -> Seal:
         header = reader.read(0, HEADER_BYTES)
@@ -144,22 +197,25 @@ class Sealed:
                 f"{_FORMAT}: upgrade checkpointdb"
             )
         if epoch not in self._secrets.masters:
-            known = ", ".join(map(str, sorted(self._secrets.masters)))
+            self.renew()  # the master key may be new since this store was opened
+        masters = self._secrets.masters
+        if epoch not in masters:
+            known = ", ".join(map(str, sorted(masters)))
             raise CorruptionError(
                 f"the payload {name!r} is sealed with master key {epoch}, the keyring has {known}: "
                 "it is from another store or time, or damaged"
             )
-        return _FileSeal(self._secrets, epoch, salt, header, name)
+        return _FileSeal(masters[epoch], epoch, salt, header, name)
 
 
 class _FileSeal:
-    def __init__(self, secrets: Secrets, epoch: int, salt: bytes, header: bytes, name: str) -> None:
+    def __init__(self, master: bytes, epoch: int, salt: bytes, header: bytes, name: str) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self.header = header
         self.epoch: int | None = epoch
         self._hash = sha256(header).digest()
-        self._cipher = AESGCM(_derive(secrets.masters[epoch], salt, b"payload " + _label(name)))
+        self._cipher = AESGCM(_derive(master, salt, b"payload " + _label(name)))
 
     def seal(self, kind: int, sequence: int, pieces: Pieces) -> Pieces:
         member = self._cipher.encrypt(

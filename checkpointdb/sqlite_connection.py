@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 
 import sqlalchemy as sa
@@ -30,6 +33,45 @@ def configure(connection: sqlite3.Connection, *, durable: bool) -> None:
 def refuse_writes(connection: sqlite3.Connection, _record: object) -> None:
     """Make a connection refuse to write."""
     connection.execute("PRAGMA query_only = ON")
+
+
+# What a statement that only asks consists of. Not a list of what is refused: the next version of
+# SQLite may have something new.
+_ASKING = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+}
+# Besides, these pragmas tell of the schema; as others, they could set something.
+_TELLING = {"table_info", "table_xinfo", "table_list", "index_list", "index_info"}
+
+
+@contextmanager
+def only_questions(connection: sqlite3.Connection, seconds: float | None) -> Iterator[None]:
+    """Refuse all statements but SELECT, EXPLAIN and pragmas that tell of the schema.
+
+    What runs longer than `seconds` from now is given up. `query_only` alone lets ATTACH make a
+    file, and a PRAGMA switch it off.
+    """
+
+    def judge(action: int, name: str | None, *_: object) -> int:
+        if action in _ASKING or (action == sqlite3.SQLITE_PRAGMA and name in _TELLING):
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    deadline = time.monotonic() + (seconds or 0)
+    connection.set_authorizer(judge)
+    if seconds is not None:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    try:
+        yield
+    finally:  # the transaction's own ROLLBACK would be refused too
+        connection.set_authorizer(None)
+        connection.set_progress_handler(None, 0)
+
+
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a millisecond
 
 
 def roll_back(connection: sqlite3.Connection, *_: object) -> None:

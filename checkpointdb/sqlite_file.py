@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import urllib.parse
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,3 +35,9 @@ def identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def truncate_log(path: Path) -> None:
+    """Write a database's log back into it and empty it, if nobody reads or writes just now."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -25,9 +25,13 @@ class Prepared:
         """Execute it and return the rows of its result, an empty list if it has none."""
         compiled = self._compile(connection.dialect)
         cursor = connection.connection.cursor()
-        cursor.execute(compiled.text, compiled.parameters(bound))
-        # To the last row: until then SQLite holds the statement for unfinished.
-        return list(cursor.fetchall()) if cursor.description else []
+        try:
+            cursor.execute(compiled.text, compiled.parameters(bound))
+            # To the last row: until then SQLite holds the statement for unfinished.
+            return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            # Interrupted before: its traceback keeps the cursor, and nothing could be committed.
+            cursor.close()
 
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute it once for each row of parameters; it must have no result."""

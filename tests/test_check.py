@@ -54,6 +54,20 @@ def test_without_read_data_no_byte_is_verified(rich):
     assert rich.check().verified_bytes == 0
 
 
+def test_progress_is_told_for_each_payload_that_is_read(rich):
+    told = []
+    rich.check(read_data=True, progress=lambda *numbers: told.append(numbers))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@damages
+def test_the_database_alone_is_checked_without_its_files(rich, alter):
+    payload_of(rich, "one").unlink()
+    assert rich.check_database() == CheckReport(4, 0, 0, ())
+    alter(rich, "UPDATE checkpoints SET key_count = 9 WHERE checkpoint_id = 'two'")
+    assert {each.kind for each in rich.check_database().problems} == {"state"}
+
+
 def test_an_empty_store_is_sound(store):
     assert store().check(read_data=True) == CheckReport(0, 0, 0, ())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from checkpointdb import register_serializer
 from checkpointdb.chunking import cut_buffer
 
 NOISE = random.Random(7)
@@ -312,3 +314,56 @@ def test_repeated_parts_are_stored_once_within_a_checkpoint(archive):
     assert stored_raw_bytes(archive, "x") < 1.05 * block.nbytes
     found = archive.load("x")["both"]
     np.testing.assert_array_equal(found[0], found[1])
+
+
+class Counting:
+    """Text in UTF-8; counts what it was given."""
+
+    name = "counting"
+
+    def __init__(self):
+        self.given = []
+
+    def dump(self, value):
+        self.given.append(value)
+        return [value.encode()]
+
+    def load(self, parts):
+        return bytes(parts[0]).decode()
+
+
+def test_a_text_that_is_the_very_same_object_is_not_serialized_again(store):
+    counting = Counting()
+    register_serializer(counting)
+    handle = store(serializer="counting")
+    state = {f"k{number}": f"text {number}" for number in range(50)}
+    handle.save(state, "one")
+    counting.given.clear()
+    state["k7"] = "another"
+    state["k8"], state["k9"] = state["k9"], state["k8"]
+    handle.save(state, "two")
+    assert sorted(counting.given) == ["another", "text 8", "text 9"]
+    assert handle.load("two") == state
+    handle.save(state, "three", force_full=True)
+    assert len(counting.given) == 3 + 50
+    assert handle.load("three") == handle.load("two")
+
+
+class Text(str):
+    """A text that is no `str`."""
+
+
+def test_an_equal_text_of_another_type_is_serialized_again(archive):
+    archive.save({"a": "same", "b": 1}, "one")
+    archive.save({"a": Text("same"), "b": True}, "two")
+    assert type(archive.load("one")["a"]) is str
+    assert archive.load("two")["b"] is True
+
+
+def test_a_writer_does_not_hold_on_to_more_than_a_few_large_texts(archive):
+    large, small = "x" * (40 << 20), "y" * (1 << 20)
+    before = sys.getrefcount(large), sys.getrefcount(small)
+    archive.save({"small": small, "large": large}, "one")
+    assert (sys.getrefcount(large), sys.getrefcount(small)) == (before[0], before[1] + 1)
+    archive.save({}, "two")
+    assert sys.getrefcount(small) == before[1]

@@ -467,3 +467,24 @@ assert not any(each.startswith("cryptography") for each in sys.modules)
     places = [str(tmp_path / "plain"), str(tmp_path / "sealed")]
     subprocess.run([sys.executable, "-c", code, *places], check=True, env={**os.environ})
     assert not (tmp_path / "sealed").exists()
+
+
+# --- stores of either kind
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_store_of_either_kind_is_opened_as_it_is(tmp_path, key, is_encrypted):
+    with PipelineCheckpoint(tmp_path, key if is_encrypted else None, is_encrypted) as handle:
+        handle.save({"a": 1}, "a")
+    with PipelineCheckpoint(tmp_path, key, None) as handle:
+        assert handle.load("a") == {"a": 1}
+        handle.save({"a": 2}, "b")
+        assert handle.get_checkpoint_info("b").is_encrypted == is_encrypted
+
+
+def test_an_encrypted_store_opened_as_it_is_needs_its_key(opened, tmp_path):
+    opened().close()
+    with pytest.raises(EncryptionError, match="no key"):
+        PipelineCheckpoint(tmp_path / "store", enable_encryption=None)
+    with pytest.raises(WrongKeyError):
+        PipelineCheckpoint(tmp_path / "store", generate_encryption_key(), None)

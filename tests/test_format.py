@@ -244,6 +244,7 @@ def manifests(draw):
         key_count=st.integers(0, 2**31 - 1),
         custom_metadata=st.dictionaries(texts, json, max_size=3),
         entries=st.lists(entry, max_size=5, unique_by=lambda entry: entry.key).map(tuple),
+        sequence=st.none() | sizes,
     )
     found = draw(st.lists(checkpoint, max_size=3, unique_by=lambda each: (each.chain, each.depth)))
     return Manifest(members, values, tuple(found))
@@ -309,6 +310,12 @@ def test_a_payload_name_is_two_plain_parts_and_gives_its_sequence_back(
     assert len(name) < 200
     if pipeline and checkpoint_id:
         assert format.sequence_of(name) == sequence
+
+
+@given(name=names, sequence=st.integers(0, 10**12), other=st.integers(0, 10**12))
+def test_a_name_may_get_another_sequence_and_nothing_else_of_it_changes(name, sequence, other):
+    renamed = format.with_sequence(format.payload_name("p", sequence, name), other)
+    assert renamed == format.payload_name("p", other, name)
 
 
 @given(one=texts, other=texts)

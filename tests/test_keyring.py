@@ -94,12 +94,28 @@ def test_an_empty_passphrase_is_refused():
 def test_every_key_added_opens_and_a_removed_one_no_longer_does(key, other):
     keyring, secrets = new_keyring(key)
     both = keyring.with_key(other, secrets)
-    assert both.unlock(key) == both.unlock(other) == secrets
+    given = secrets.given | {other.key_id}
+    assert both.unlock(key) == both.unlock(other) == secrets._replace(generation=2, given=given)
     assert both.generation == keyring.generation + 1
     left = both.without_key(key.key_id, secrets)
-    assert left.unlock(other) == secrets
+    assert left.unlock(other) == secrets._replace(generation=3)  # who was ever given it is kept
     with pytest.raises(WrongKeyError, match="passphrase:ops"):
         left.unlock(key)
+
+
+def test_a_new_master_key_keeps_the_older_ones_until_they_are_dropped(key, other):
+    keyring, secrets = new_keyring(key)
+    newer = keyring.with_new_master([key, other], [key.key_id], secrets)
+    found = newer.unlock(other)
+    assert (found.given, found.leaving) == ({key.key_id, other.key_id}, {key.key_id})
+    assert found.epoch == 2
+    assert found.masters[1] == secrets.masters[1] != found.masters[2]
+    assert found.content_key == secrets.content_key
+    assert newer.unlock(key) == found
+    last = newer.without_older_masters(found)
+    assert last.unlock(other).masters == {2: found.masters[2]}
+    with pytest.raises(WrongKeyError):
+        last.unlock(key)
 
 
 def test_the_last_key_is_never_removed(key):

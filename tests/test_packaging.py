@@ -68,7 +68,7 @@ def test_the_wheel_names_its_licence_and_its_extras(wheel):
     [name] = [each for each in wheel.namelist() if each.endswith(".dist-info/METADATA")]
     metadata = Parser().parsestr(wheel.read(name).decode())
     assert metadata["License-Expression"] == "MIT"
-    assert {"encryption", "cloud", "postgres", "test", "dev"} <= set(
+    assert {"cli", "encryption", "cloud", "postgres", "test", "dev"} <= set(
         metadata.get_all("Provides-Extra")
     )
 

@@ -248,6 +248,11 @@ def test_deleting_an_unknown_id_only_logs_a_warning(store, caplog):
     assert "nobody" in caplog.text
 
 
+def test_deleting_an_unknown_id_is_an_error_if_asked(store):
+    with pytest.raises(NotFoundError, match="nobody"):
+        store().delete_checkpoint("nobody", missing_ok=False)
+
+
 def test_a_handle_closes_at_the_end_of_with(tmp_path):
     with PipelineCheckpoint(tmp_path) as handle:
         handle.save({"a": 1}, "a")

@@ -27,10 +27,16 @@ RAW = b"some text, and more of it " * 99
 
 
 def secrets(epoch=1, epochs=(1,)):
-    return Secrets(os.urandom(16), epoch, {each: os.urandom(32) for each in epochs}, os.urandom(32))
+    return Secrets(
+        os.urandom(16), 1, epoch, {each: os.urandom(32) for each in epochs}, os.urandom(32)
+    )
 
 
-OURS = Sealed(secrets(2, (1, 2)))
+def sealed_by(found):
+    return Sealed(found, lambda: found)
+
+
+OURS = sealed_by(secrets(2, (1, 2)))
 
 
 @pytest.fixture
@@ -129,20 +135,20 @@ def test_every_cut_is_noticed(payload):
 
 def test_an_older_master_key_still_opens_and_the_newer_one_seals(payload):
     both = secrets(2, (1, 2))
-    header, member = sealed(Sealed(both._replace(epoch=1)))
-    seal = Sealed(both).open(NAME, payload(header))
+    header, member = sealed(sealed_by(both._replace(epoch=1)))
+    seal = sealed_by(both).open(NAME, payload(header))
     assert (seal.epoch, seal.unseal(DATA, member)[0]) == (1, 3)
-    assert Sealed(both).begin(NAME).epoch == 2
+    assert sealed_by(both).begin(NAME).epoch == 2
 
 
 def test_a_payload_of_another_store_is_refused(payload):
-    header, member = sealed(Sealed(secrets(2, (2,))))
+    header, member = sealed(sealed_by(secrets(2, (2,))))
     with pytest.raises(CorruptionError, match="moved here"):
         OURS.open(NAME, payload(header)).unseal(DATA, member)
 
 
 def test_an_unknown_master_key_is_named(payload):
-    header, _ = sealed(Sealed(secrets(9, (9,))))
+    header, _ = sealed(sealed_by(secrets(9, (9,))))
     with pytest.raises(CorruptionError, match=r"master key 9, the keyring has 1, 2"):
         OURS.open(NAME, payload(header))
 
@@ -167,9 +173,9 @@ def test_digests_and_cuts_are_those_of_a_store_whatever_its_master_key():
     before = secrets()
     after = before._replace(epoch=2, masters={2: os.urandom(32)})
     text = os.urandom(1 << 20)
-    assert Sealed(before).digests.chunk(RAW) == Sealed(after).digests.chunk(RAW)
-    assert Sealed(before).seed == Sealed(after).seed
-    others = [Sealed(secrets()), PLAIN]
+    assert sealed_by(before).digests.chunk(RAW) == sealed_by(after).digests.chunk(RAW)
+    assert sealed_by(before).seed == sealed_by(after).seed
+    others = [sealed_by(secrets()), PLAIN]
     found = [each.digests.chunk(RAW) for each in (*others, OURS)]
     cuts = [tuple(cut_stream(text, each.seed)) for each in (*others, OURS)]
     assert len(set(found)) == len(set(cuts)) == 3

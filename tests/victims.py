@@ -70,7 +70,7 @@ def expected_after(steps: int) -> dict[str, str]:
 
 
 # What `change_keys` does: saves, and keys by their numbers.
-KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(4)]
+KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(5)]
 KEY_SCRIPT = [
     ("save", "a"),
     ("add", 1),
@@ -80,6 +80,8 @@ KEY_SCRIPT = [
     ("save", "a"),
     ("add", 3),
     ("remove", 2),
+    ("reencrypt", 4),
+    ("save", "c"),
 ]
 
 
@@ -99,7 +101,7 @@ def change_keys(directory: str) -> None:
             elif what == "remove":
                 handle.remove_key(KEYS[int(which)])
             else:
-                handle.rotate_key(KEYS[int(which)])
+                handle.rotate_key(KEYS[int(which)], reencrypt=what == "reencrypt")
             say("done", number)
 
 
@@ -111,7 +113,7 @@ def keys_after(steps: int) -> set[int]:
             found.add(int(which))
         elif what == "remove":
             found.remove(int(which))
-        elif what == "rotate":
+        elif what in {"rotate", "reencrypt"}:
             found = (found - {min(found)}) | {int(which)}
     return found
 
@@ -605,6 +607,9 @@ def be_interrupted(directory: str, times: str) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupted:
             say("interrupted")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            again = f"again {number}"  # as programs do that save before they leave
+            say("saved", handle.save(state_of(again), again))
         if saved:
             say("saved", each)
     signal.setitimer(signal.ITIMER_REAL, 0)

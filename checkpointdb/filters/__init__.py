@@ -5,6 +5,7 @@ SQLAlchemy expression that combines with any other.
 """
 
 from checkpointdb.filters.conditions import Condition, has_key
+from checkpointdb.filters.expressions import parse_sort, parse_where
 from checkpointdb.filters.fields import Field, meta
 from checkpointdb.filters.lists import select_checkpoints
 
@@ -13,5 +14,7 @@ __all__ = [
     "Field",
     "has_key",
     "meta",
+    "parse_sort",
+    "parse_where",
     "select_checkpoints",
 ]

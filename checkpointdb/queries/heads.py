@@ -64,8 +64,13 @@ def place_of_save() -> Select[Any]:
         of_replaced(checkpoints.c.pinned).label("was_pinned"),
         next_depth.label("next_depth"),
         base_id.label("base_id"),
-        select(keyring.c.generation).where(keyring.c.id == 1).scalar_subquery().label("keyring"),
+        keyring_generation().scalar_subquery().label("keyring"),
     )
+
+
+def keyring_generation() -> Select[Any]:
+    """Return the generation of the keyring; no row in a store in the clear."""
+    return select(keyring.c.generation).where(keyring.c.id == 1)
 
 
 def damaged_payloads() -> ColumnElement[int]:

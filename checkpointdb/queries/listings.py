@@ -129,6 +129,25 @@ def overview() -> Select[Any]:
     )
 
 
+def lineage(pipeline: str) -> Select[Any]:
+    """Return the places of a pipeline's checkpoints in the order of saving."""
+    return (
+        select(
+            checkpoints.c.checkpoint_id,
+            parent().label("parent_id"),
+            chains.c.uuid.label("chain"),
+            checkpoints.c.depth,
+            checkpoints.c.created_at,
+            checkpoints.c.is_incremental,
+            checkpoints.c.stored_bytes,
+            checkpoints.c.pinned,
+        )
+        .join(chains, chains.c.id == checkpoints.c.chain_id)
+        .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+        .order_by(checkpoints.c.id)
+    )
+
+
 def statistics(pipeline: str) -> Select[Any]:
     """Return the counts and sums of a pipeline's checkpoints, in one row."""
     return select(

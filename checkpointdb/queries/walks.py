@@ -1,4 +1,4 @@
-"""What `check` walks through to compare outside of SQL, by pages or chains."""
+"""What is walked through outside of SQL, by pages, chains or payloads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,39 @@ from checkpointdb.schema import (
     checkpoint_metadata,
     checkpoints,
     entries,
+    members,
     payloads,
     pipelines,
     state_values,
 )
+
+
+def payloads_before(epoch: int) -> Select[Any]:
+    """Return the payloads that the master key of `epoch`, the newest, did not seal."""
+    return (
+        select(payloads.c.id, payloads.c.pipeline_id, payloads.c.name)
+        .where(payloads.c.key_epoch.is_distinct_from(epoch))
+        .order_by(payloads.c.id)
+    )
+
+
+def payload_name(payload_id: int) -> Select[Any]:
+    """Return the name of a payload."""
+    return select(payloads.c.name).where(payloads.c.id == payload_id)
+
+
+def payload_names() -> Select[Any]:
+    """Return the names of all payloads."""
+    return select(payloads.c.name).order_by(payloads.c.id)
+
+
+def member_offsets(payload_id: int) -> Select[Any]:
+    """Return where the members of a payload lie that anything alive needs."""
+    return (
+        select(members.c.offset)
+        .where(members.c.payload_id == payload_id)
+        .order_by(members.c.offset)
+    )
 
 
 def all_chains() -> Select[Any]:

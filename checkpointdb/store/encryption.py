@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from checkpointdb.database import Database
-from checkpointdb.errors import EncryptionError
+from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
 from checkpointdb.payloads import PayloadStore
@@ -29,9 +30,17 @@ if TYPE_CHECKING:
     from checkpointdb.store.engine import Engine
 
 Change = Callable[[Keyring, Secrets], Keyring]
+Check = Callable[[Connection], None]
+Write = Callable[[Path, Connection, Keyring], None]
 
 
-class Unlocked(NamedTuple):
+def _write_both(directory: Path, connection: Connection, keyring: Keyring) -> None:
+    write_file(directory, encode_keyring(keyring))
+    write_row(connection, keyring)
+
+
+@dataclass(slots=True)
+class Unlocked:
     """An encrypted store that a key has opened."""
 
     directory: Path
@@ -39,30 +48,58 @@ class Unlocked(NamedTuple):
     key: Key
     secrets: Secrets
 
-    def add(self, *changes: Change) -> None:
-        """Change the keyring so that more keys open it: first the file, then the row."""
-        with self.database.write() as connection:
-            keyring = self._changed(read_copies(self.directory, connection).newest, changes)
-            write_file(self.directory, encode_keyring(keyring))
-            write_row(connection, keyring)
+    def renewed(self) -> Secrets:
+        """Read the keyring again and return its secrets.
 
-    def remove(self, *changes: Change) -> None:
-        """Change the keyring so that fewer keys open it: first the row, then the file."""
-        with self.database.write() as connection:
-            write_row(
-                connection, self._changed(read_copies(self.directory, connection).newest, changes)
+        With the same master key there is nothing to unlock: who has it may go on, also if the own
+        key was removed meanwhile. Raises EncryptionError if the keyring is gone, older than what
+        was known, or no longer opened by the own key.
+        """
+        with self.database.read() as connection:
+            keyring = self._expected(read_copies(self.directory, connection).newest)
+        if keyring.epoch < self.secrets.epoch:
+            raise KeyringError(
+                f"the keyring of {str(self.directory)!r} is older than what this store was opened "
+                "with: somebody has put it back; bring the newest one back from a backup"
             )
+        if keyring.epoch == self.secrets.epoch:
+            self.secrets = self.secrets._replace(generation=keyring.generation)
+        else:
+            self.secrets = keyring.unlock(self.key)
+        return self.secrets
+
+    def add(self, change: Change) -> None:
+        """Change the keyring so that more keys open it: first the file, then the row."""
+        self._change(change, _write_both, lambda _: None)
+
+    def remove(self, change: Change, check: Check = lambda _: None) -> None:
+        """Change the keyring so that fewer keys open it: first the row, then the file.
+
+        `check` is called under the writers' lock, and raises if it may not be.
+        """
+        self._change(change, lambda _, *row: write_row(*row), check)
         repair(self.directory, self.database)
 
-    def _changed(self, keyring: Keyring | None, changes: tuple[Change, ...]) -> Keyring:
+    def _change(self, change: Change, write: Write, check: Check) -> None:
+        """Work out the change without a lock: key services and passphrases take their time."""
+        while True:
+            with self.database.read() as connection:
+                before = self._expected(read_copies(self.directory, connection).newest)
+            secrets = before.unlock(self.key)  # whose key was removed meanwhile changes nothing
+            after = change(before, secrets)
+            with self.database.write() as connection:
+                check(connection)
+                now = self._expected(read_copies(self.directory, connection).newest)
+                if now.generation == before.generation:
+                    write(self.directory, connection, after)
+                    return
+
+    def _expected(self, keyring: Keyring | None) -> Keyring:
         if keyring is None:
             raise EncryptionError(
                 f"the keyring of {str(self.directory)!r} was removed since the store was opened: "
                 "nothing was changed; open it again"
             )
-        secrets = keyring.unlock(self.key)  # whose key was removed meanwhile changes nothing
-        for change in changes:
-            keyring = change(keyring, secrets)
         return keyring
 
 
@@ -151,8 +188,8 @@ def _encrypted(directory: Path) -> EncryptionError:
 
 def _no_key(directory: Path) -> EncryptionError:
     return EncryptionError(
-        f"the store {str(directory)!r} is encrypted and no key was given: pass encryption_key, or "
-        "set CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE or CHECKPOINTDB_KEY_COMMAND"
+        f"the store {str(directory)!r} is encrypted and no key was given: pass encryption_key "
+        "(--key-file), or set CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE or CHECKPOINTDB_KEY_COMMAND"
     )
 
 
@@ -184,15 +221,47 @@ class Encryption:
         key_id = key if isinstance(key, str) and ":" in key else as_key(key).key_id
         self._opened().remove(lambda keyring, secrets: keyring.without_key(key_id, secrets))
 
-    def rotate_key(self, new: bytes | str | Key) -> str:
+    def rotate_key(
+        self,
+        new: bytes | str | Key,
+        *,
+        reencrypt: bool = False,
+        keep: Collection[bytes | str | Key] = (),
+        progress: Callable[[int, int], object] | None = None,
+    ) -> str:
         """Let a new key open the store instead of the one this handle was opened with.
 
-        Returns its id. No payload is written anew. Raises what add_key raises.
+        Returns its id. At once, and no payload is written anew: who has the old key and an old
+        keyring may still read all of it. With `reencrypt` there is a new master key too, by which
+        every payload is sealed anew, one by one, while others save and load, by the old key too; at
+        the end that key and the old master key are gone. Keys that open the store and are to stay
+        must be given in `keep`. What was interrupted
+        goes on when it is called again. `progress` is called with the numbers of payloads that are
+        done and that there are to do.
+
+        Raises what add_key raises; with `reencrypt` EncryptionError if other keys open the store
+        and are not in `keep`, or if files without a row need the old master key, WrongKeyError if a
+        key in `keep` is another than the one of its id, CorruptionError if payloads could not be
+        read: then both master keys stay; InvalidInputError for the other two without it.
         """
         opened, key = self._opened(), as_key(new)
+        if not reencrypt and (keep or progress is not None):
+            raise InvalidInputError(
+                "keep and progress are for reencrypt=True: without it the other keys stay, and it "
+                "is done at once"
+            )
+        if isinstance(keep, (bytes, str)):
+            raise InvalidInputError("keep must be a list of keys: write keep=[…]")
+        if reencrypt:
+            from checkpointdb.store.resealing import reencrypt_store
+
+            staying = [key, *map(as_key, keep)]
+            reencrypt_store(opened, staying, self._engine.cipher, progress)
+            return key.key_id
+        old = opened.key
         opened.add(lambda keyring, secrets: keyring.with_key(key, secrets))
-        changed = self._unlocked = opened._replace(key=key)
-        changed.remove(lambda keyring, secrets: keyring.without_key(opened.key.key_id, secrets))
+        opened.key = key
+        opened.remove(lambda keyring, secrets: keyring.without_key(old.key_id, secrets))
         return key.key_id
 
     def key_ids(self) -> list[str]:
@@ -212,7 +281,7 @@ class Encryption:
             self.checkpoint_dir, engine.database, engine.payloads, key, is_wanted=True
         )
         assert self._unlocked is not None
-        engine.cipher = Sealed(self._unlocked.secrets)
+        engine.cipher = Sealed(self._unlocked.secrets, self._unlocked.renewed)
 
     def _opened(self) -> Unlocked:
         if self._unlocked is None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from checkpointdb import queries
+from checkpointdb.digests import Digests
 from checkpointdb.queries import batches
 from checkpointdb.rows import whole
 
@@ -32,6 +33,36 @@ class KnownValue(NamedTuple):
     digest: bytes
     members: tuple[int, ...]
     chunks: Mapping[bytes, KnownChunk] = MappingProxyType({})
+
+
+class Stream(NamedTuple):
+    """How a writer cut the in-band stream of a value, and the digests of its chunks."""
+
+    lengths: list[int]
+    digests: list[bytes]
+
+    def is_in(self, stream: memoryview, digests: Digests) -> bool:
+        """Say whether a stream is made of these chunks, which is sooner seen than where to cut."""
+        if sum(self.lengths) != len(stream):
+            return False
+        start = 0
+        for length, digest in zip(self.lengths, self.digests, strict=True):
+            if digests.chunk(stream[start : start + length]) != digest:
+                return False
+            start += length
+        return True
+
+
+class Memory(NamedTuple):
+    """What a writer remembers of a state that it saved, to find out sooner what is the same.
+
+    `objects` are values that cannot change, by key: the same object is the same value. `sizes` are
+    their raw bytes. `streams` are those of more than one chunk, by the digest of their value.
+    """
+
+    objects: Mapping[str, object] = MappingProxyType({})
+    sizes: Mapping[str, int] = MappingProxyType({})
+    streams: Mapping[bytes, Stream] = MappingProxyType({})
 
 
 class Origin(NamedTuple):
@@ -59,6 +90,7 @@ class Head:
     values: dict[str, KnownValue] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def origin(self) -> Origin:

@@ -8,12 +8,34 @@ import subprocess
 import warnings
 from pathlib import Path
 
-from checkpointdb.crypto import generate_encryption_key, load_encryption_key
+from checkpointdb.crypto import (
+    ENCRYPTION_AVAILABLE,
+    generate_encryption_key,
+    load_encryption_key,
+    require_cryptography,
+)
 from checkpointdb.errors import EncryptionError, KeyBesideDataWarning
 from checkpointdb.keys import FernetKey, Key, as_key
 
 KEY_NAME = "encryption.key"
 _COMMAND_SECONDS = 60
+
+
+def key_for(encryption_key: object | None, enable_encryption: bool | None) -> Key | None:
+    """Return the key of a handle; `enable_encryption` None stands for either kind of store.
+
+    Raises EncryptionError for a key that would encrypt nothing, and as given_key does.
+    """
+    if enable_encryption is None:
+        return given_key(encryption_key) if ENCRYPTION_AVAILABLE else None
+    if enable_encryption:
+        require_cryptography()
+        return given_key(encryption_key)
+    if encryption_key is not None:
+        raise EncryptionError(
+            "an encryption_key without enable_encryption=True would encrypt nothing: pass both"
+        )
+    return None
 
 
 def given_key(key: object | None) -> Key | None:
@@ -26,7 +48,7 @@ def given_key(key: object | None) -> Key | None:
     if text := os.environ.get("CHECKPOINTDB_KEY"):
         return FernetKey(text)
     if path := os.environ.get("CHECKPOINTDB_KEY_FILE"):
-        return _from_file(Path(path))
+        return key_in_file(Path(path))
     if command := os.environ.get("CHECKPOINTDB_KEY_COMMAND"):
         return FernetKey(_output_of(command))
     return None
@@ -35,7 +57,7 @@ def given_key(key: object | None) -> Key | None:
 def key_beside(directory: Path) -> Key | None:
     """Return the key that a store without any other made into its own directory."""
     path = directory / KEY_NAME
-    return _from_file(path) if os.path.lexists(path) else None
+    return key_in_file(path) if os.path.lexists(path) else None
 
 
 def make_key_beside(directory: Path) -> Key:
@@ -47,7 +69,7 @@ def make_key_beside(directory: Path) -> Key:
     try:
         generate_encryption_key(path)
     except FileExistsError:
-        return _from_file(path)
+        return key_in_file(path)
     except OSError as error:
         raise EncryptionError(f"the key {str(path)!r} cannot be made: {error}") from error
     warnings.warn(
@@ -57,10 +79,11 @@ def make_key_beside(directory: Path) -> Key:
         KeyBesideDataWarning,
         stacklevel=2,
     )
-    return _from_file(path)
+    return key_in_file(path)
 
 
-def _from_file(path: Path) -> Key:
+def key_in_file(path: Path) -> Key:
+    """Return the Fernet key that a file holds. Raises EncryptionError if it cannot be had."""
     try:
         return FernetKey(load_encryption_key(path))
     except OSError as error:

@@ -97,7 +97,9 @@ def is_repaired(copies: Copies) -> bool:
 
 
 def write_row(connection: Connection, keyring: Keyring) -> None:
-    """Replace the copy in the table."""
+    """Replace the copy in the table, and wipe what was there."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # not in Core
     connection.execute(delete(table))
     connection.execute(
         insert(table),

@@ -125,7 +125,10 @@ class Plan:
         }
 
     def is_same_as(self, other: Plan) -> bool:
-        return [member.id for member in self.members] == [each.id for each in other.members]
+        """Say whether the same members of the same files are to be read."""
+        return [(member.id, member.name) for member in self.members] == [
+            (each.id, each.name) for each in other.members
+        ]
 
 
 def plan_load(

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
-from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.errors import NotFoundError, StoreUnavailableError
 from checkpointdb.keys import Key
 from checkpointdb.payloads import LocalPayloads, unavailable
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
@@ -44,6 +44,7 @@ def open_directory(
 ) -> Opened:
     """Open a store, made if the directory is new; read-only where nothing can be written.
 
+    With `is_encrypted` None it is taken as it is, and never made: NotFoundError if there is none.
     Raises StoreUnavailableError if it can be neither made nor read, if there are payloads
     without a database (unless `rebuilds`), or if it is the predecessor's;
     SchemaVersionError as Database.prepare does; EncryptionError unless it `is_encrypted` (None:
@@ -66,8 +67,8 @@ def open_directory(
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
         opened = _prepared(Opened(directory, database, payloads), upgrade=False)
         return _unlocked(opened, key, is_encrypted)
-    if not rebuilds and not is_made and next(payloads.files(), None) is not None:
-        raise _no_database(directory)
+    if not rebuilds and not is_made:
+        _check_new(directory, payloads, is_made_here=is_encrypted is not None)
     try:
         make_directories(root, durable=durable)
     except OSError as error:
@@ -80,6 +81,30 @@ def open_directory(
     return _unlocked(opened, key, is_encrypted)
 
 
+def open_database(directory: Path) -> Database:
+    """Open the database of a store that exists, whatever its schema; nothing is changed.
+
+    Raises NotFoundError if there is none.
+    """
+    path = directory.absolute() / DATABASE_NAME
+    if not path.exists() or not path.stat().st_size:
+        _check_new(directory, LocalPayloads(directory / PAYLOAD_DIRECTORY, durable=True))
+    if not os.access(directory, os.W_OK):
+        return Database.open_read_only(path)
+    return Database(URL.create("sqlite", database=str(path)))
+
+
+def _check_new(directory: Path, payloads: LocalPayloads, *, is_made_here: bool = False) -> None:
+    """Refuse a directory without a database, unless a store is to be made in it."""
+    if next(payloads.files(), None) is not None:
+        raise _no_database(directory)
+    if not is_made_here:
+        raise NotFoundError(
+            f"there is no store in {str(directory)!r}: name the directory that holds "
+            f"{DATABASE_NAME}"
+        )
+
+
 def _unlocked(opened: Opened, key: Key | None, is_encrypted: bool | None) -> Opened:
     try:
         unlocked = unlock(
@@ -90,7 +115,7 @@ def _unlocked(opened: Opened, key: Key | None, is_encrypted: bool | None) -> Ope
         raise
     if unlocked is None:
         return opened
-    return opened._replace(cipher=Sealed(unlocked.secrets), unlocked=unlocked)
+    return opened._replace(cipher=Sealed(unlocked.secrets, unlocked.renewed), unlocked=unlocked)
 
 
 def _expect_rows(opened: Opened) -> None:
@@ -121,7 +146,8 @@ def _refuse_legacy(directory: Path) -> None:
 def _no_database(directory: Path) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"{str(directory)!r} holds payloads, but {DATABASE_NAME} is missing or empty: bring it "
-        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r})"
+        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r}), "
+        "at the prompt `checkpointdb rebuild`"
     )
 
 

@@ -94,6 +94,11 @@ class Packer:
         return self._writer
 
     @property
+    def epoch(self) -> int | None:
+        """The number of the master key that seals the file; None: it is in the clear."""
+        return self._seal.epoch
+
+    @property
     def sha256(self) -> bytes:
         """The hash of the file, once it is finished."""
         return self._hash.digest()
@@ -119,6 +124,22 @@ class Packer:
         while self._in_flight:
             self._write(self._in_flight.popleft().result())
         return tuple(self.members)
+
+    def copy(self, member: Member, packed: bytes) -> None:
+        """Write a member of another payload, unsealed, after those that are written."""
+        stored = self._seal.seal(DATA, len(self.members), [packed])
+        digest = sha256()
+        _hash_after(None, digest, stored)
+        stored_bytes = sum(map(len, stored))
+        chunks, raw_bytes = member.chunks, member.raw_bytes
+        self._write(_Packed(stored, stored_bytes, digest.digest(), raw_bytes, chunks, None))
+
+    def copy_damaged(self, member: Member, stored: bytes) -> None:
+        """Write a member that is not what its hash says as it is, and with that hash."""
+        pieces: Pieces = [stored]
+        self._write(
+            _Packed(pieces, len(stored), member.sha256, member.raw_bytes, member.chunks, None)
+        )
 
     def finish(self, manifest: Manifest) -> None:
         """Write manifest and footer and flush the file to the medium."""

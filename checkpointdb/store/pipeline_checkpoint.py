@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
-from checkpointdb.crypto import require_cryptography
-from checkpointdb.errors import EncryptionError, InvalidInputError, NotFoundError
+from checkpointdb.errors import InvalidInputError, NotFoundError
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
@@ -29,7 +28,8 @@ from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
 from checkpointdb.store.engine import Engine
-from checkpointdb.store.key_sources import given_key
+from checkpointdb.store.inspecting import Inspecting
+from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
 
 
-class PipelineCheckpoint(Upkeep, Transfer, CloudBackup):
+class PipelineCheckpoint(Inspecting, Upkeep, Transfer, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
@@ -72,17 +72,19 @@ class PipelineCheckpoint(Upkeep, Transfer, CloudBackup):
     refuses a store of an older schema instead of bringing it up to date. `serializer` makes bytes
     of what is saved: pickle5, json, or one by `register_serializer`. `trusted_globals` restricts
     what a pickle may name when it is loaded: full names, and patterns such as "myapp.models.*".
+    `enable_encryption=None` opens a store that exists, encrypted or not, and never makes one.
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
-    EncryptionError if the store is encrypted and the key missing or wrong, or the other way round.
+    EncryptionError if the store is encrypted and the key missing or wrong, or the other way round,
+    NotFoundError if it has to exist and does not.
     """
 
     def __init__(
         self,
         checkpoint_dir: str | os.PathLike[str] = "./checkpoints",
         encryption_key: bytes | str | Key | None = None,
-        enable_encryption: bool = False,
+        enable_encryption: bool | None = False,
         enable_incremental: bool = True,
         retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
         retention_count: int = 10,
@@ -98,13 +100,7 @@ class PipelineCheckpoint(Upkeep, Transfer, CloudBackup):
         serializer: str = PICKLE,
         trusted_globals: Iterable[str] | None = None,
     ) -> None:
-        if encryption_key is not None and not enable_encryption:
-            raise EncryptionError(
-                "an encryption_key without enable_encryption=True would encrypt nothing: pass both"
-            )
-        key = given_key(encryption_key) if enable_encryption else None
-        if enable_encryption:
-            require_cryptography()
+        key = key_for(encryption_key, enable_encryption)
         if compression_level not in COMPRESSION_LEVELS:
             raise InvalidInputError(
                 f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
@@ -126,7 +122,7 @@ class PipelineCheckpoint(Upkeep, Transfer, CloudBackup):
             durable=durable,
             busy_seconds=busy_seconds,
             upgrade=upgrade,
-            is_encrypted=bool(enable_encryption),
+            is_encrypted=None if enable_encryption is None else bool(enable_encryption),
             key=key,
         )
         self.checkpoint_dir = opened.directory
@@ -353,11 +349,16 @@ class PipelineCheckpoint(Upkeep, Transfer, CloudBackup):
 
     # --- keeping and forgetting
 
-    def delete_checkpoint(self, checkpoint_id: str) -> None:
-        """Forget a checkpoint; every other loads as before. An unknown id logs a warning."""
+    def delete_checkpoint(self, checkpoint_id: str, *, missing_ok: bool = True) -> None:
+        """Forget a checkpoint; every other loads as before.
+
+        An unknown id logs a warning, or raises NotFoundError if not `missing_ok`.
+        """
         try:
             self._engine.forget(self._engine.place_of(checkpoint_id))
         except NotFoundError as error:
+            if not missing_ok:
+                raise
             log.warning("nothing was deleted: %s", error)
 
     def pin(self, checkpoint_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from checkpointdb.crypto import ENCRYPTION_AVAILABLE
@@ -17,7 +18,11 @@ from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.opening import DATABASE_NAME, open_directory
 
 
-def rebuild_directory(directory: Path, key: object | None = None) -> RebuildReport:
+def rebuild_directory(
+    directory: Path,
+    key: object | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> RebuildReport:
     """Rebuild into a new database; one that has rows is refused, never replaced.
 
     An empty one is what an interrupted rebuild leaves.
@@ -37,7 +42,7 @@ def rebuild_directory(directory: Path, key: object | None = None) -> RebuildRepo
     except (CorruptionError, SchemaVersionError) as error:
         raise _in_the_way(path) from error
     try:
-        return rebuild(opened.database, opened.payloads, cipher=opened.cipher)
+        return rebuild(opened.database, opened.payloads, cipher=opened.cipher, progress=progress)
     except InvalidInputError as error:
         raise _in_the_way(path) from error
     finally:

@@ -59,7 +59,7 @@ class Saved(NamedTuple):
             rows.payload_id,
             packer.stored_bytes,
             checkpoint,
-            is_encrypted=self.staged.cipher.epoch is not None,
+            is_encrypted=packer.epoch is not None,
             pinned=under.pinned,
         )
         if self.staged.has_waste:
@@ -75,6 +75,7 @@ class Saved(NamedTuple):
             {key: known[digest] for key, digest in self.staged.digests.items()},
             self.positions,
             self._member_bytes(rows, known),
+            self.staged.memory(),
         )
 
     def _insert_payload(
@@ -89,7 +90,7 @@ class Saved(NamedTuple):
             packer.stored_bytes,
             self.checkpoint.created_at,
             self.manifest.members,
-            self.staged.cipher.epoch,
+            packer.epoch,
         )
         reused = self.staged.reused_chunks
         value_ids = recording.record_values(

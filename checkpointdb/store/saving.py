@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection
 
 from checkpointdb import format, queries
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import EncryptionError, InvalidInputError, NotFoundError, StoreBusyError
+from checkpointdb.errors import InvalidInputError, NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
+from checkpointdb.inventory import free_name
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
-from checkpointdb.schema import pipelines
-from checkpointdb.sealing import Cipher
+from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
@@ -66,6 +66,7 @@ class Saver:
             except LostRace as error:
                 writer.head = None  # whatever happened, this writer's chain ends here
                 lost = error
+                self.cipher.renew()
                 time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - no secret
             except BaseException:
                 writer.head = None
@@ -79,13 +80,13 @@ class Saver:
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
         must_be_full = request.force_full or is_last or not self.settings.is_incremental
         origin, head = self._base(writer, request.base, is_compared=not must_be_full)
-        name = format.payload_name(self.pipeline, 0, request.checkpoint_id)
+        unnumbered = format.payload_name(self.pipeline, 0, request.checkpoint_id)
         level = self.settings.compression_level
-        packer = Packer(self.payloads, level, self.pool, self.cipher, name)
+        packer = Packer(self.payloads, level, self.pool, self.cipher, unnumbered)
         try:
             saved = self._stage(writer, request, packer, origin, head)
             packer.finish(saved.manifest)
-            writer.head, freed = self._commit(saved, request)
+            writer.head, freed = self._commit(saved, request, unnumbered)
         except BaseException:
             packer.discard()
             raise
@@ -167,9 +168,11 @@ class Saver:
 
     # --- the transaction
 
-    def _commit(self, saved: Saved, request: SaveRequest) -> tuple[Head, list[str]]:
+    def _commit(
+        self, saved: Saved, request: SaveRequest, unnumbered: str
+    ) -> tuple[Head, list[str]]:
         with self.database.write(retried=True) as connection:
-            name = self._free_name(connection, request.checkpoint_id)
+            name = free_name(connection, self.payloads, self.pipeline_id, unnumbered)
             # A statement of its own: in PostgreSQL the one that waited for the lock would still
             # see what was there before it.
             where = {
@@ -178,7 +181,7 @@ class Saver:
                 "base_id": saved.origin.row_id if saved.origin else None,
             }
             place = _Place(*_PLACE.run(connection, where)[0])
-            self._check_cipher(place)
+            check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
             _check_base(saved, place)
             if place.replaced_id is not None and not request.replaces:
                 raise _exists(request)
@@ -199,41 +202,12 @@ class Saver:
             self.payloads.publish(saved.staged.packer.writer, name)
         return head, freed
 
-    def _check_cipher(self, place: _Place) -> None:
-        """Fail closed where the store was encrypted, or lost its keyring, since it was opened."""
-        if (place.keyring is None) != (self.cipher.epoch is None):
-            became = "lost its keyring" if place.keyring is None else "was encrypted"
-            raise EncryptionError(
-                f"the store {str(self.database.path)!r} {became} since it was opened: nothing was "
-                "saved; open it again"
-            )
-
-    def _free_name(self, connection: Connection, checkpoint_id: str) -> str:
-        """Lock the pipeline and take a sequence number under which there is no file.
-
-        There may be one: a commit that failed may still come to life (when the log that it was
-        written to is recovered after a crash), and then it needs the file of its name.
-        """
-        while True:
-            [(sequence,)] = _LOCK.run(connection, {"pipeline": self.pipeline_id})
-            name = format.payload_name(self.pipeline, sequence, checkpoint_id)
-            if not self.payloads.exists(name):
-                return name
-
     def _forgettable(self, connection: Connection, head: Head, now: datetime) -> list[int]:
         query = self.settings.forgettable(self.pipeline_id, now)
         if query is None:
             return []
         return [row_id for (row_id,) in query.run(connection) if row_id != head.row_id]
 
-
-# Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
-_LOCK = Prepared(
-    update(pipelines)
-    .where(pipelines.c.id == bindparam("pipeline"))
-    .values(next_sequence=pipelines.c.next_sequence + 1)
-    .returning(pipelines.c.next_sequence - 1)
-)
 
 _PLACE = Prepared(queries.place_of_save())
 

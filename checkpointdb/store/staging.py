@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from checkpointdb import queries, serialize
 from checkpointdb.chunking import cut_buffer, cut_stream
@@ -15,7 +16,14 @@ from checkpointdb.digests import Digests
 from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
-from checkpointdb.store.head import Head, KnownChunk, KnownValue, find_values
+from checkpointdb.store.head import (
+    Head,
+    KnownChunk,
+    KnownValue,
+    Memory,
+    Stream,
+    find_values,
+)
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
 
@@ -23,6 +31,10 @@ from checkpointdb.store.pool import Pool
 # in-band streams are held in memory.
 _GROUP_VALUES = 500
 _GROUP_BYTES = 1 << 20
+# Objects that a writer holds on to until its next save, to see at once that they are the same.
+_HELD_BYTES = 32 << 20
+_UNCHANGEABLE = {str, bytes, int, float, complex, bool}
+
 # Of less, the digests are taken before a thread has begun.
 _THREAD_PAYS_BYTES = 4 << 20
 
@@ -40,7 +52,7 @@ _FEW_BYTES = 512 << 10
 
 @dataclass(slots=True)
 class Cut:
-    """A serialized value in chunks, with every digest."""
+    """A serialized value in chunks, with every digest; `stream` are those of its in-band stream."""
 
     key: str
     serialized: serialize.Serialized
@@ -48,37 +60,53 @@ class Cut:
     digests: list[bytes]
     digest: bytes
     raw_bytes: int
+    stream: Stream
 
 
 def cut(
-    key: str, value: object, serializer: serialize.Serializer, cipher: Cipher, pool: Pool
+    key: str,
+    value: object,
+    before: Stream | None,
+    serializer: serialize.Serializer,
+    cipher: Cipher,
+    pool: Pool,
 ) -> Cut:
-    """Serialize a value, cut it, and take its digests."""
+    """Serialize a value, cut it, and take its digests.
+
+    Where the stream is what it was `before` it need not be cut to see that.
+    """
     if isinstance(value, serialize.Serialized):
         serialized = value
     else:
         serialized = serialize.dump(key, value, serializer)
-    chunks: list[memoryview] = []
-    for number, part in enumerate(serialized.parts):
-        lengths = cut_buffer(part.nbytes) if number else cut_stream(part, cipher.seed)
-        start = 0
-        for length in lengths:
-            chunks.append(part[start : start + length])
-            start += length
-    digests = _digests_of(chunks, sum(serialized.layout), cipher.digests, pool)
+    first, *buffers = serialized.parts
+    if before is not None and before.is_in(first, cipher.digests):
+        stream, chunks = before, _slices(first, before.lengths)
+    else:
+        lengths = cut_stream(first, cipher.seed)
+        chunks = _slices(first, lengths)
+        stream = Stream(lengths, _digests_of(chunks, cipher.digests, pool))
+    blocks = [block for part in buffers for block in _slices(part, cut_buffer(part.nbytes))]
+    digests = stream.digests + _digests_of(blocks, cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
-    return Cut(key, serialized, chunks, digests, digest, sum(serialized.layout))
+    raw_bytes = sum(serialized.layout)
+    return Cut(key, serialized, chunks + blocks, digests, digest, raw_bytes, stream)
 
 
-def _digests_of(
-    chunks: list[memoryview], raw_bytes: int, digests: Digests, pool: Pool
-) -> list[bytes]:
+def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:
+    if len(lengths) == 1:
+        return [part]
+    ends = accumulate(lengths)
+    return [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _digests_of(chunks: list[memoryview], digests: Digests, pool: Pool) -> list[bytes]:
     """Return the digest of each chunk; of a large value the half is left to another thread."""
 
     def take(some: list[memoryview]) -> list[bytes]:
         return [digests.chunk(chunk) for chunk in some]
 
-    if raw_bytes < _THREAD_PAYS_BYTES:
+    if len(chunks) <= 1 or sum(map(len, chunks)) < _THREAD_PAYS_BYTES:
         return take(chunks)
     half = len(chunks) // 2
     other = pool.submit(take, chunks[half:])
@@ -105,6 +133,8 @@ class Staged:
     own_chunks: dict[bytes, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
     has_waste: bool = False  # chunks were stored that no value has
+    objects: dict[str, object] = field(default_factory=dict)
+    streams: dict[bytes, Stream] = field(default_factory=dict)
 
     @property
     def state_bytes(self) -> int:
@@ -112,7 +142,7 @@ class Staged:
 
     def add(self, items: Iterable[tuple[str, object]]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in _groups(items, self.serializer, self.cipher, self.pool):
+        for group in self._groups(self._looked_at(items)):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -147,11 +177,68 @@ class Staged:
         # A value that pickles differently each time has left chunks of its first pickle here.
         self.has_waste = any(self.digests[key] != digest for key, digest in before.items())
 
+    def memory(self) -> Memory:
+        """Return what to remember of the state for the next one.
+
+        Objects are held until then: of at most `_HELD_BYTES`, measured by what they serialize to.
+        """
+        objects: dict[str, object] = {}
+        sizes: dict[str, int] = {}
+        left_bytes = _HELD_BYTES
+        for key, value in self.objects.items():
+            if self.sizes[key] <= left_bytes:
+                left_bytes -= self.sizes[key]
+                objects[key], sizes[key] = value, self.sizes[key]
+        return Memory(objects, sizes, self.streams)
+
     # --- comparing
+
+    def _looked_at(self, items: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+        """Yield all items but those whose very object was saved before and cannot change."""
+        head = None if self.is_full else self.head
+        for key, value in items:
+            if type(value) in _UNCHANGEABLE:
+                self.objects[key] = value
+                if head is not None and self._is_held(head, key, value):
+                    continue
+            yield key, value
+
+    def _is_held(self, head: Head, key: str, value: object) -> bool:
+        before = head.values.get(key)
+        if before is None or head.memory.objects.get(key) is not value:
+            return False
+        self.digests[key] = before.digest
+        self.sizes[key] = head.memory.sizes[key]
+        self.reused_values[before.digest] = before
+        if (stream := head.memory.streams.get(before.digest)) is not None:
+            self.streams[before.digest] = stream
+        return True
+
+    def _groups(self, items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
+        group: list[Cut] = []
+        held_bytes = 0
+        for key, value in items:
+            each = cut(
+                key, value, self._stream_before(key), self.serializer, self.cipher, self.pool
+            )
+            group.append(each)
+            held_bytes += each.serialized.layout[0]
+            if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
+                yield group
+                group, held_bytes = [], 0
+        if group:
+            yield group
+
+    def _stream_before(self, key: str) -> Stream | None:
+        if self.head is None or key not in self.head.values:
+            return None
+        return self.head.memory.streams.get(self.head.values[key].digest)
 
     def _is_known(self, each: Cut) -> bool:
         self.digests[each.key] = each.digest
         self.sizes[each.key] = each.raw_bytes
+        if len(each.stream.lengths) > 1:
+            self.streams[each.digest] = each.stream
         if each.digest in self.new_values or each.digest in self.reused_values:
             return True
         if self.head is None or self.is_full:
@@ -225,21 +312,3 @@ class Staged:
         }
         known = self.head.member_bytes if self.head else {}
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
-
-
-def _groups(
-    items: Iterable[tuple[str, object]],
-    serializer: serialize.Serializer,
-    cipher: Cipher,
-    pool: Pool,
-) -> Iterator[list[Cut]]:
-    group: list[Cut] = []
-    held_bytes = 0
-    for key, value in items:
-        group.append(cut(key, value, serializer, cipher, pool))
-        held_bytes += group[-1].serialized.layout[0]
-        if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
-            yield group
-            group, held_bytes = [], 0
-    if group:
-        yield group

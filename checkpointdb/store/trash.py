@@ -47,13 +47,13 @@ class Trash:
         """Unlink what a process that stopped between commit and unlinking has left."""
         self.empty(connection.scalars(names_to_remove()).all())
 
-    def clear_spent(self, connection: Connection) -> None:
+    def clear_spent(self, connection: Connection, *, at_least: int = _MANY_SPENT) -> None:
         """Delete the rows of what is gone, within a write transaction.
 
         If that is rolled back the rows stay, and the next opening works them off again.
         """
         with self._lock:
-            if len(self._spent) < _MANY_SPENT:
+            if len(self._spent) < at_least:
                 return
             spent, self._spent = self._spent, []
         for batch in batches(spent):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
-    from checkpointdb.reports import CheckReport, RebuildReport, SweepReport
+    from checkpointdb.reports import (
+        CheckReport,
+        DatabaseInfo,
+        RebuildReport,
+        SweepReport,
+        UpgradeReport,
+    )
     from checkpointdb.store.engine import Engine
+
+
+Progress: TypeAlias = Callable[[int, int], object]  # done so far, in all
 
 
 class Upkeep:
@@ -19,18 +29,35 @@ class Upkeep:
     _engine: Engine
     checkpoint_dir: Path
 
-    def check(self, *, read_data: bool = False, grace: timedelta = timedelta(0)) -> CheckReport:
+    def check(
+        self,
+        *,
+        read_data: bool = False,
+        grace: timedelta = timedelta(0),
+        progress: Progress | None = None,
+    ) -> CheckReport:
         """Compare rows and files of the whole store, both ways; with `read_data`, every byte.
 
         While others save, their unfinished files are found too: those younger than `grace` are
-        not reported.
+        not reported. `progress` is called with the numbers of payloads that are read and in all.
         """
         from checkpointdb.check import check
 
         database, payloads = self._engine.database, self._engine.payloads
         return check(
-            database, payloads, cipher=self._engine.cipher, read_data=read_data, grace=grace
+            database,
+            payloads,
+            cipher=self._engine.cipher,
+            read_data=read_data,
+            grace=grace,
+            progress=progress,
         )
+
+    def check_database(self) -> CheckReport:
+        """Compare rows with rows, and let SQLite look at its file; payloads are not looked at."""
+        from checkpointdb.check import check_rows
+
+        return check_rows(self._engine.database, self._engine.cipher)
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""
@@ -40,13 +67,39 @@ class Upkeep:
 
     @staticmethod
     def rebuild(
-        checkpoint_dir: str | os.PathLike[str], encryption_key: bytes | str | Key | None = None
+        checkpoint_dir: str | os.PathLike[str],
+        encryption_key: bytes | str | Key | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> RebuildReport:
         """Make the database of a directory anew from its payloads; all that returns is pinned.
+
+        `progress` is called with the numbers of payloads that are read and in all.
 
         Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
         if there is a keyring that the key does not open.
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 
-        return rebuild_directory(Path(checkpoint_dir), encryption_key)
+        return rebuild_directory(Path(checkpoint_dir), encryption_key, progress)
+
+    @staticmethod
+    def database_info(checkpoint_dir: str | os.PathLike[str]) -> DatabaseInfo:
+        """Return what the database of a store is, of whatever version; nothing is changed.
+
+        Raises NotFoundError if there is no store, StoreUnavailableError if it is another
+        application's.
+        """
+        from checkpointdb.store.revising import database_info
+
+        return database_info(Path(checkpoint_dir))
+
+    @staticmethod
+    def upgrade_database(checkpoint_dir: str | os.PathLike[str]) -> UpgradeReport:
+        """Bring the database of a store up to date, after a backup of it beside it.
+
+        Raises NotFoundError if there is no store, SchemaVersionError if it is of a newer version.
+        """
+        from checkpointdb.store.revising import upgrade_database
+
+        return upgrade_database(Path(checkpoint_dir))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import signal
+import sys
 import threading
 
 import pytest
@@ -67,8 +69,62 @@ def test_saves_interrupted_at_any_moment_lose_nothing_and_the_handle_goes_on(tmp
     assert lines[-1] == "saved after"
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         found = tags_of(handle)
-    assert {line.split()[1] for line in lines if line.startswith("saved")} <= found.keys()
+    saved = {line.removeprefix("saved ") for line in lines if line.startswith("saved")}
+    assert saved <= found.keys()
     assert_sound(tmp_path)
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises, as Ctrl-C does."""
+
+
+def interrupt_at(line):
+    """Raise at the line of that number within SQLAlchemy; return whether it was reached."""
+    reached = []
+
+    def trace(frame, event, _):
+        if "sqlalchemy" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            reached.append(frame.f_lineno)
+            if len(reached) == line:
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    return lambda: len(reached) >= line
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a debugger or coverage traces already")
+def test_an_interrupt_within_sqlalchemy_is_what_the_caller_sees_and_locks_nothing(tmp_path):
+    with PipelineCheckpoint(tmp_path, busy_seconds=1, **KEEP_ALL) as handle:
+        handle.save(state_of("before"), "before")
+        line, was_reached = 1, True
+        while was_reached:
+            reached = interrupt_at(line)
+            try:
+                handle.save(state_of(f"s{line}"), f"s{line}")
+            except Interrupted:
+                pass
+            finally:
+                sys.settrace(None)
+            was_reached = reached()
+            handle.save(state_of("after"), "after")
+            line += 7
+        assert line > 200
+        tags_of(handle)
+    assert_sound(tmp_path)
+
+
+def test_what_fails_while_an_interrupt_is_dealt_with_says_what_failed(tmp_path):
+    with PipelineCheckpoint(tmp_path / "store", **KEEP_ALL) as handle:
+        handle.save(state_of("a"), "a")
+        shutil.rmtree(tmp_path / "store")
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            with pytest.raises(CheckpointError):
+                handle.save(state_of("b"), "b")
 
 
 def test_a_signal_handler_that_saves_during_a_save_does_not_hang(tmp_path):

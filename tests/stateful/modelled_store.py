@@ -275,6 +275,14 @@ class Store:
             assert problem.kind == "orphan", problem
             assert problem.subject in self.strays, problem
 
+    def resealed(self, key, old_names):
+        """Note that every payload is another file now, opened by `key` alone."""
+        self.observer.close()
+        self.key = key
+        self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
+        self.written = {self.name_of(each): self.written[name] for each, name in old_names.items()}
+        shutil.rmtree(self.stash, ignore_errors=True)
+
     def sweep(self):
         opened = Database(f"sqlite:///{self.directory / 'checkpoints.db'}", durable=False)
         try:

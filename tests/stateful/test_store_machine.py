@@ -209,6 +209,21 @@ class EncryptedMachine(RebuildMachine):
             return
         self.store.key = new
 
+    @rule(number=HANDLES, policies=st.tuples(POLICIES, POLICIES, POLICIES))
+    def replace_the_master_key(self, number, policies):
+        self.store.sweep()  # what no row names is not sealed anew
+        old = {each: self.store.name_of(each) for each in self.store.states}
+        new = generate_encryption_key()
+        try:
+            self.handles[number].rotate_key(new, reencrypt=True)
+        except WrongKeyError:
+            return
+        self.store.resealed(new, old)
+        for handle in self.handles:
+            handle.close()
+        self.handles = [self.store.open(**policy) for policy in policies]
+        self.counts = [policy.get("retention_count") for policy in policies]
+
     @rule(number=HANDLES)
     def add_a_key_and_remove_it(self, number):
         new = generate_encryption_key()

@@ -1,0 +1,5 @@
+"""`python -m checkpointdb.cli` is `checkpointdb`."""
+
+from checkpointdb.cli import main
+
+main()

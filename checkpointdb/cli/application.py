@@ -1,0 +1,86 @@
+"""The application: its commands, and how each run ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import click
+
+from checkpointdb.cli import asking, database, keeping, keys, upkeep, values
+from checkpointdb.cli.command import Commands, NobodyReadsError, shared_options
+from checkpointdb.cli.documents import as_json
+from checkpointdb.cli.exits import BROKEN_PIPE, INTERRUPTED, Exit, exit_for
+from checkpointdb.cli.terminal import safe
+from checkpointdb.errors import CheckpointError
+
+
+class Application(Commands):
+    """The root of all commands: every error becomes a message and an exit code."""
+
+    def main(self, args: Any = None, *others: Any, **options: Any) -> NoReturn:
+        """Run a command line and exit."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
+                stream.reconfigure(errors="backslashreplace")
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            code = self._run(words, *others, **options)
+            sys.stdout.flush()
+        except (NobodyReadsError, BrokenPipeError):
+            # Else the interpreter would try to write the rest when it ends, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = BROKEN_PIPE.code
+        except KeyboardInterrupt:
+            code = INTERRUPTED.code
+        sys.exit(code)
+
+    def _run(self, words: list[str], *others: Any, **options: Any) -> int:
+        options["standalone_mode"] = False
+        is_json = "--json" in words[: words.index("--") if "--" in words else None]
+        try:
+            return super().main(words, *others, **options) or 0
+        except click.Abort:
+            return _fail(INTERRUPTED, "Interrupted", "interrupted", is_json)
+        except click.ClickException as error:
+            _show_usage(error)
+            found = Exit(error.exit_code, "usage" if error.exit_code == 2 else "error", "")
+            return _fail(found, type(error).__name__, error.format_message(), is_json)
+        except (CheckpointError, OSError) as error:
+            return _fail(exit_for(error), type(error).__name__, str(error), is_json)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)  # shows the usage itself
+    if isinstance(error, click.UsageError) and error.ctx is not None and not is_help:
+        click.echo(error.ctx.get_usage(), err=True)
+
+
+def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
+    """Say what went wrong, on stderr and, if JSON was asked for, as the one document."""
+    if is_json:
+        error = {"code": found.code, "name": found.name, "type": kind, "message": message}
+        click.echo(as_json({"error": error}))
+    click.echo(f"checkpointdb: {safe(message, lines=True)}", err=True)
+    return found.code
+
+
+@click.group(
+    cls=Application,
+    params=list(shared_options(first=True)),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("checkpointdb"), prog_name="checkpointdb")
+def cli() -> None:
+    """Look at and tend a store of checkpoints.
+
+    No command makes a store, applies retention, or upgrades a database, except `db upgrade`. An
+    id that begins with a dash stands behind `--`.
+    """
+
+
+for module in (asking, values, keeping, upkeep, keys, database):
+    for command in module.COMMANDS:
+        cli.add_command(command)

@@ -1,0 +1,199 @@
+"""Commands that ask: list, show, history, tree, stats, pipelines, export-index."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import and_
+from typing import Any, Final
+
+import click
+
+from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.completion import complete_id
+from checkpointdb.cli.documents import as_json
+from checkpointdb.cli.drawing import drawn
+from checkpointdb.cli.session import Session
+from checkpointdb.cli.terminal import Table, moment, safe, size
+from checkpointdb.filters import has_key, parse_sort, parse_where
+from checkpointdb.records import CheckpointDetails, CheckpointMetadata
+from checkpointdb.reports import CheckpointPlace, KeyVersion
+
+_COUNT = click.IntRange(min=0)
+
+
+@click.command(name="list", cls=Command, shape={"checkpoints": [CheckpointMetadata]})
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only those of which this holds, such as 'accuracy > 0.9'; several must all.",
+)
+@click.option(
+    "--has-key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="Only those whose state has this key; several must all be there.",
+)
+@click.option(
+    "--sort",
+    default="timestamp",
+    show_default=True,
+    metavar="FIELD",
+    help="timestamp, size, id, a metadata field, or @ and a column; the greatest first.",
+)
+@click.option("--reverse", is_flag=True, help="The least, or oldest, first.")
+@click.option("--limit", type=_COUNT, metavar="N", help="At most so many.")
+@click.option("--offset", type=_COUNT, metavar="N", help="Leave out so many first.")
+@click.pass_obj
+def list_(
+    session: Session,
+    where: tuple[str, ...],
+    keys: tuple[str, ...],
+    sort: str,
+    reverse: bool,
+    limit: int | None,
+    offset: int | None,
+) -> Output:
+    """List checkpoints, the newest first."""
+    asked: list[Any] = [*map(parse_where, where), *map(has_key, keys)]
+    with session.open() as store:
+        found = store.list_checkpoints(
+            parse_sort(sort),
+            not reverse,
+            where=reduce(and_, asked) if asked else None,
+            limit=limit,
+            offset=offset,
+        )
+    return Output({"checkpoints": found}, Table(_COLUMNS, [_row(each) for each in found]))
+
+
+_COLUMNS: Final = ("id", "saved (UTC)", "kind", "keys", "state bytes", "stored bytes", "pinned")
+
+
+def _row(each: CheckpointMetadata) -> tuple[Any, ...]:
+    return (
+        each.checkpoint_id,
+        moment(each.timestamp),
+        "incremental" if each.is_incremental else "full",
+        len(each.state_keys),
+        size(each.state_bytes),
+        size(each.size_bytes),
+        "pinned" if each.pinned else "",
+    )
+
+
+@click.command(cls=Command, shape=CheckpointDetails)
+@click.argument("checkpoint_id", metavar="ID", shell_complete=complete_id)
+@click.pass_obj
+def show(session: Session, checkpoint_id: str) -> Output:
+    """Show all that is known of a checkpoint without opening its payload."""
+    with session.open() as store:
+        found = store.details(checkpoint_id)
+    rows = [(each.key, each.type_name, size(each.raw_bytes)) for each in found.keys]
+    return Output(found, [*_facts(found), "", Table(("key", "type", "bytes"), rows)])
+
+
+def _facts(found: CheckpointDetails) -> list[str | Table]:
+    of = found.metadata
+    facts = {
+        "id": of.checkpoint_id,
+        "saved": f"{moment(of.timestamp)} UTC",
+        "kind": "incremental" if of.is_incremental else "full",
+        "saved upon": found.parent_id or "nothing",
+        "chain": f"{found.chain}, depth {found.depth}",
+        "payload": of.file_path,
+        "sha256": of.hash_sha256,
+        "stored": f"{size(of.size_bytes)} of a state of {size(of.state_bytes)}",
+        "encrypted": "yes" if of.is_encrypted else "no",
+        "pinned": "yes" if of.pinned else "no",
+        "metadata": as_json(of.custom_metadata),
+    }
+    return [
+        f"{name + ':':<12}{safe(text, lines=name == 'metadata')}" for name, text in facts.items()
+    ]
+
+
+@click.command(cls=Command, shape={"key": "text", "versions": [KeyVersion]})
+@click.argument("key")
+@click.pass_obj
+def history(session: Session, key: str) -> Output:
+    """List the values that a key of the state had, the oldest first."""
+    with session.open() as store:
+        found = store.history(key)
+    rows = [
+        (each.checkpoint_id, moment(each.created_at.isoformat()), each.change, each.type_name,
+         size(each.raw_bytes), (each.digest or "")[:12])
+        for each in found
+    ]  # fmt: skip
+    columns = ("from checkpoint", "saved (UTC)", "change", "type", "bytes", "digest")
+    return Output({"key": key, "versions": found}, Table(columns, rows))
+
+
+@click.command(cls=Command, shape={"checkpoints": [CheckpointPlace]})
+@click.pass_obj
+def tree(session: Session) -> Output:
+    """Draw what was saved upon what: ● is a full, ○ an incremental, a branch a fork."""
+    with session.open() as store:
+        found = store.lineage()
+    return Output({"checkpoints": found}, "\n".join(drawn(found)))
+
+
+_STATISTICS: Final = {
+    "total_checkpoints": "number",
+    "total_size_bytes": "number",
+    "total_size_mb": "number",
+    "full_checkpoints": "number",
+    "incremental_checkpoints": "number",
+    "encrypted_checkpoints": "number",
+    "oldest_checkpoint": "text or null",
+    "oldest_timestamp": "text or null",
+    "newest_checkpoint": "text or null",
+    "newest_timestamp": "text or null",
+    "pinned_checkpoints": "number",
+    "payload_files": "number",
+    "state_bytes": "number",
+}
+
+
+@click.command(cls=Command, shape=_STATISTICS)
+@click.pass_obj
+def stats(session: Session) -> Output:
+    """Count the checkpoints of the pipeline and what they take."""
+    with session.open() as store:
+        found = store.get_statistics()
+    rows = [(name, "" if value is None else str(value)) for name, value in found.items()]
+    return Output(found, Table(("statistic", "value"), rows))
+
+
+@click.command(cls=Command, shape={"pipelines": ["text"]})
+@click.pass_obj
+def pipelines(session: Session) -> Output:
+    """Name the pipelines of the store."""
+    with session.open_whole() as store:
+        names = store.pipelines()
+    return Output({"pipelines": names}, list(map(safe, names)))
+
+
+@click.command(
+    "export-index",
+    cls=Command,
+    shape={"checkpoints": {"*": CheckpointMetadata}, "last_full_checkpoint_id": "text or null"},
+)
+@click.pass_obj
+def export_index(session: Session) -> Output:
+    """Print the index of the pipeline's checkpoints, as JSON in any case."""
+    with session.open() as store:
+        index = store.index().to_dict()
+    return Output(index, as_json(index))
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    list_,
+    show,
+    history,
+    tree,
+    stats,
+    pipelines,
+    export_index,
+)

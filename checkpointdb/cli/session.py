@@ -1,0 +1,53 @@
+"""What the options that all commands share say, and the store that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from checkpointdb import NotFoundError, PipelineCheckpoint, RetentionPolicy
+from checkpointdb.keys import Key
+from checkpointdb.store.key_sources import key_in_file
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the command line."""
+
+    store: Path = Path("checkpoints")
+    pipeline: str = "default"
+    key_file: Path | None = None
+    busy_seconds: float = 60.0
+    is_json: bool = False
+
+    @property
+    def key(self) -> Key | None:
+        """The key in --key-file; None leaves it to the library to look in the environment."""
+        return None if self.key_file is None else key_in_file(self.key_file)
+
+    def open_whole(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:
+        """Open the store as it is: none is made, none is upgraded, nothing is forgotten."""
+        return PipelineCheckpoint(
+            self.store,
+            self.key,
+            enable_encryption=None,
+            retention_policy=RetentionPolicy.KEEP_ALL,
+            pipeline=self.pipeline,
+            busy_seconds=self.busy_seconds,
+            upgrade=False,
+            trusted_globals=trusted_globals,
+        )
+
+    def open(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:
+        """Open the store for its pipeline. Raises NotFoundError if it has others only."""
+        handle = self.open_whole(trusted_globals)
+        names = handle.pipelines()
+        if names and self.pipeline not in names:
+            handle.close()
+            shown = ", ".join(map(repr, names[:20]))
+            raise NotFoundError(
+                f"there is no pipeline {self.pipeline!r} in {str(self.store)!r}, but {shown}: "
+                "choose by --pipeline"
+            )
+        return handle

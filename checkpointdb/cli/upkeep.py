@@ -1,0 +1,117 @@
+"""Commands that keep a store healthy: check, sweep, rebuild, encrypt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from checkpointdb import CheckReport, EncryptionError, NotFoundError, PipelineCheckpoint
+from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.documents import plain
+from checkpointdb.cli.exits import CORRUPT, OK
+from checkpointdb.cli.progress import bar, progress_option
+from checkpointdb.cli.session import Session
+from checkpointdb.cli.terminal import Table, safe, size
+from checkpointdb.reports import Problem, RebuildReport, SweepReport
+from checkpointdb.store.key_sources import given_key, key_beside, key_in_file
+from checkpointdb.store.opening import PAYLOAD_DIRECTORY
+
+CHECK_SHAPE: Final = {
+    "checkpoints": "number",
+    "payloads": "number",
+    "verified_bytes": "number",
+    "problems": [Problem],
+    "is_ok": "true or false",
+}
+
+
+@click.command(cls=Command, shape=CHECK_SHAPE)
+@click.option("--read-data", is_flag=True, help="Read and verify every stored byte.")
+@click.option(
+    "--grace-hours",
+    type=click.FloatRange(0, 87_600),
+    metavar="HOURS",
+    default=24.0,
+    show_default=True,
+    help="Do not report unfinished files younger than this: a save may be under way.",
+)
+@progress_option
+@click.pass_obj
+def check(session: Session, read_data: bool, grace_hours: float, progress: bool) -> Output:
+    """Compare rows and files of the whole store, both ways."""
+    grace = timedelta(hours=grace_hours)
+    with session.open_whole() as store, bar("Reading payloads", progress) as moved:
+        return checked(store.check(read_data=read_data, grace=grace, progress=moved))
+
+
+def checked(report: CheckReport) -> Output:
+    """Return what a check found; problems end in the exit code for corruption."""
+    summary = (
+        f"{report.checkpoints} checkpoints, {report.payloads} payloads, "
+        f"{size(report.verified_bytes)} verified: "
+    )
+    rows: list[tuple[Any, ...]] = [
+        (each.kind, each.subject, each.detail, ", ".join(each.checkpoint_ids))
+        for each in report.problems
+    ]
+    document = {**plain(report), "is_ok": report.is_ok}
+    if report.is_ok:
+        return Output(document, summary + "no problems")
+    found = Table(("problem", "in", "what", "affected checkpoints"), rows)
+    return Output(document, [summary + f"{len(rows)} problems", "", found], CORRUPT)
+
+
+@click.command(cls=Command, shape=SweepReport)
+@click.pass_obj
+def sweep(session: Session) -> Output:
+    """Remove files that a crash left and that are over a day old."""
+    with session.open_whole() as store:
+        report = store.sweep()
+    removed = [f"removed {safe(name)}" for name in report.removed_files]
+    missing = tuple(f"{name} is missing: run check" for name in report.missing_files)
+    return Output(report, [*removed, f"{size(report.freed_bytes)} freed"], OK, missing)
+
+
+@click.command(cls=Command, shape=RebuildReport)
+@progress_option
+@click.pass_obj
+def rebuild(session: Session, progress: bool) -> Output:
+    """Make the database anew from the payloads, where it is missing; all that returns is pinned."""
+    if not (session.store / PAYLOAD_DIRECTORY).is_dir():
+        raise NotFoundError(f"there are no payloads in {str(session.store)!r} to rebuild from")
+    with bar("Reading payloads", progress) as moved:
+        report = PipelineCheckpoint.rebuild(session.store, session.key, progress=moved)
+    notes = (
+        *(f"{each} did not come back whole and was left out" for each in report.left_out),
+        *(f"{name} cannot be read: {reason}" for name, reason in report.unreadable),
+    )
+    return Output(report, f"{len(report.checkpoints)} checkpoints are back, pinned", OK, notes)
+
+
+@click.command(cls=Command, shape={"copied": "number", "target": "text"})
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--new-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file with the target's key; else the one that the environment names.",
+)
+@progress_option
+@click.pass_obj
+def encrypt(session: Session, target: Path, new_key_file: Path | None, progress: bool) -> Output:
+    """Copy the whole store into an encrypted one at TARGET; what that has already is left out."""
+    new_key = key_in_file(new_key_file) if new_key_file else given_key(None)
+    if new_key is None and key_beside(target) is None:
+        raise EncryptionError(
+            "no key was given for the new store: make one by `checkpointdb key generate FILE`, "
+            "keep a copy of it, and pass --new-key-file FILE"
+        )
+    with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
+        copied = store.encrypt_into(target, new_key, progress=moved)
+    return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (check, sweep, rebuild, encrypt)

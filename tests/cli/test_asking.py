@@ -1,0 +1,95 @@
+"""list, show, history, tree, stats, pipelines, export-index."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkpointdb import CheckpointIndex
+
+
+def ids(result):
+    return [each["checkpoint_id"] for each in result.document["checkpoints"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], ["fork", "two", "one"]),
+        (["--reverse"], ["one", "two", "fork"]),
+        (["--limit", 1], ["fork"]),
+        (["--limit", 1, "--offset", 1], ["two"]),
+        (["--limit", 0], []),
+        (["--where", "accuracy > 0.9"], ["two"]),
+        (["--where", "accuracy > 0.1", "--where", "run.host = n17"], ["one"]),
+        (["--where", "accuracy > 0.9 or @pinned = true"], ["fork", "two"]),
+        (["--has-key", "more"], ["fork"]),
+        (["--has-key", "array", "--has-key", "n"], ["two", "one"]),
+        (["--sort", "id"], ["two", "one", "fork"]),
+        (["--sort", "accuracy", "--reverse"], ["one", "two", "fork"]),
+        (["--sort", "@key_count", "--reverse"], ["fork", "one", "two"]),
+    ],
+)
+def test_list_filters_sorts_and_cuts(run, words, found):
+    assert ids(run("list", "--json", *words)) == found
+
+
+def test_a_list_is_a_table_with_a_line_for_each(run):
+    head, *lines = run("list").out.splitlines()
+    assert head.split() == [
+        "id",
+        "saved",
+        "(UTC)",
+        "kind",
+        "keys",
+        "state",
+        "bytes",
+        "stored",
+        "bytes",
+        "pinned",
+    ]
+    assert [line.split()[0] for line in lines] == ["fork", "two", "one"]
+    assert lines[0].endswith("pinned")
+
+
+def test_show_tells_the_place_and_the_keys(run, handle):
+    document = run("show", "two", "--json").document
+    assert (document["parent_id"], document["depth"]) == ("one", 1)
+    assert [each["key"] for each in document["keys"]] == ["array", "n", "text", "blob"]
+    text = run("show", "two").out
+    assert handle.get_checkpoint_info("two").file_path in text
+    assert "saved upon: one" in text
+    assert "numpy.ndarray" in text
+
+
+def test_history_has_each_value_of_a_key(run):
+    found = run("history", "n", "--json").document["versions"]
+    assert [(each["checkpoint_id"], each["change"]) for each in found] == [
+        ("one", "set"),
+        ("two", "set"),
+    ]
+    assert run("history", "nothing", "--json").document["versions"] == []
+
+
+def test_statistics_are_those_of_the_library(run, handle):
+    assert run("stats", "--json").document == handle.get_statistics()
+    assert "total_checkpoints" in run("stats").out
+
+
+def test_pipelines_are_those_of_the_store(run, store):
+    store(pipeline="nightly").save({"a": 1}, "x")
+    assert run("pipelines").out == "default\nnightly\n"
+    assert run("--pipeline", "whatever", "pipelines", "--json").document == {
+        "pipelines": ["default", "nightly"]
+    }
+
+
+def test_a_store_that_has_no_pipeline_yet_is_just_empty(run, store):
+    empty = store("empty").checkpoint_dir
+    assert run("--store", empty, "list", "--json").document == {"checkpoints": []}
+    assert run("--store", empty, "tree").code == 0
+
+
+def test_the_exported_index_is_read_again(run, handle):
+    found = run("export-index")
+    assert CheckpointIndex.from_dict(found.document) == handle.index()
+    assert run("export-index", "--json").out == found.out

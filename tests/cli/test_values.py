@@ -1,0 +1,147 @@
+"""get and diff: values as text, as JSON, as files; what pickles may name."""
+
+from __future__ import annotations
+
+import pickle
+import stat
+
+import numpy as np
+import pytest
+
+
+class Mine:
+    """A class that no safe set of names has."""
+
+    def __eq__(self, other):
+        return isinstance(other, Mine)
+
+    __hash__ = None
+
+
+class Broken:
+    """A class whose values cannot be restored."""
+
+    def __reduce__(self):
+        return (int, ("no number",))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("n", "1\n"), ("text", "first\nsecond\n"), ("array", "array([4, 4, 6, ..., ")],
+)
+def test_a_value_is_printed_as_people_read_it(run, key, text):
+    assert run("get", "one", key).out.startswith(text)
+
+
+def test_a_state_is_printed_key_by_key(run):
+    lines = run("get", "fork").out.splitlines()
+    assert lines[0].startswith("array = array([")
+    assert "more = {" in lines
+
+
+def test_json_has_what_json_can_hold_and_text_for_the_rest(run):
+    values = run("get", "fork", "--json").document["values"]
+    assert values["more"] == {
+        "type_name": "dict",
+        "value": {"deep": [1, 2.5, None]},
+        "text": None,
+    }
+    assert values["array"]["value"] is None
+    assert values["array"]["text"].startswith("array([")
+
+
+@pytest.mark.parametrize("value", [(1, 2), float("nan"), {1: 2}, b"x", {"a": (1,)}])
+def test_what_json_would_change_is_text(run, handle, value):
+    handle.save({"value": value}, "odd")
+    found = run("get", "odd", "value", "--json").document["values"]["value"]
+    assert (found["value"], found["text"]) == (None, repr(value))
+
+
+@pytest.mark.parametrize(
+    ("key", "form"), [("blob", "bytes"), ("text", "text"), ("array", "a pickle")]
+)
+def test_a_value_is_written_to_a_new_private_file(run, handle, tmp_path, key, form):
+    path = tmp_path / "out"
+    written = run("get", "one", key, "--output", path, "--json").document["written"]
+    value, data = handle.load("one", keys=[key])[key], path.read_bytes()
+    assert written == {"path": str(path), "form": form, "bytes": len(data)}
+    found = {"bytes": bytes, "text": bytes.decode, "a pickle": pickle.loads}[form](data)
+    assert np.array_equal(found, value)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_whole_state_is_written_as_a_pickle(run, handle, tmp_path):
+    run("get", "two", "--output", tmp_path / "out")
+    assert pickle.loads((tmp_path / "out").read_bytes())["n"] == 2
+
+
+def test_a_file_is_replaced_only_by_force(run, tmp_path):
+    path = tmp_path / "out"
+    path.write_text("mine")
+    result = run("get", "one", "text", "--output", path)
+    assert (result.code, "--force" in result.err, path.read_text()) == (1, True, "mine")
+    assert run("get", "one", "text", "--output", path, "--force").code == 0
+    assert path.read_text() == "first\nsecond"
+    assert [each.name for each in tmp_path.glob("*out*")] == ["out"]
+
+
+# --- what pickles may name
+
+
+def test_what_a_pickle_names_must_be_trusted(run, handle):
+    handle.save({"mine": Mine()}, "own")
+    refused = run("get", "own")
+    assert (refused.code, f"{__name__}.Mine" in refused.err) == (1, True)
+    assert run("get", "own", "--trusted-globals", f"{__name__}.Mine").code == 0
+    assert run("get", "own", "--trusted-globals", f"{__name__}.*").code == 0
+    assert run("get", "own", "--trust-all").code == 0
+
+
+def test_a_difference_of_values_trusts_no_more(run, handle):
+    handle.save({"mine": Mine()}, "own")
+    handle.save({"mine": [Mine()]}, "owned")
+    assert run("diff", "own", "owned").code == 0
+    assert run("diff", "own", "owned", "--values").code == 1
+    assert run("diff", "own", "owned", "--values", "--trust-all").code == 0
+
+
+def test_a_value_that_cannot_be_restored_is_told_without_a_traceback(run, handle):
+    handle.save({"broken": Broken()}, "odd")
+    result = run("get", "odd", "--trust-all")
+    assert result.code == 1
+    assert "ValueError" in result.err
+    assert "key 'broken' of checkpoint 'odd'" in result.err
+
+
+class Mute:
+    """A class whose values cannot be shown."""
+
+    def __repr__(self):
+        raise ValueError("nothing to show")
+
+
+def test_a_value_that_cannot_be_shown_is_told_without_a_traceback(run, handle):
+    handle.save({"mute": Mute()}, "odd")
+    result = run("get", "odd", "--trust-all")
+    assert (result.code, "nothing to show" in result.err) == (1, True)
+
+
+# --- differences
+
+
+def test_a_difference_is_told_by_key(run):
+    document = run("diff", "one", "fork", "--json").document
+    assert [each["key"] for each in document["removed"]] == ["n", "text", "blob"]
+    assert [each["key"] for each in document["added"]] == ["more"]
+    assert (document["unchanged"], document["values"]) == (["array"], {})
+
+
+def test_values_are_compared_if_asked(run):
+    values = run("diff", "one", "two", "--values", "--json").document["values"]
+    assert values == {"array": ["1 of 5000 items differ, by at most 2"], "n": ["1 → 2"]}
+    assert "  1 → 2\n" in run("diff", "one", "two", "--values").out
+
+
+def test_a_checkpoint_does_not_differ_from_itself(run):
+    document = run("diff", "one", "one", "--values", "--json").document
+    assert (document["changed"], document["values"]) == ([], {})

@@ -1,0 +1,81 @@
+"""What the database of a store is, and bringing it up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from checkpointdb import NotFoundError, PipelineCheckpoint, SchemaVersionError
+from checkpointdb.database import HEAD_REVISION, Database
+
+
+def revise(directory, revision):
+    with closing(sqlite3.connect(directory / "checkpoints.db")) as database, database:
+        database.execute("UPDATE checkpointdb_version SET version_num = ?", [revision])
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A store whose database the first migration made."""
+    database = Database(f"sqlite:///{tmp_path}/checkpoints.db")
+    database.migrate("0001")
+    database.close()
+    return tmp_path
+
+
+def test_a_current_database_says_so_and_how_large_it_is(archive):
+    archive.save({"a": 1}, "a")
+    found = PipelineCheckpoint.database_info(archive.checkpoint_dir)
+    assert (found.state, found.schema, found.library_schema) == ("current", *[HEAD_REVISION] * 2)
+    assert found.database_bytes == (archive.checkpoint_dir / "checkpoints.db").stat().st_size
+    assert found.log_bytes > 0
+
+
+def test_an_older_database_is_told_and_not_changed(older, tree):
+    before = tree(older)
+    found = PipelineCheckpoint.database_info(older)
+    assert (found.state, found.schema) == ("older", "0001")
+    assert tree(older) == before
+
+
+@pytest.mark.damages
+def test_a_newer_database_is_told_and_not_upgraded(archive):
+    archive.close()
+    revise(archive.checkpoint_dir, "9999")
+    assert PipelineCheckpoint.database_info(archive.checkpoint_dir).state == "newer"
+    with pytest.raises(SchemaVersionError, match="newer"):
+        PipelineCheckpoint.upgrade_database(archive.checkpoint_dir)
+
+
+def test_an_upgrade_says_what_it_did_and_where_the_backup_is(older):
+    report = PipelineCheckpoint.upgrade_database(older)
+    assert (report.before, report.after) == ("0001", HEAD_REVISION)
+    assert [str(path) for path in older.glob("*.backup")] == [report.backup]
+    assert PipelineCheckpoint.database_info(older).state == "current"
+
+
+def test_a_second_upgrade_does_nothing(older):
+    PipelineCheckpoint.upgrade_database(older)
+    report = PipelineCheckpoint.upgrade_database(older)
+    assert (report.before, report.backup) == (HEAD_REVISION, None)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        PipelineCheckpoint.database_info,
+        PipelineCheckpoint.upgrade_database,
+        lambda path: PipelineCheckpoint(path, enable_encryption=None),
+    ],
+)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_where_there_is_no_store_none_is_made(tmp_path, ask, is_there):
+    directory = tmp_path / "new"
+    if is_there:
+        directory.mkdir()
+        (directory / "checkpoints.db").touch()
+    with pytest.raises(NotFoundError, match="no store"):
+        ask(directory)
+    assert directory.exists() == is_there

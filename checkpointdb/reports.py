@@ -139,3 +139,25 @@ class SweepReport:
     removed_files: tuple[str, ...]
     freed_bytes: int
     missing_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did with each checkpoint that it found.
+
+    `imported` are the ids of those that were saved; of these `replaced` took the place of
+    another, and `renamed` have a new id (pairs of old and new). `present` had been imported
+    before; `skipped` were not imported, since their id is another's; `unreadable` are ids or
+    files, and why.
+    """
+
+    imported: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.unreadable

@@ -13,9 +13,10 @@ from checkpointdb.database import Database
 from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import keyring as keyring_table
 from checkpointdb.schema import payloads as payloads_table
+from checkpointdb.sealing import Sealed
 from checkpointdb.store.key_sources import key_beside, make_key_beside
 from checkpointdb.store.keyring_copies import (
     is_repaired,
@@ -146,7 +147,7 @@ def check_copies(
 def unlock(
     directory: Path,
     database: Database,
-    payloads: LocalPayloads,
+    payloads: PayloadStore,
     key: Key | None,
     *,
     is_wanted: bool | None,
@@ -173,7 +174,7 @@ def unlock(
 
 
 def _encrypt(
-    directory: Path, database: Database, payloads: LocalPayloads, key: Key | None
+    directory: Path, database: Database, payloads: PayloadStore, key: Key | None
 ) -> Unlocked:
     """Encrypt a store that has no payload yet."""
     with database.write() as connection:
@@ -214,8 +215,8 @@ def _no_key(directory: Path) -> EncryptionError:
 class Encryption:
     """The methods of a handle about keys."""
 
-    _unlocked: Unlocked | None = None
     _engine: Engine
+    _unlocked: Unlocked | None = None
     checkpoint_dir: Path
 
     def add_key(self, key: bytes | str | Key) -> str:
@@ -288,6 +289,18 @@ class Encryption:
         with opened.database.read() as connection:
             keyring = read_copies(opened.directory, connection).newest
         return sorted(keyring.keys) if keyring else []
+
+    def _encrypt_empty(self, key: Key) -> None:
+        """Encrypt the store of this handle, which goes on with it.
+
+        Raises EncryptionError if the store holds checkpoints in the clear.
+        """
+        engine = self._engine
+        self._unlocked = unlock(
+            self.checkpoint_dir, engine.database, engine.payloads, key, is_wanted=True
+        )
+        assert self._unlocked is not None
+        engine.cipher = Sealed(self._unlocked.secrets, self._unlocked.renewed)
 
     def _opened(self) -> Unlocked:
         if self._unlocked is None:

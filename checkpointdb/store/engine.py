@@ -71,7 +71,7 @@ class Engine:
         self.cipher = cipher
         self.pipeline = pipeline
         self._settings = settings
-        self._trusted = trusted
+        self.trusted = trusted
         self._pipeline_id: int | None = None
         self._start()
         if not database.read_only:
@@ -188,7 +188,7 @@ class Engine:
         from checkpointdb.store.restoring import restore
 
         place, plan, _ = self._read(find, keys, verify_hash=verify_hash)
-        state = restore(plan, self._trusted)
+        state = restore(plan, self.trusted)
         if keys is None:
             self._writer.base_id = place.id
         return place, state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -51,10 +52,10 @@ def open_directory(
     """Open a store, made if the directory is new; read-only where nothing can be written.
 
     With `is_encrypted` None it is taken as it is, and never made: NotFoundError if there is none.
-    Raises StoreUnavailableError if it can be neither made nor read, or if there are payloads
-    without a database (unless `rebuilds`); SchemaVersionError as Database.prepare does;
-    EncryptionError unless it `is_encrypted` (None: either way) and `key`, or one in the
-    directory, opens it.
+    Raises StoreUnavailableError if it can be neither made nor read, if there are payloads
+    without a database (unless `rebuilds`), or if it is the predecessor's;
+    SchemaVersionError as Database.prepare does; EncryptionError unless it `is_encrypted` (None:
+    either way) and `key`, or one in the directory, opens it.
     """
     if "\0" in str(directory):
         raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
@@ -66,6 +67,8 @@ def open_directory(
         is_made = path.exists() and path.stat().st_size > 0
     except (OSError, ValueError) as error:
         raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
+    if not is_made:
+        _refuse_legacy(directory)
     check_key(directory, key, is_wanted=is_encrypted, has_table=is_made)
     if is_made and not os.access(directory, os.W_OK):
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
@@ -159,6 +162,19 @@ def _expect_rows(opened: Opened) -> None:
     if is_empty and next(opened.payloads.files(), None) is not None:
         opened.database.close()
         raise _no_database(opened.directory)
+
+
+def _refuse_legacy(directory: Path) -> None:
+    """Make no store where the predecessor kept its checkpoints: they would seem to be gone."""
+    from checkpointdb.legacy import is_legacy
+
+    if is_legacy(directory):
+        shown = str(directory)
+        raise StoreUnavailableError(
+            f"{shown!r} was made by the predecessor of checkpointdb: nothing was changed there. "
+            f"Open a store in another directory and call import_legacy({shown!r}), or run "
+            f"checkpointdb --store STORE import {shlex.quote(shown)}"
+        )
 
 
 def _no_database(directory: Path) -> StoreUnavailableError:

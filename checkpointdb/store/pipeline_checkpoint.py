@@ -27,13 +27,13 @@ from checkpointdb.schema import checkpoints
 from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup
-from checkpointdb.store.encryption import Encryption
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.inspecting import Inspecting
 from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.request import SaveRequest, SaveSettings
+from checkpointdb.store.transfer import Transfer
 from checkpointdb.store.upkeep import Upkeep
 from checkpointdb.store.validation import (
     checked_count,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
 
 
-class PipelineCheckpoint(Inspecting, Upkeep, Encryption, CloudBackup):
+class PipelineCheckpoint(Inspecting, Upkeep, Transfer, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;

@@ -37,6 +37,7 @@ class SaveRequest(NamedTuple):
     pinned: bool | None
     base: str | None
     created_at: datetime | None = None  # None: now
+    replaces: bool = True  # False: an id that exists is an error
 
 
 class Writer:

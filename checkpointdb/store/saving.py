@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from checkpointdb import format, queries
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import NotFoundError, StoreBusyError
+from checkpointdb.errors import InvalidInputError, NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import free_name
 from checkpointdb.payloads import PayloadStore
@@ -183,6 +183,8 @@ class Saver:
             place = _Place(*_PLACE.run(connection, where)[0])
             check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
             _check_base(saved, place)
+            if place.replaced_id is not None and not request.replaces:
+                raise _exists(request)
             replaced = [] if place.replaced_id is None else [place.replaced_id]
             touched = remove_checkpoints(connection, replaced)
             under = Placement(
@@ -219,6 +221,13 @@ class _Place(NamedTuple):
     next_depth: int | None
     base_id: int | None
     keyring: int | None
+
+
+def _exists(request: SaveRequest) -> InvalidInputError:
+    return InvalidInputError(
+        f"checkpoint {request.checkpoint_id!r} was saved by another writer meanwhile: it was not "
+        "replaced; call again"
+    )
 
 
 def _check_base(saved: Saved, place: _Place) -> None:

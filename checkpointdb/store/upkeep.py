@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
         SweepReport,
         UpgradeReport,
     )
-    from checkpointdb.store.encryption import Unlocked
     from checkpointdb.store.engine import Engine
 
 
@@ -31,11 +29,7 @@ class Upkeep:
     """What keeps a store healthy."""
 
     _engine: Engine
-    _unlocked: Unlocked | None
     checkpoint_dir: Path
-
-    @abstractmethod
-    def pipelines(self) -> list[str]: ...
 
     def check(
         self,
@@ -101,31 +95,6 @@ class Upkeep:
         from checkpointdb.sweep import sweep
 
         return sweep(self._engine.database, self._engine.payloads)
-
-    def encrypt_into(
-        self,
-        checkpoint_dir: str | os.PathLike[str],
-        encryption_key: bytes | str | Key | None = None,
-        *,
-        progress: Progress | None = None,
-    ) -> int:
-        """Copy every checkpoint of the store, of all pipelines, into an encrypted store.
-
-        Returns how many were copied: with their ids, times, metadata and pins, as deltas of each
-        other. Nothing is unpickled, and this store is not changed. What the target has already is
-        left out, so an interrupted copy goes on, and a second one brings what was saved since.
-        The key is found as when a store is opened. `progress` is called with the numbers of
-        checkpoints that are done and that were to be copied.
-
-        Raises InvalidInputError if the target has another checkpoint of the same id,
-        EncryptionError if it is a store in the clear (this one, say); and what load and save raise.
-        """
-        from checkpointdb.store.converting import copy_store, opener
-
-        own = None if self._unlocked is None else self._unlocked.key
-        source = opener(self.checkpoint_dir, own, is_encrypted=own is not None)
-        target = opener(Path(checkpoint_dir), encryption_key, is_encrypted=True)
-        return copy_store(self.pipelines(), source, target, progress)
 
     @staticmethod
     def rebuild(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
 from checkpointdb.text import storable
@@ -95,3 +96,16 @@ def checked_count(value: object, what: str, *, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidInputError(f"{what} must be a whole number of at least {least}, not {value!r}")
     return value
+
+
+def checked_zone(zone: object) -> tzinfo | None:
+    """Return a time zone, given itself or by its name. Raises InvalidInputError otherwise."""
+    if zone is None or isinstance(zone, tzinfo):
+        return zone
+    try:
+        return ZoneInfo(zone)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise InvalidInputError(
+            f"time_zone must be a tzinfo or the name of a time zone, such as 'America/Bogota', "
+            f"not {zone!r}"
+        ) from error

@@ -1,7 +1,7 @@
-"""A store copied into an encrypted one, checkpoint by checkpoint; nothing is unpickled.
+"""A store copied into another, checkpoint by checkpoint; nothing is unpickled.
 
-Into another directory, not in place: a store that is half converted would have to accept payloads
-in the clear, which an encrypted one never does.
+So is one encrypted: into another directory, not in place, since a store that is half converted
+would have to accept payloads in the clear, which an encrypted one never does.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement
 
 from checkpointdb.errors import InvalidInputError, NotFoundError
 from checkpointdb.keys import Key
@@ -38,31 +40,37 @@ def opener(directory: Path, key: bytes | str | Key | None, *, is_encrypted: bool
 
 
 def copy_store(
-    pipelines: list[str], source: Open, target: Open, progress: Progress | None = None
+    pipelines: list[str],
+    source: Open,
+    target: Open,
+    where: ColumnElement[bool] | None = None,
+    progress: Progress | None = None,
 ) -> int:
-    """Copy what the target does not have yet; return how many checkpoints that were.
+    """Copy what the target does not have yet (and `where` admits); return how many that were.
 
     Raises InvalidInputError, before anything is copied, where it has others of the same ids.
     """
     total = 0
     for name in pipelines:
         with source(name) as ours, target(name) as theirs:
-            total += sum(1 for _ in _missing(ours, theirs))
+            total += sum(1 for _ in _missing(ours, theirs, where))
     copied = done = 0
     for name in pipelines:
         with source(name) as ours, target(name) as theirs:
-            for each in _missing(ours, theirs):
-                copied += _copy(ours, theirs, each)
+            for each in _missing(ours, theirs, where):
+                copied += copy_checkpoint(ours, theirs, each)
                 done += 1
                 if progress is not None:
                     progress(done, total)
     return copied
 
 
-def _missing(ours: PipelineCheckpoint, theirs: PipelineCheckpoint) -> Iterator[CheckpointMetadata]:
+def _missing(
+    ours: PipelineCheckpoint, theirs: PipelineCheckpoint, where: ColumnElement[bool] | None
+) -> Iterator[CheckpointMetadata]:
     """Yield what is to be copied in the order of saving: what was saved upon another follows it."""
     copies = {each.checkpoint_id: each.timestamp for each in theirs.list_checkpoints()}
-    for each in ours.list_checkpoints(sort_by=checkpoints.c.id, reverse=False):
+    for each in ours.list_checkpoints(checkpoints.c.id, reverse=False, where=where):
         if each.checkpoint_id not in copies:
             yield each
         elif copies[each.checkpoint_id] != each.timestamp:
@@ -73,7 +81,18 @@ def _missing(ours: PipelineCheckpoint, theirs: PipelineCheckpoint) -> Iterator[C
             )
 
 
-def _copy(ours: PipelineCheckpoint, theirs: PipelineCheckpoint, each: CheckpointMetadata) -> bool:
+def copy_checkpoint(
+    ours: PipelineCheckpoint,
+    theirs: PipelineCheckpoint,
+    each: CheckpointMetadata,
+    *,
+    checkpoint_id: str | None = None,
+    replaces: bool = False,
+) -> bool:
+    """Copy one checkpoint, under another id if one is given; False if it was forgotten meanwhile.
+
+    Raises InvalidInputError if the target has one of that id, unless it is to be replaced.
+    """
     find = ours._engine.place_of(each.checkpoint_id)
     try:
         state = ours._engine.load_serialized(find)
@@ -83,12 +102,13 @@ def _copy(ours: PipelineCheckpoint, theirs: PipelineCheckpoint, each: Checkpoint
     theirs._engine.save(
         SaveRequest(
             state=dict(state),
-            checkpoint_id=each.checkpoint_id,
+            checkpoint_id=checkpoint_id or each.checkpoint_id,
             custom_metadata=each.custom_metadata,
             force_full=not each.is_incremental,
-            pinned=each.pinned,
+            pinned=None if replaces else each.pinned,
             base=base if base and theirs.get_checkpoint_info(base) else None,
             created_at=datetime.fromisoformat(each.timestamp),
+            replaces=replaces,
         )
     )
     return True

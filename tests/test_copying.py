@@ -1,0 +1,105 @@
+"""Whole stores, pipelines, and the results of queries copied into other stores."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkpointdb import (
+    EncryptionError,
+    InvalidInputError,
+    NotFoundError,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    generate_encryption_key,
+    meta,
+)
+
+KEY = generate_encryption_key()
+TEXT = "text " * 9_000
+
+
+@pytest.fixture
+def source(archive, store):
+    for n in (1, 2, 3):
+        archive.save({"text": TEXT, "n": n}, f"s{n}", custom_metadata={"n": n}, pinned=n == 2)
+    store(pipeline="other").save({"o": 1}, "s1")
+    return archive
+
+
+def sealed(directory, key=KEY):
+    return PipelineCheckpoint(directory, key, enable_encryption=True)
+
+
+def described(handle):
+    return [
+        (each.checkpoint_id, each.timestamp, each.custom_metadata, each.pinned, each.is_incremental)
+        for each in handle.list_checkpoints()
+    ]
+
+
+def test_a_whole_store_is_copied_as_it_is(source, store, tmp_path):
+    assert source.copy_into(tmp_path / "copy") == 4
+    copy = store("copy", retention_policy=RetentionPolicy.KEEP_ALL)
+    assert described(copy) == described(source)
+    assert copy.load("s3") == {"text": TEXT, "n": 3}
+    assert store("copy", pipeline="other").load("s1") == {"o": 1}
+
+
+def test_a_second_copy_brings_what_was_saved_since(source, tmp_path):
+    source.copy_into(tmp_path / "copy")
+    source.save({"n": 4}, "s4")
+    assert source.copy_into(tmp_path / "copy") == 1
+    assert source.copy_into(tmp_path / "copy") == 0
+
+
+def test_the_result_of_a_query_is_copied_without_the_rest(source, store, tmp_path):
+    seen = []
+    count = source.copy_into(
+        tmp_path / "copy",
+        where=meta("n") >= 2,
+        pipelines=["default"],
+        progress=lambda *given: seen.append(given),
+    )
+    assert count == 2
+    assert seen == [(1, 2), (2, 2)]
+    copy = store("copy")
+    assert [each.checkpoint_id for each in copy.list_checkpoints()] == ["s3", "s2"]
+    assert copy.load("s2") == {"text": TEXT, "n": 2}
+    assert copy.pipelines() == ["default"]
+
+
+def test_a_pipeline_that_is_not_there_is_said_before_anything_is_copied(source, tmp_path):
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        source.copy_into(tmp_path / "copy", pipelines=["default", "nobody"])
+    assert not (tmp_path / "copy").exists()
+
+
+def test_another_checkpoint_of_the_same_id_is_not_replaced(source, store, tmp_path):
+    store("copy").save({"mine": 1}, "s2")
+    with pytest.raises(InvalidInputError, match="another checkpoint 's2'"):
+        source.copy_into(tmp_path / "copy")
+    assert len(store("copy").list_checkpoints()) == 1
+
+
+def test_a_copy_of_an_encrypted_store_is_encrypted_under_the_same_key(source, tmp_path):
+    source.copy_into(tmp_path / "sealed", key=KEY)
+    with sealed(tmp_path / "sealed") as first:
+        assert first.copy_into(tmp_path / "second") == 4
+    with sealed(tmp_path / "second") as second:
+        assert second.load("s1")["n"] == 1
+
+
+def test_an_encrypted_store_is_copied_into_the_clear_only_if_that_is_said(source, store, tmp_path):
+    source.copy_into(tmp_path / "sealed", key=KEY)
+    store("clear").save({"mine": 1}, "mine")
+    with sealed(tmp_path / "sealed") as first:
+        with pytest.raises(EncryptionError, match="in the clear"):
+            first.copy_into(tmp_path / "clear")
+        assert first.copy_into(tmp_path / "clear", encrypted=False) == 4
+    assert store("clear").load("s1")["n"] == 1
+
+
+def test_an_encrypted_target_is_not_written_to_without_its_key(source, tmp_path):
+    source.copy_into(tmp_path / "sealed", key=KEY)
+    with pytest.raises(EncryptionError, match="is encrypted"):
+        source.copy_into(tmp_path / "sealed")

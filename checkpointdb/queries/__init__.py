@@ -13,7 +13,9 @@ from checkpointdb.queries.heads import (
     place_of_save,
     values_by_digest,
 )
+from checkpointdb.queries.listed import listed
 from checkpointdb.queries.listings import (
+    ages_and_pins,
     history,
     newest_place,
     overview,
@@ -25,6 +27,7 @@ from checkpointdb.queries.listings import (
     statistics,
     stored_bytes,
 )
+from checkpointdb.queries.needs import freed_payloads, payload_needs
 from checkpointdb.queries.states import (
     chunks_of,
     covers,
@@ -44,6 +47,7 @@ from checkpointdb.queries.walks import (
 
 __all__ = [
     "BATCH",
+    "ages_and_pins",
     "all_chains",
     "batches",
     "checkpoints_of_chain",
@@ -52,8 +56,10 @@ __all__ = [
     "covers",
     "damaged_payloads",
     "entries_of_chain",
+    "freed_payloads",
     "head_values",
     "history",
+    "listed",
     "members_by_id",
     "members_of_values",
     "metadata_of_checkpoints",
@@ -61,6 +67,7 @@ __all__ = [
     "newest_place",
     "overview",
     "parent",
+    "payload_needs",
     "payload_sequences",
     "pipeline_id",
     "pipeline_names",

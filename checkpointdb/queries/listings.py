@@ -129,6 +129,21 @@ def overview() -> Select[Any]:
     )
 
 
+def ages_and_pins(pipeline_id: int) -> Select[Any]:
+    """Return what a plan says of each of a pipeline's checkpoints, oldest first."""
+    return (
+        select(
+            checkpoints.c.id,
+            checkpoints.c.checkpoint_id,
+            checkpoints.c.created_at,
+            checkpoints.c.stored_bytes,
+            checkpoints.c.pinned,
+        )
+        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .order_by(checkpoints.c.id)
+    )
+
+
 def statistics(pipeline: str) -> Select[Any]:
     """Return the counts and sums of a pipeline's checkpoints, in one row."""
     return select(

@@ -23,7 +23,7 @@ from checkpointdb.records import (
     CloudBackupConfig,
     RetentionPolicy,
 )
-from checkpointdb.retention import policy_of
+from checkpointdb.retention import Policy, policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
@@ -33,6 +33,7 @@ from checkpointdb.store.engine import Engine
 from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
+from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveRequest, SaveSettings
 from checkpointdb.store.upkeep import Upkeep
 from checkpointdb.store.validation import (
@@ -57,15 +58,16 @@ if TYPE_CHECKING:
     )
 
 
-class PipelineCheckpoint(Upkeep, Encryption, CloudBackup):
+class PipelineCheckpoint(Pruning, Upkeep, Encryption, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
     after a fork a handle works in both. Each thread of a handle is a writer of its own: what it
     saves is compared with what it saved or wholly loaded last.
 
-    `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
-    exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
+    `retention_policy`, of the enum or made of rules such as KeepNewest(10) | KeepDaily(7), is
+    applied after each save, to this pipeline; pinned checkpoints are exempt.
+    `durable=False` leaves out the flushes to the medium: a killed process still loses
     nothing, a power loss may take the last saves and undo the last forgetting, whose files are
     gone. At least every `full_every`-th save in a row is a full. `compression_level` is one of
     stored, fastest, fast, small, smallest; whatever it is, the files are gzip. `upgrade=False`
@@ -84,7 +86,7 @@ class PipelineCheckpoint(Upkeep, Encryption, CloudBackup):
         encryption_key: bytes | str | Key | None = None,
         enable_encryption: bool = False,
         enable_incremental: bool = True,
-        retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
+        retention_policy: RetentionPolicy | Policy = RetentionPolicy.KEEP_N_RECENT,
         retention_count: int = 10,
         retention_age_days: int = 30,
         cloud_backup_config: CloudBackupConfig | None = None,
@@ -110,8 +112,9 @@ class PipelineCheckpoint(Upkeep, Encryption, CloudBackup):
                 f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
                 f"not {compression_level!r}"
             )
+        self._policy = policy_of(retention_policy, retention_count, retention_age_days)
         settings = SaveSettings(
-            policy_of(retention_policy, retention_count, retention_age_days).forgettable,
+            self._policy.forgettable,
             checked_count(full_every, "full_every"),
             compression_level,
             is_incremental=bool(enable_incremental),

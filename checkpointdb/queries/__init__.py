@@ -15,7 +15,7 @@ from checkpointdb.queries.heads import (
 )
 from checkpointdb.queries.listed import listed
 from checkpointdb.queries.listings import (
-    ages_and_pins,
+    ages,
     history,
     newest_place,
     overview,
@@ -47,7 +47,7 @@ from checkpointdb.queries.walks import (
 
 __all__ = [
     "BATCH",
-    "ages_and_pins",
+    "ages",
     "all_chains",
     "batches",
     "checkpoints_of_chain",

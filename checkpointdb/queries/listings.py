@@ -129,15 +129,14 @@ def overview() -> Select[Any]:
     )
 
 
-def ages_and_pins(pipeline_id: int) -> Select[Any]:
-    """Return what a plan says of each of a pipeline's checkpoints, oldest first."""
+def ages(pipeline_id: int) -> Select[Any]:
+    """Return row, id, time and size of a pipeline's checkpoints, the oldest first."""
     return (
         select(
             checkpoints.c.id,
             checkpoints.c.checkpoint_id,
             checkpoints.c.created_at,
             checkpoints.c.stored_bytes,
-            checkpoints.c.pinned,
         )
         .where(checkpoints.c.pipeline_id == pipeline_id)
         .order_by(checkpoints.c.id)

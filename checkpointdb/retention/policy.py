@@ -84,8 +84,7 @@ class Retention:
             among = queries.listed(kept)
             taken.update(_reasons(ask, [(limit, limit.taken(scope, among))]))
             kept = {row: reasons for row, reasons in kept.items() if row not in taken}
-        exempt = _reasons(ask, ((each, each.kept(scope)) for each in EXEMPTIONS))
-        for row, reasons in exempt.items():
+        for row, reasons in exemptions(scope, ask).items():
             kept[row] = reasons + kept.get(row, [])
         return Decision(kept, taken)
 
@@ -120,6 +119,11 @@ def as_retention(policy: object) -> Retention:
     raise InvalidInputError(
         f"{policy!r} is no policy: use rules and limits, such as KeepNewest(10) | KeepDaily(7)"
     )
+
+
+def exemptions(scope: Scope, ask: Ask) -> Reasons:
+    """Return what no policy forgets, each with why."""
+    return _reasons(ask, ((each, each.kept(scope)) for each in EXEMPTIONS))
 
 
 def _check_all(parts: tuple[object, ...], kind: type) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.reports import PlannedCheckpoint, RetentionPlan
-from checkpointdb.retention import KeepAll, Retention, Scope
+from checkpointdb.retention import KeepAll, Retention, Scope, exemptions
 
 
 def make_plan(
@@ -31,17 +31,12 @@ def _planned(
     connection: Connection, policy: Retention, scope: Scope
 ) -> Iterator[PlannedCheckpoint]:
     kept, taken = policy.decide(scope, connection.execute)
-    by_none = [f"not {rule}" for rule in policy.rules or (KeepAll(),)]
-    for row in connection.execute(queries.ages_and_pins(scope.pipeline_id)):
-        reasons = kept.get(row.id) or taken.get(row.id, by_none)
-        yield PlannedCheckpoint(
-            row.checkpoint_id,
-            row.created_at,
-            row.stored_bytes,
-            row.id in kept,
-            tuple(reasons),
-            row.id,
-        )
+    by_none = tuple(f"not {rule}" for rule in policy.rules or (KeepAll(),))
+    for row, checkpoint_id, created_at, stored_bytes in connection.execute(
+        queries.ages(scope.pipeline_id)
+    ):
+        reasons = tuple(kept.get(row) or taken.get(row) or by_none)
+        yield PlannedCheckpoint(checkpoint_id, created_at, stored_bytes, row in kept, reasons, row)
 
 
 # --- execution
@@ -50,20 +45,17 @@ def _planned(
 def still_planned(
     connection: Connection, plan: RetentionPlan
 ) -> tuple[list[PlannedCheckpoint], list[tuple[str, str]]]:
-    """Return what a plan may forget now, and what it may not any more, each with why."""
-    pipeline_id = connection.scalar(queries.pipeline_id(plan.pipeline))
-    rows = connection.execute(queries.ages_and_pins(pipeline_id or 0)).all()
-    living = {(row.id, row.checkpoint_id, row.created_at): row.pinned for row in rows}
-    last = rows[-1].id if rows else None
+    """Return what a plan may forget now, and the ids of what it may not any more, each with why."""
+    scope = Scope(connection.scalar(queries.pipeline_id(plan.pipeline)) or 0, plan.planned_at)
+    # The id and the time beside the row: the plan may be of another store.
+    living = {tuple(row[:3]) for row in connection.execute(queries.ages(scope.pipeline_id))}
+    exempt = exemptions(scope, connection.execute)
     forgettable, spared = [], []
     for each in plan.forgotten:
-        pinned = living.get((each.row, each.checkpoint_id, each.created_at))
-        if pinned is None:
+        if (each.row, each.checkpoint_id, each.created_at) not in living:
             spared.append((each.checkpoint_id, "forgotten or replaced since"))
-        elif pinned:
-            spared.append((each.checkpoint_id, "pinned since"))
-        elif each.row == last:
-            spared.append((each.checkpoint_id, "what was saved after it is gone"))
+        elif each.row in exempt:
+            spared.append((each.checkpoint_id, f"{exempt[each.row][0]} since"))
         else:
             forgettable.append(each)
     return forgettable, spared

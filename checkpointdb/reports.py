@@ -113,6 +113,7 @@ class RetentionPlan:
     `freed_bytes` are those of the `freed_payloads` files that nothing needs when it is done.
     """
 
+    store: str
     pipeline: str
     policy: str
     planned_at: datetime

@@ -13,10 +13,11 @@ from checkpointdb.queries.heads import (
     place_of_save,
     values_by_digest,
 )
-from checkpointdb.queries.listed import listed
+from checkpointdb.queries.listed import items, listed
 from checkpointdb.queries.listings import (
     ages,
     history,
+    ids,
     newest_place,
     overview,
     parent,
@@ -59,6 +60,8 @@ __all__ = [
     "freed_payloads",
     "head_values",
     "history",
+    "ids",
+    "items",
     "listed",
     "members_by_id",
     "members_of_values",

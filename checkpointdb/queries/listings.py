@@ -129,6 +129,15 @@ def overview() -> Select[Any]:
     )
 
 
+def ids(pipeline_id: int) -> Select[Any]:
+    """Return row and id of a pipeline's checkpoints, the oldest first."""
+    return (
+        select(checkpoints.c.id, checkpoints.c.checkpoint_id)
+        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .order_by(checkpoints.c.id)
+    )
+
+
 def ages(pipeline_id: int) -> Select[Any]:
     """Return row, id, time and size of a pipeline's checkpoints, the oldest first."""
     return (

@@ -281,8 +281,9 @@ class Engine:
             touched = remove_checkpoints(connection, [each.row for each in forgettable])
             freed = collect(connection, touched)
             after = connection.execute(size).one()
-            self._trash.clear_spent(connection)
         self._trash.empty(freed)
+        with self.database.write() as connection:  # there may be no save to do it
+            self._trash.clear_spent(connection)
         return PruneReport(
             plan,
             False,

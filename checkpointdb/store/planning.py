@@ -13,17 +13,23 @@ from checkpointdb.retention import KeepAll, Retention, Scope, exemptions
 
 
 def make_plan(
-    connection: Connection, pipeline: str, policy: Retention, now: datetime
+    connection: Connection, store: str, pipeline: str, policy: Retention, now: datetime
 ) -> RetentionPlan:
     """Return what `policy` keeps and forgets at `now`, why, and what that frees."""
     pipeline_id = connection.scalar(queries.pipeline_id(pipeline))
     if pipeline_id is None:
-        return RetentionPlan(pipeline, str(policy), now, (), 0, 0)
+        return RetentionPlan(store, pipeline, str(policy), now, (), 0, 0)
     planned = tuple(_planned(connection, policy, Scope(pipeline_id, now)))
     survivors = queries.listed(each.row for each in planned if each.is_kept)
     freed = connection.execute(queries.freed_payloads(pipeline_id, survivors)).one()
     return RetentionPlan(
-        pipeline, str(policy), now, planned, freed.payloads, int(freed.stored_bytes)
+        store,
+        pipeline,
+        str(policy),
+        now,
+        planned,
+        freed.payloads,
+        int(freed.stored_bytes),
     )
 
 
@@ -47,12 +53,12 @@ def still_planned(
 ) -> tuple[list[PlannedCheckpoint], list[tuple[str, str]]]:
     """Return what a plan may forget now, and the ids of what it may not any more, each with why."""
     scope = Scope(connection.scalar(queries.pipeline_id(plan.pipeline)) or 0, plan.planned_at)
-    # The id and the time beside the row: the plan may be of another store.
-    living = {tuple(row[:3]) for row in connection.execute(queries.ages(scope.pipeline_id))}
+    # The id beside the row: a database that was rebuilt meanwhile has other rows.
+    living = {(row, name) for row, name in connection.execute(queries.ids(scope.pipeline_id))}
     exempt = exemptions(scope, connection.execute)
     forgettable, spared = [], []
     for each in plan.forgotten:
-        if (each.row, each.checkpoint_id, each.created_at) not in living:
+        if (each.row, each.checkpoint_id) not in living:
             spared.append((each.checkpoint_id, "forgotten or replaced since"))
         elif each.row in exempt:
             spared.append((each.checkpoint_id, f"{exempt[each.row][0]} since"))

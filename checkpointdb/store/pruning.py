@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from checkpointdb.errors import InvalidInputError
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 class Pruning:
     """Retention by hand: a plan, and its execution."""
 
+    checkpoint_dir: Path
     pipeline: str
     _engine: Engine
     _policy: Policy
+
+    @property
+    def _store(self) -> str:
+        return str(self.checkpoint_dir.resolve())
 
     def plan_retention(self, policy: Policy | None = None) -> RetentionPlan:
         """Return which checkpoints a policy keeps and forgets now, why, and what that frees.
@@ -32,7 +38,7 @@ class Pruning:
 
         chosen = as_retention(self._policy if policy is None else policy)
         with self._engine.database.read() as connection:
-            return make_plan(connection, self.pipeline, chosen, datetime.now(UTC))
+            return make_plan(connection, self._store, self.pipeline, chosen, datetime.now(UTC))
 
     def prune(
         self, plan_or_policy: RetentionPlan | Policy | None = None, *, dry_run: bool = False
@@ -51,10 +57,10 @@ class Pruning:
         plan = plan_or_policy
         if not isinstance(plan, RetentionPlan):
             plan = self.plan_retention(plan)
-        if plan.pipeline != self.pipeline:
+        if (plan.store, plan.pipeline) != (self._store, self.pipeline):
             raise InvalidInputError(
-                f"the plan is of pipeline {plan.pipeline!r}, the handle of {self.pipeline!r}: "
-                "plan again, by this handle"
+                f"the plan is of pipeline {plan.pipeline!r} in {plan.store!r}, the handle of "
+                f"{self.pipeline!r} in {self._store!r}: plan again, by this handle"
             )
         if dry_run:
             ids = tuple(each.checkpoint_id for each in plan.forgotten)

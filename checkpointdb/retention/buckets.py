@@ -49,7 +49,8 @@ DAILY = Kind("daily", "%Y-%m-%d", "day", "YYYY-MM-DD")
 # of New Year in two.
 WEEKLY = Kind("weekly", "%Y-%m-%d", "week", "YYYY-MM-DD", ("-6 days", "weekday 1"))
 MONTHLY = Kind("monthly", "%Y-%m", "month", "YYYY-MM")
-YEARLY = Kind("yearly", "%Y", "year", "YYYY")
+# With a hyphen: times are kept in a column of numeric affinity, for which 2026 is a number.
+YEARLY = Kind("yearly", "%Y-", "year", "YYYY")
 
 
 class Beginning(FunctionElement[Any]):
@@ -85,7 +86,7 @@ def _begin_in_sqlite(beginning: Beginning, compiler: Any, **options: Any) -> str
 
 @compiles(Name, "sqlite")
 def _name_in_sqlite(name: Name, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(name.clauses, **options))
+    return f"rtrim({compiler.process(name.clauses, **options)}, '-')"
 
 
 @compiles(Beginning, "postgresql")

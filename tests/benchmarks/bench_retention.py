@@ -21,7 +21,6 @@ from checkpointdb import (
     KeepNewest,
     KeepWeekly,
     KeepWhere,
-    PipelineCheckpoint,
     Retention,
     meta,
 )

@@ -21,8 +21,6 @@ from checkpointdb import (
     KeepNewest,
     KeepWhere,
     PipelineCheckpoint,
-    RetentionPolicy,
-    StoreUnavailableError,
     meta,
 )
 
@@ -134,17 +132,6 @@ def test_what_a_prune_unlinked_is_not_listed_for_removal_any_more(archive, alter
     fill(archive, 40)
     archive.prune(KeepNewest(1))
     assert alter(archive, "SELECT count(*) FROM removals") == [(0,)]
-
-
-def test_a_read_only_store_is_planned_and_not_pruned(archive, store, monkeypatch):
-    fill(archive, 3)
-    archive.close()
-    reader = store(retention_policy=RetentionPolicy.KEEP_ALL)
-    monkeypatch.setattr(reader._engine.database, "read_only", True)
-    plan = reader.plan_retention(KeepNewest(1))
-    with pytest.raises(StoreUnavailableError, match="read-only"):
-        reader.prune(plan)
-    assert len(ids(reader)) == 3
 
 
 # --- a plan that is no longer true

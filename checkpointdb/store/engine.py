@@ -50,6 +50,7 @@ def _import_all() -> None:
     import checkpointdb.recording
     import checkpointdb.store.comparing
     import checkpointdb.store.loading
+    import checkpointdb.store.planning
     import checkpointdb.store.restoring
     import checkpointdb.store.saving  # noqa: F401
 

@@ -23,7 +23,6 @@ from checkpointdb.records import (
     CloudBackupConfig,
     RetentionPolicy,
 )
-from checkpointdb.retention import Policy, policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
         KeyVersion,
         StateDiff,
     )
+    from checkpointdb.retention import Policy
 
 
 class PipelineCheckpoint(Pruning, Upkeep, Encryption, CloudBackup):
@@ -100,6 +100,8 @@ class PipelineCheckpoint(Pruning, Upkeep, Encryption, CloudBackup):
         serializer: str = PICKLE,
         trusted_globals: Iterable[str] | None = None,
     ) -> None:
+        from checkpointdb.retention import policy_of  # with the first handle, as `Engine` does
+
         if encryption_key is not None and not enable_encryption:
             raise EncryptionError(
                 "an encryption_key without enable_encryption=True would encrypt nothing: pass both"

@@ -1,9 +1,8 @@
 """100 000 checkpoints: the plan that forgets nine of ten, and its execution, files and all.
 
 Method: a store filled by bulk insert, 500 chains of 200 checkpoints of ten keys. Each save changes
-three keys and brings a payload of its own with three values. A few small files for all payloads
-would make unlinking free, so each has one. The policy unites the newest tenth with calendar
-rules, the best by a number and a condition.
+one key and brings a payload of its own. Each payload has a file, though an empty one: unlinking
+counts. The policy unites the newest tenth with calendar rules, the best by a number and a condition.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .figures import Figure, Setting, ms, seconds
 COUNT = 100_000
 FEW = 10_000
 KEYS = 10
-CHANGED = 3
+CHANGED = 1
 CHAIN = 200
 BYTES = 4_000  # of a payload
 PLAN_MS = 1_000

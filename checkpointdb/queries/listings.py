@@ -138,8 +138,9 @@ def ids(pipeline_id: int) -> Select[Any]:
     )
 
 
-def ages(pipeline_id: int) -> Select[Any]:
-    """Return row, id, time and size of a pipeline's checkpoints, the oldest first."""
+@cache
+def ages() -> Select[Any]:
+    """Return row, id, time and size of the checkpoints of :pipeline_id, the oldest first."""
     return (
         select(
             checkpoints.c.id,
@@ -147,7 +148,7 @@ def ages(pipeline_id: int) -> Select[Any]:
             checkpoints.c.created_at,
             checkpoints.c.stored_bytes,
         )
-        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
         .order_by(checkpoints.c.id)
     )
 

@@ -39,6 +39,16 @@ def payload_needs(among: CTE) -> Select[Any]:
     defined = select(state_values.c.payload_id, values.c.newest).join(
         values, values.c.value_id == state_values.c.id
     )
+    each = union_all(own, opened, defined, *_stored(values)).subquery()
+    return (
+        select(each.c.payload_id, func.max(each.c.newest).label("newest"))
+        .group_by(each.c.payload_id)
+        .order_by(each.c.payload_id)
+    )
+
+
+def _stored(values: CTE) -> tuple[Select[Any], Select[Any]]:
+    """Return where the bytes of values lie: of those that know it themselves, and of others."""
     placed = (
         select(members.c.payload_id, values.c.newest)
         .join(state_values, state_values.c.member_id == members.c.id)
@@ -50,12 +60,7 @@ def payload_needs(among: CTE) -> Select[Any]:
         .join(value_chunks, value_chunks.c.chunk_id == chunks.c.id)
         .join(values, values.c.value_id == value_chunks.c.value_id)
     )
-    each = union_all(own, opened, defined, placed, spread).subquery()
-    return (
-        select(each.c.payload_id, func.max(each.c.newest).label("newest"))
-        .group_by(each.c.payload_id)
-        .order_by(each.c.payload_id)
-    )
+    return placed, spread
 
 
 def _covering(among: CTE) -> CTE:

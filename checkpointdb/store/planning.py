@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 from checkpointdb import queries
 from checkpointdb.reports import PlannedCheckpoint, RetentionPlan
 from checkpointdb.retention import KeepAll, Retention, Scope, exemptions
+from checkpointdb.schema import utc_of
+from checkpointdb.statements import Prepared
 
 
 def make_plan(
@@ -38,11 +40,16 @@ def _planned(
 ) -> Iterator[PlannedCheckpoint]:
     kept, taken = policy.decide(scope, connection.execute)
     by_none = tuple(f"not {rule}" for rule in policy.rules or (KeepAll(),))
-    for row, checkpoint_id, created_at, stored_bytes in connection.execute(
-        queries.ages(scope.pipeline_id)
-    ):
+    rows = _AGES.run(connection, {"pipeline_id": scope.pipeline_id})
+    for row, checkpoint_id, created_at, stored_bytes in rows:
         reasons = tuple(kept.get(row) or taken.get(row) or by_none)
-        yield PlannedCheckpoint(checkpoint_id, created_at, stored_bytes, row in kept, reasons, row)
+        yield PlannedCheckpoint(
+            checkpoint_id, utc_of(created_at), stored_bytes, row in kept, reasons, row
+        )
+
+
+# By the driver itself: SQLAlchemy takes twice as long for 100 000 rows.
+_AGES = Prepared(queries.ages())
 
 
 # --- execution

@@ -2,7 +2,7 @@
 
 Method: a store filled by bulk insert, 500 chains of 200 checkpoints of ten keys. Each save changes
 one key and brings a payload of its own. Each payload has a file, though an empty one: unlinking
-counts. The policy unites the newest tenth with calendar rules, the best by a number and a condition.
+counts. The policy unites the newest tenth with calendar rules, the best, and a condition.
 """
 
 from __future__ import annotations

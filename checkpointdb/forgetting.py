@@ -9,6 +9,7 @@ take away chunks that they rely on.)
 
 from __future__ import annotations
 
+import json
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Delete,
     Executable,
     Select,
+    Text,
     Update,
     bindparam,
     delete,
@@ -33,7 +35,7 @@ from sqlalchemy import (
     update,
 )
 
-from checkpointdb.queries import BATCH, batches
+from checkpointdb.queries import BATCH, batches, items
 from checkpointdb.schema import (
     chains,
     checkpoint_metadata,
@@ -102,8 +104,8 @@ def collect(connection: Connection, touched: Touched) -> list[str]:
     for (payload_id,) in _each(connection, _delete_members, touched.members):
         touched.payloads.add(payload_id)
     names = sorted(name for (name,) in _each(connection, _delete_payloads, touched.payloads))
-    now = datetime.now(UTC)
-    _NOTE.run_each(connection, [{"name": name, "created_at": now} for name in names])
+    if names:
+        _NOTE.run(connection, {"names": json.dumps(names), "now": datetime.now(UTC)})
     return names
 
 
@@ -234,7 +236,15 @@ _DELETE_LAST_ENTRIES = Prepared(_entries_after.returning(entries.c.value_id, ent
 
 _DELETE_CHAIN = Prepared(delete(chains).where(chains.c.id == bindparam("chain")))
 
-_NOTE = Prepared(insert(removals), ["name", "created_at"])
+_NOTE = Prepared(
+    insert(removals).from_select(
+        ["name", "created_at"],
+        select(
+            items(bindparam("names", type_=Text)).c.value,
+            bindparam("now", type_=removals.c.created_at.type),
+        ),
+    )
+)
 
 
 def _delete_placed_values(size: int) -> Executable:

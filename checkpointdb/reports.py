@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +161,57 @@ class ImportReport:
     @property
     def is_ok(self) -> bool:
         return not self.unreadable
+
+
+class PlannedCheckpoint(NamedTuple):
+    """One checkpoint of a plan: kept or forgotten, and why.
+
+    `stored_bytes` are those of the file that was written when it was saved; `row` is the row
+    that the plan is about, which a checkpoint that replaces this one does not have.
+    """
+
+    checkpoint_id: str
+    created_at: datetime
+    stored_bytes: int
+    is_kept: bool
+    reasons: tuple[str, ...]
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPlan:
+    """What a policy keeps and forgets in a pipeline, in the order of saving.
+
+    `freed_bytes` are those of the `freed_payloads` files that nothing needs when it is done.
+    """
+
+    store: str
+    pipeline: str
+    policy: str
+    planned_at: datetime
+    checkpoints: tuple[PlannedCheckpoint, ...]
+    freed_payloads: int
+    freed_bytes: int
+
+    @property
+    def kept(self) -> tuple[PlannedCheckpoint, ...]:
+        return tuple(each for each in self.checkpoints if each.is_kept)
+
+    @property
+    def forgotten(self) -> tuple[PlannedCheckpoint, ...]:
+        return tuple(each for each in self.checkpoints if not each.is_kept)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """What `prune` did, or would do: the ids that are forgotten, and the bytes that are freed.
+
+    `spared` are checkpoints of a plan that had changed since it was made, each with how.
+    """
+
+    plan: RetentionPlan
+    is_dry_run: bool
+    forgotten: tuple[str, ...]
+    spared: tuple[tuple[str, str], ...]
+    freed_payloads: int
+    freed_bytes: int

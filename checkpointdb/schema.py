@@ -63,6 +63,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def utc_of(stored: Any) -> datetime:
+    """Return the time that a driver gave: SQLite's gives its text."""
+    if isinstance(stored, datetime):
+        return stored.astimezone(UTC)
+    return datetime.fromisoformat(f"{stored}+00:00")
+
+
 def _id() -> Column[int]:
     return Column("id", BigInt, primary_key=True, autoincrement=True)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy
-from checkpointdb.store import saved
+from checkpointdb.store import pruning, saved
 
 # HYPOTHESIS_PROFILE=nightly looks twenty times longer. No deadlines: machines differ.
 settings.register_profile("default", max_examples=50, deadline=None)
@@ -93,7 +93,7 @@ def tree():
 
 
 class Clock:
-    """What saves take for `datetime`: stands still until it is set."""
+    """What saves and plans take for `datetime`: stands still until it is set."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,7 +107,8 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that saves write down."""
+    """The time that saves write down, and that plans are made at."""
     clock = Clock()
     monkeypatch.setattr(saved, "datetime", clock)
+    monkeypatch.setattr(pruning, "datetime", clock)
     return clock

@@ -1,9 +1,13 @@
 """The plans that SQLite makes for hot statements: searches in indexes, never a walk of a table."""
 
+from datetime import UTC, datetime
+
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.dialects import sqlite
 
-from checkpointdb import forgetting, queries
+from checkpointdb import KeepDaily, forgetting, queries
+from checkpointdb.retention import Scope
 
 SMALL = {"removals"}  # as many rows as files wait to be unlinked
 
@@ -42,6 +46,7 @@ HOT = {
     "place_by_checkpoint_id": queries.place_by_checkpoint_id(),
     "place_by_row": queries.place_by_row(),
     "newest_place": queries.newest_place(),
+    "freed_payloads": queries.freed_payloads(1, queries.listed([1, 2])),
     **{
         f"{name} {size}": getattr(forgetting, name)(size)
         for size in (1, 16)
@@ -69,7 +74,9 @@ HOT = {
 @pytest.mark.parametrize("name", HOT)
 def test_a_hot_statement_searches_indexes_and_scans_no_table(full_store, name):
     steps = plan(full_store, HOT[name])
-    assert [step for step in steps if step.startswith("SCAN") and "CONSTANT ROW" not in step] == []
+    # What is named anon_… is no table: a subquery, or a list that it was given.
+    scans = [step for step in steps if step.startswith("SCAN") and "CONSTANT ROW" not in step]
+    assert [step for step in scans if not step.startswith("SCAN anon_")] == []
 
 
 def test_a_state_is_found_in_its_chain_alone(full_store):
@@ -79,3 +86,26 @@ def test_a_state_is_found_in_its_chain_alone(full_store):
 def test_the_history_of_a_key_goes_by_chains_and_not_through_all_entries(full_store):
     steps = plan(full_store, queries.history("default", "a"))
     assert any("entries" in step and "chain_id=? AND key=?" in step for step in steps)
+
+
+def test_a_calendar_rule_goes_from_bucket_to_bucket_by_the_index_of_times(full_store):
+    steps = plan(full_store, KeepDaily(3).kept(Scope(1, datetime.now(UTC))))
+    searches = [step for step in steps if "checkpoints USING COVERING INDEX" in step]
+    assert any("(pipeline_id=? AND created_at>? AND created_at<?)" in step for step in searches)
+    assert sum("(pipeline_id=? AND created_at<?)" in step for step in searches) == 2
+
+
+def test_a_list_of_rows_may_be_of_any_length(full_store):
+    with full_store.query() as connection:
+        rows = queries.listed(range(200_000))
+        assert connection.scalar(select(func.count()).select_from(rows)) == 200_000
+        assert list(connection.scalars(select(queries.listed([3, 1, 2]).c.id))) == [3, 1, 2]
+
+
+def test_payloads_are_needed_by_the_newest_that_needs_them(archive):
+    archive.save({"a": "x" * 50_000}, "c1")
+    archive.save({"a": "x" * 50_000, "b": 1}, "c2")
+    archive.save({"a": 0, "b": 1}, "c3")
+    with archive.query() as connection:
+        needs = connection.execute(queries.payload_needs(queries.listed([1, 2, 3]))).all()
+    assert [tuple(each) for each in needs] == [(1, 2), (2, 3), (3, 3)]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from checkpointdb.database import Database
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import RetentionPolicy
-from checkpointdb.retention import KeepAll, KeepNewest, KeepYoungerThan, policy_of
+from checkpointdb.retention import KeepAll, KeepDaily, KeepNewest, KeepWithin, Scope, policy_of
+from checkpointdb.retention.policy import as_retention
 from checkpointdb.schema import chains, checkpoints, payloads, pipelines
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -79,31 +80,32 @@ def plan(connection, query) -> str:
 
 def test_the_newest_are_the_last_saved_whatever_the_clock_said(connection):
     ids = insert(connection, [(0, False), (90, False), (-5, False), (400, False)])
-    assert forgotten(connection, KeepNewest(2)) == [ids[1], ids[0]]
+    assert forgotten(connection, KeepNewest(2)) == [ids[0], ids[1]]
 
 
 def test_pinned_checkpoints_are_kept_and_do_not_count(connection):
     ids = insert(connection, [(9, False), (8, True), (7, False), (6, True), (5, False)])
     assert forgotten(connection, KeepNewest(2)) == [ids[0]]
-    assert forgotten(connection, KeepNewest(1)) == [ids[2], ids[0]]
-    assert forgotten(connection, KeepYoungerThan(1)) == [ids[0], ids[2], ids[4]]
+    assert forgotten(connection, KeepNewest(1)) == [ids[0], ids[2]]
+    assert forgotten(connection, KeepWithin(1)) == [ids[0], ids[2], ids[4]]
 
 
 def test_too_old_is_older_than_the_days_to_the_moment(connection):
     moment = timedelta(microseconds=1) / timedelta(days=1)
     ids = insert(connection, [(30, False), (30 + moment, False), (31, False)])
-    assert forgotten(connection, KeepYoungerThan(30)) == [ids[2], ids[1]]
+    assert forgotten(connection, KeepWithin(30)) == [ids[2], ids[1]]
 
 
-def test_what_lies_in_the_future_is_too_young(connection):
-    ids = insert(connection, [(-1, False), (0, False), (1, False)])
-    assert forgotten(connection, KeepYoungerThan(0)) == [ids[2]]
+def test_what_lies_in_the_future_is_never_forgotten(connection):
+    ids = insert(connection, [(-1, False), (-1, False), (0, False), (1, False), (0, False)])
+    assert forgotten(connection, KeepWithin(0)) == [ids[3]]
+    assert forgotten(connection, KeepNewest(1)) == ids[2:4]
 
 
 def test_days_before_the_calendar_begins_forget_nothing(connection):
     insert(connection, [(700_000, False)])
-    assert KeepYoungerThan(10**6).forgettable(PIPELINE, NOW) is None
-    assert KeepYoungerThan(10**30).forgettable(PIPELINE, NOW) is None
+    assert KeepWithin(10**6).forgettable(PIPELINE, NOW) is None
+    assert KeepWithin(10**30).forgettable(PIPELINE, NOW) is None
 
 
 def test_keeping_all_forgets_nothing(connection):
@@ -115,7 +117,7 @@ def test_retention_stays_in_its_pipeline(connection):
     ours = insert(connection, [(5, False), (5, False)])
     theirs = insert(connection, [(5, False), (5, False)], OTHER)
     assert forgotten(connection, KeepNewest(1)) == [ours[0]]
-    assert forgotten(connection, KeepYoungerThan(1), OTHER) == theirs
+    assert forgotten(connection, KeepWithin(1), OTHER) == theirs
 
 
 @settings(
@@ -132,25 +134,27 @@ def test_what_is_forgotten_agrees_with_python(connection, rows, number):
             (age, row_id) for row_id, (age, pinned) in zip(ids, rows, strict=True) if not pinned
         ]
         old = [(-age, row_id) for age, row_id in unpinned if age > number]
-        assert forgotten(connection, KeepYoungerThan(number)) == [each for _, each in sorted(old)]
+        assert forgotten(connection, KeepWithin(number)) == [each for _, each in sorted(old)]
         if number:
-            newest_first = [row_id for _, row_id in unpinned][::-1]
-            assert forgotten(connection, KeepNewest(number)) == newest_first[number:]
+            past = [row_id for age, row_id in unpinned[: -number or None] if age >= 0]
+            assert forgotten(connection, KeepNewest(number)) == past
         savepoint.rollback()
 
 
 def test_a_save_reads_off_an_index_what_to_forget(connection):
-    assert plan(connection, KeepNewest(10).forgettable(PIPELINE, NOW)) == (
+    assert plan(connection, KeepNewest(10).forgettable(PIPELINE, NOW)).splitlines() == [
+        "SEARCH checkpoints USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY 1",
         "SEARCH checkpoints USING COVERING INDEX ix_checkpoints_pipeline_id_pinned_id "
-        "(pipeline_id=? AND pinned=?)"
-    )
-    assert plan(connection, KeepYoungerThan(10).forgettable(PIPELINE, NOW)) == (
+        "(pipeline_id=? AND pinned=?)",
+    ]
+    assert plan(connection, KeepWithin(10).forgettable(PIPELINE, NOW)) == (
         "SEARCH checkpoints USING INDEX ix_checkpoints_pipeline_id_created_at "
         "(pipeline_id=? AND created_at<?)"
     )
 
 
-@pytest.mark.parametrize("make", [KeepNewest, KeepYoungerThan])
+@pytest.mark.parametrize("make", [KeepNewest, KeepWithin])
 @pytest.mark.parametrize("number", [-1, True, 1.0, "3", None])
 def test_a_number_that_makes_no_sense_is_refused(make, number):
     with pytest.raises(InvalidInputError, match="must be an integer of at least"):
@@ -158,7 +162,7 @@ def test_a_number_that_makes_no_sense_is_refused(make, number):
 
 
 def test_to_keep_none_is_refused():
-    with pytest.raises(InvalidInputError, match=r"retention_count must be .* at least 1, not 0"):
+    with pytest.raises(InvalidInputError, match=r"newest to keep must be .* at least 1, not 0"):
         KeepNewest(0)
 
 
@@ -166,7 +170,7 @@ def test_to_keep_none_is_refused():
 def test_the_public_names_give_policies(as_text):
     expected = {
         RetentionPolicy.KEEP_N_RECENT: KeepNewest(7),
-        RetentionPolicy.DELETE_OLDER_THAN: KeepYoungerThan(20),
+        RetentionPolicy.DELETE_OLDER_THAN: KeepWithin(20),
         RetentionPolicy.KEEP_ALL: KeepAll(),
     }
     for name, policy in expected.items():
@@ -178,10 +182,25 @@ def test_a_number_that_the_policy_does_not_use_is_not_looked_at():
     assert policy_of("keep_n_recent", 3, -1) == KeepNewest(3)
 
 
-@pytest.mark.parametrize("name", ["keep_some", None, 3, [], KeepAll()])
+@pytest.mark.parametrize("name", ["keep_some", None, 3, [], KeepNewest])
 def test_an_unknown_policy_is_refused_and_the_known_ones_are_named(name):
     with pytest.raises(InvalidInputError, match="'keep_n_recent', 'delete_older_than', 'keep_all'"):
         policy_of(name, 10, 30)
+
+
+def test_a_policy_of_rules_is_taken_as_it_is():
+    policy = KeepNewest(3) | KeepDaily(7)
+    assert policy_of(policy, 0, -1) is policy
+    assert policy_of(KeepDaily(2), 0, -1) == KeepDaily(2)
+
+
+@pytest.mark.parametrize("policy", [KeepNewest(2), KeepWithin(3), KeepAll()], ids=str)
+def test_the_statement_of_a_named_policy_forgets_what_its_rule_does_not_keep(connection, policy):
+    ages = [(9, False), (1, False), (-2, False), (3, True), (4, False), (2, False), (0, False)]
+    insert(connection, ages)
+    kept = as_retention(policy).decide(Scope(PIPELINE, NOW), connection.execute).kept
+    every = connection.scalars(Scope(PIPELINE, NOW).all())
+    assert set(forgotten(connection, policy)) == set(every) - kept.keys()
 
 
 def test_policies_are_frozen():

@@ -14,8 +14,11 @@ from checkpointdb.queries.heads import (
     place_of_save,
     values_by_digest,
 )
+from checkpointdb.queries.listed import items, listed
 from checkpointdb.queries.listings import (
+    ages,
     history,
+    ids,
     lineage,
     newest_place,
     overview,
@@ -27,6 +30,7 @@ from checkpointdb.queries.listings import (
     statistics,
     stored_bytes,
 )
+from checkpointdb.queries.needs import freed_payloads, payload_needs
 from checkpointdb.queries.states import (
     chunks_of,
     covers,
@@ -50,6 +54,7 @@ from checkpointdb.queries.walks import (
 
 __all__ = [
     "BATCH",
+    "ages",
     "all_chains",
     "batches",
     "checkpoints_of_chain",
@@ -58,10 +63,14 @@ __all__ = [
     "covers",
     "damaged_payloads",
     "entries_of_chain",
+    "freed_payloads",
     "head_values",
     "history",
+    "ids",
+    "items",
     "keyring_generation",
     "lineage",
+    "listed",
     "member_offsets",
     "members_by_id",
     "members_of_values",
@@ -72,6 +81,7 @@ __all__ = [
     "parent",
     "payload_name",
     "payload_names",
+    "payload_needs",
     "payload_sequences",
     "payloads_before",
     "pipeline_id",

@@ -148,6 +148,30 @@ def lineage(pipeline: str) -> Select[Any]:
     )
 
 
+def ids(pipeline_id: int) -> Select[Any]:
+    """Return row and id of a pipeline's checkpoints, the oldest first."""
+    return (
+        select(checkpoints.c.id, checkpoints.c.checkpoint_id)
+        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .order_by(checkpoints.c.id)
+    )
+
+
+@cache
+def ages() -> Select[Any]:
+    """Return row, id, time and size of the checkpoints of :pipeline_id, the oldest first."""
+    return (
+        select(
+            checkpoints.c.id,
+            checkpoints.c.checkpoint_id,
+            checkpoints.c.created_at,
+            checkpoints.c.stored_bytes,
+        )
+        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
+        .order_by(checkpoints.c.id)
+    )
+
+
 def statistics(pipeline: str) -> Select[Any]:
     """Return the counts and sums of a pipeline's checkpoints, in one row."""
     return select(

@@ -30,6 +30,7 @@ from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
+    from checkpointdb.reports import PruneReport, RetentionPlan
     from checkpointdb.serialize import Serialized
     from checkpointdb.store.loading import Plan
 
@@ -49,6 +50,7 @@ def _import_all() -> None:
     import checkpointdb.recording
     import checkpointdb.store.comparing
     import checkpointdb.store.loading
+    import checkpointdb.store.planning
     import checkpointdb.store.restoring
     import checkpointdb.store.saving  # noqa: F401
 
@@ -266,6 +268,31 @@ class Engine:
             freed = collect(connection, touched)
             self._trash.clear_spent(connection)
         self._trash.empty(freed)
+
+    def prune(self, plan: RetentionPlan) -> PruneReport:
+        """Forget what a plan says, as far as it still holds."""
+        from checkpointdb.forgetting import collect, remove_checkpoints
+        from checkpointdb.reports import PruneReport
+        from checkpointdb.store.planning import still_planned
+
+        size = queries.stored_bytes(self.pipeline)
+        with self.database.write() as connection:
+            before = connection.execute(size).one()
+            forgettable, spared = still_planned(connection, plan)
+            touched = remove_checkpoints(connection, [each.row for each in forgettable])
+            freed = collect(connection, touched)
+            after = connection.execute(size).one()
+        self._trash.empty(freed)
+        with self.database.write() as connection:  # there may be no save to do it
+            self._trash.clear_spent(connection)
+        return PruneReport(
+            plan,
+            False,
+            tuple(each.checkpoint_id for each in forgettable),
+            tuple(spared),
+            before.payloads - after.payloads,
+            int(before.stored_bytes - after.stored_bytes),
+        )
 
 
 def _found(

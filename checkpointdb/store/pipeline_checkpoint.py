@@ -22,7 +22,6 @@ from checkpointdb.records import (
     CloudBackupConfig,
     RetentionPolicy,
 )
-from checkpointdb.retention import policy_of
 from checkpointdb.schema import checkpoints
 from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
@@ -32,6 +31,7 @@ from checkpointdb.store.inspecting import Inspecting
 from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
+from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveRequest, SaveSettings
 from checkpointdb.store.transfer import Transfer
 from checkpointdb.store.upkeep import Upkeep
@@ -55,17 +55,19 @@ if TYPE_CHECKING:
         KeyVersion,
         StateDiff,
     )
+    from checkpointdb.retention import Policy
 
 
-class PipelineCheckpoint(Inspecting, Upkeep, Transfer, CloudBackup):
+class PipelineCheckpoint(Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
     after a fork a handle works in both. Each thread of a handle is a writer of its own: what it
     saves is compared with what it saved or wholly loaded last.
 
-    `retention_policy` is applied after each save, to this pipeline; pinned checkpoints are
-    exempt. `durable=False` leaves out the flushes to the medium: a killed process still loses
+    `retention_policy`, of the enum or made of rules such as KeepNewest(10) | KeepDaily(7), is
+    applied after each save, to this pipeline; pinned checkpoints are exempt.
+    `durable=False` leaves out the flushes to the medium: a killed process still loses
     nothing, a power loss may take the last saves and undo the last forgetting, whose files are
     gone. At least every `full_every`-th save in a row is a full. `compression_level` is one of
     stored, fastest, fast, small, smallest; whatever it is, the files are gzip. `upgrade=False`
@@ -86,7 +88,7 @@ class PipelineCheckpoint(Inspecting, Upkeep, Transfer, CloudBackup):
         encryption_key: bytes | str | Key | None = None,
         enable_encryption: bool | None = False,
         enable_incremental: bool = True,
-        retention_policy: RetentionPolicy = RetentionPolicy.KEEP_N_RECENT,
+        retention_policy: RetentionPolicy | Policy = RetentionPolicy.KEEP_N_RECENT,
         retention_count: int = 10,
         retention_age_days: int = 30,
         cloud_backup_config: CloudBackupConfig | None = None,
@@ -100,14 +102,17 @@ class PipelineCheckpoint(Inspecting, Upkeep, Transfer, CloudBackup):
         serializer: str = PICKLE,
         trusted_globals: Iterable[str] | None = None,
     ) -> None:
+        from checkpointdb.retention import policy_of  # with the first handle, as `Engine` does
+
         key = key_for(encryption_key, enable_encryption)
         if compression_level not in COMPRESSION_LEVELS:
             raise InvalidInputError(
                 f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
                 f"not {compression_level!r}"
             )
+        self._policy = policy_of(retention_policy, retention_count, retention_age_days)
         settings = SaveSettings(
-            policy_of(retention_policy, retention_count, retention_age_days).forgettable,
+            self._policy.forgettable,
             checked_count(full_every, "full_every"),
             compression_level,
             is_incremental=bool(enable_incremental),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkpointdb.format import CompressionLevel
 from checkpointdb.serialize import Serializer
-from checkpointdb.statements import Bound
 
 if TYPE_CHECKING:
+    from checkpointdb.retention import Question
     from checkpointdb.store.head import Head
 
 
 class SaveSettings(NamedTuple):
     """The choices of a handle that concern saving."""
 
-    forgettable: Callable[[int, datetime], Bound | None]
+    forgettable: Callable[[int, datetime], Question | None]
     full_every: int
     compression_level: CompressionLevel
     is_incremental: bool

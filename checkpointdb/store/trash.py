@@ -7,16 +7,17 @@ and seldom a statement for them.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, Text, delete, literal, select
 
 from checkpointdb.errors import CorruptionError
 from checkpointdb.inventory import names_to_remove
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.queries import batches
+from checkpointdb.queries import items
 from checkpointdb.schema import removals
 
 _MANY_SPENT = 20
@@ -34,14 +35,16 @@ class Trash:
 
     def empty(self, names: Iterable[str]) -> None:
         """Unlink payloads whose removal is committed; what fails is left for a sweep."""
+        gone = []
         for name in names:
             try:
                 self._payloads.delete(name)
             except (CorruptionError, OSError) as error:
                 log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
-                continue
-            with self._lock:
-                self._spent.append(name)
+            else:
+                gone.append(name)
+        with self._lock:
+            self._spent += gone
 
     def empty_leftovers(self, connection: Connection) -> None:
         """Unlink what a process that stopped between commit and unlinking has left."""
@@ -56,5 +59,6 @@ class Trash:
             if len(self._spent) < at_least:
                 return
             spent, self._spent = self._spent, []
-        for batch in batches(spent):
-            connection.execute(delete(removals).where(removals.c.name.in_(batch)))
+        # All at once: names have no index, and so each statement looks through all of them.
+        named = items(literal(json.dumps(spent), Text))
+        connection.execute(delete(removals).where(removals.c.name.in_(select(named.c.value))))

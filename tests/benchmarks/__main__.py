@@ -29,6 +29,7 @@ BENCHMARKS = (
     "many_keys",
     "writers",
     "million",
+    "retention",
 )
 HEADINGS = ("", "value", "target", "", "ours", "beside")
 NUMBERS = (1, 2, 4, 5)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from breaking import assert_sound, run, run_well, state_of, tags_of
 
-from checkpointdb import CheckpointError, PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import CheckpointError, KeepNewest, PipelineCheckpoint, StoreUnavailableError
 
 IDS = ["a", "b", "c"]
 
@@ -18,10 +18,14 @@ def assert_read_only(directory):
         assert list(before) == IDS
         assert handle.check(read_data=True).problems == ()
         assert handle.lazy("a")["tag"] == before["a"]
+        assert [each.checkpoint_id for each in handle.plan_retention(KeepNewest(2)).forgotten] == [
+            "a"
+        ]
         for act in (
             lambda: handle.save(state_of("d"), "d"),
             lambda: handle.delete_checkpoint("a"),
             lambda: handle.pin("a"),
+            lambda: handle.prune(KeepNewest(2)),
             handle.sweep,
         ):
             with pytest.raises(StoreUnavailableError, match="read-only"):

@@ -1,0 +1,90 @@
+"""Limits: at most so many bytes, at most so many for each value of a metadata field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CTE, Select, func, or_, select
+
+from checkpointdb import queries
+from checkpointdb.retention.parts import Limit, Scope, check_field, check_integer
+from checkpointdb.schema import checkpoint_metadata, payloads
+
+
+@dataclass(frozen=True, slots=True)
+class AtMostBytes(Limit):
+    """Leave the newest whose payload files, all that they need, take at most `stored_bytes`.
+
+    What they share counts once, and counts though the checkpoint that it was saved with is
+    gone: a sum of what each save wrote would promise room that forgetting does not give.
+    From the first that has no room on, all older ones are taken. What only pinned checkpoints
+    need does not count. Asked at each save, it looks through the pipeline's entries.
+
+    Raises InvalidInputError if `stored_bytes` is no integer of at least 1.
+    """
+
+    stored_bytes: int
+
+    def __post_init__(self) -> None:
+        check_integer(self.stored_bytes, 1, "stored_bytes")
+
+    def taken(self, scope: Scope, among: CTE) -> Select[Any]:
+        needs = queries.payload_needs(among).subquery()
+        used = func.sum(func.sum(payloads.c.stored_bytes)).over(order_by=needs.c.newest.desc())
+        use = (
+            select(needs.c.newest, used.label("stored_bytes"))
+            .join(payloads, payloads.c.id == needs.c.payload_id)
+            .group_by(needs.c.newest)
+            .subquery()
+        )
+        first = select(func.max(use.c.newest)).where(use.c.stored_bytes > self.stored_bytes)
+        return select(among.c.id).where(among.c.id <= first.scalar_subquery()).order_by(among.c.id)
+
+    def reason(self, *facts: Any) -> str:
+        return f"over {self.stored_bytes:,} bytes"
+
+    def __str__(self) -> str:
+        return f"at most {self.stored_bytes:,} bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class AtMostPer(Limit):
+    """Leave the newest `count` for each value of the metadata field `field`: of each run, say.
+
+    `field` is a path as `meta` takes it. Where it is absent or null nothing is taken.
+
+    Raises InvalidInputError if `count` is no integer of at least 1, or `field` no such text.
+    """
+
+    count: int
+    field: str
+
+    def __post_init__(self) -> None:
+        check_integer(self.count, 1, "the number for each value")
+        check_field(self.field)
+
+    def taken(self, scope: Scope, among: CTE) -> Select[Any]:
+        number, text = checkpoint_metadata.c.number, checkpoint_metadata.c.text
+        newest_first = func.row_number().over(
+            partition_by=(number, text), order_by=among.c.id.desc()
+        )
+        ranked = (
+            select(among.c.id, number, text, newest_first.label("place"))
+            .join(checkpoint_metadata, checkpoint_metadata.c.checkpoint_id == among.c.id)
+            .where(checkpoint_metadata.c.key == self.field)
+            .where(or_(number.is_not(None), text.is_not(None)))
+            .subquery()
+        )
+        return (
+            select(ranked.c.id, ranked.c.number, ranked.c.text)
+            .where(ranked.c.place > self.count)
+            .order_by(ranked.c.id)
+        )
+
+    def reason(self, *facts: Any) -> str:
+        number, text = facts
+        return f"over {self.count} of {self.field} {f'{number:g}' if text is None else text}"
+
+    def __str__(self) -> str:
+        return f"at most {self.count} per {self.field}"

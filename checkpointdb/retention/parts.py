@@ -1,0 +1,101 @@
+"""What policies are made of: rules, limits, and what they are asked about."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, false, select
+
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.schema import checkpoints
+from checkpointdb.text import storable
+
+if TYPE_CHECKING:
+    from checkpointdb.retention.policy import Policy, Retention
+
+
+class Question(Protocol):
+    """What a save asks: the row ids to forget, in a fixed order."""
+
+    def run(self, connection: Connection) -> list[tuple[Any, ...]]:
+        """Ask it, and return rows that begin with the ids."""
+
+
+class Scope(NamedTuple):
+    """What a policy is asked about: one pipeline, at one moment."""
+
+    pipeline_id: int
+    now: datetime
+
+    def all(self) -> Select[Any]:
+        """Return the row ids of the pipeline's checkpoints, the oldest first."""
+        return (
+            select(checkpoints.c.id)
+            .where(checkpoints.c.pipeline_id == self.pipeline_id)
+            .order_by(checkpoints.c.id)
+        )
+
+    def is_unpinned(self) -> ColumnElement[bool]:
+        """Say whether a checkpoint is the pipeline's and not pinned: one that rules count."""
+        return and_(checkpoints.c.pipeline_id == self.pipeline_id, checkpoints.c.pinned == false())
+
+
+class Part(ABC):
+    """A rule or a limit: a policy by itself, and combined with others. `str()` names it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def reason(self, *facts: Any) -> str:
+        """Say why it keeps, or takes, a checkpoint, from the facts in its row."""
+
+    def forgettable(self, pipeline_id: int, now: datetime) -> Question | None:
+        """Return what a save at `now` asks; None if nothing is ever forgotten."""
+        return self._alone().forgettable(pipeline_id, now)
+
+    def __or__(self, other: Policy) -> Retention:
+        return self._alone() | other
+
+    def __and__(self, limit: Limit) -> Retention:
+        return self._alone() & limit
+
+    def _alone(self) -> Retention:
+        # Imported here: what combines parts is made of them.
+        from checkpointdb.retention.policy import as_retention
+
+        return as_retention(self)
+
+
+class Rule(Part):
+    """What keeps checkpoints."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def kept(self, scope: Scope) -> Select[Any]:
+        """Return the row ids of what it keeps, in a fixed order, each with its facts."""
+
+
+class Limit(Part):
+    """What takes away from what rules keep, the oldest first."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def taken(self, scope: Scope, among: CTE) -> Select[Any]:
+        """Return the row ids of what it takes of `among`, in a fixed order, with facts."""
+
+
+def check_integer(value: object, least: int, name: str) -> None:
+    """Raise InvalidInputError unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInputError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+
+def check_field(path: object) -> None:
+    """Raise InvalidInputError unless `path` can name a field of the metadata."""
+    if not isinstance(path, str) or not path:
+        raise InvalidInputError(f"a metadata field is named by its path, not {path!r}")
+    storable(path, "the path")

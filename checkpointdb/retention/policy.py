@@ -1,0 +1,140 @@
+"""Policies: rules united, and limits on what they keep."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+
+from sqlalchemy import Connection, Select
+
+from checkpointdb import queries
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.retention.exemptions import EXEMPTIONS
+from checkpointdb.retention.parts import Limit, Part, Rule, Scope
+from checkpointdb.retention.rules import KeepAll
+
+# Executes a statement and returns its rows.
+Ask: TypeAlias = Callable[[Select[Any]], Iterable[Any]]
+Reasons: TypeAlias = dict[int, list[str]]
+
+
+class Decision(NamedTuple):
+    """The row ids of what is kept, and of what limits took, each with the reasons."""
+
+    kept: Reasons
+    taken: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Keep what any of `rules` keeps, less what `limits` take of it, one after the other.
+
+    Written `(KeepNewest(10) | KeepDaily(7)) & AtMostBytes(10**9)`. Limits alone take from
+    everything. No policy ever forgets what is pinned, what is dated in the future, and the
+    checkpoint saved last; limits do not take them, and rules do not count pinned ones.
+
+    Raises InvalidInputError if there is neither rule nor limit, or something is none.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.rules and not self.limits:
+            raise InvalidInputError(
+                "an empty policy would keep nothing: give it a rule, such as KeepNewest(10)"
+            )
+        _check_all(self.rules, Rule)
+        _check_all(self.limits, Limit)
+
+    def __or__(self, other: Policy) -> Retention:
+        """Keep also what `other` keeps.
+
+        Raises InvalidInputError if one of them has a limit: `a | b & limit`, which Python reads
+        as `a | (b & limit)`, is seldom meant.
+        """
+        other = as_retention(other)
+        if self.limits or other.limits:
+            raise InvalidInputError(
+                "a limit holds for a whole policy: unite the rules first, (… | …) & limit"
+            )
+        return Retention(self.rules + other.rules)
+
+    def __and__(self, limit: Limit) -> Retention:
+        """Let `limit` take from what is kept. Raises InvalidInputError if it is no limit."""
+        if not isinstance(limit, Limit):
+            raise InvalidInputError(f"& takes a limit, such as AtMostBytes(10**9), not {limit!r}")
+        return Retention(self.rules, (*self.limits, limit))
+
+    def __str__(self) -> str:
+        rules = " or ".join(map(str, self.rules)) or "all"
+        return ", ".join([rules, *map(str, self.limits)])
+
+    def decide(self, scope: Scope, ask: Ask) -> Decision:
+        """Return what is kept and what limits take, and why; all else is forgotten too.
+
+        Rule by rule, and not in one statement: each is asked once, for the ids and the reasons.
+        """
+        kept = _reasons(ask, ((each, each.kept(scope)) for each in self.rules or (KeepAll(),)))
+        taken: Reasons = {}
+        for limit in self.limits:
+            among = queries.listed(kept)
+            taken.update(_reasons(ask, [(limit, limit.taken(scope, among))]))
+            kept = {row: reasons for row, reasons in kept.items() if row not in taken}
+        for row, reasons in exemptions(scope, ask).items():
+            kept[row] = reasons + kept.get(row, [])
+        return Decision(kept, taken)
+
+    def forgettable(self, pipeline_id: int, now: datetime) -> Forgettable:
+        """Return what a save at `now` asks."""
+        return Forgettable(self, Scope(pipeline_id, now))
+
+
+Policy: TypeAlias = Retention | Part
+
+
+class Forgettable(NamedTuple):
+    """The question what a policy forgets."""
+
+    policy: Retention
+    scope: Scope
+
+    def run(self, connection: Connection) -> list[tuple[int]]:
+        """Ask it, and return the row ids, oldest first."""
+        kept = self.policy.decide(self.scope, connection.execute).kept
+        return [(row,) for row in connection.scalars(self.scope.all()) if row not in kept]
+
+
+def as_retention(policy: object) -> Retention:
+    """Return a rule or a limit as a policy. Raises InvalidInputError if it is neither."""
+    if isinstance(policy, Retention):
+        return policy
+    if isinstance(policy, Rule):
+        return Retention((policy,))
+    if isinstance(policy, Limit):
+        return Retention((), (policy,))
+    raise InvalidInputError(
+        f"{policy!r} is no policy: use rules and limits, such as KeepNewest(10) | KeepDaily(7)"
+    )
+
+
+def exemptions(scope: Scope, ask: Ask) -> Reasons:
+    """Return what no policy forgets, each with why."""
+    return _reasons(ask, ((each, each.kept(scope)) for each in EXEMPTIONS))
+
+
+def _check_all(parts: tuple[object, ...], kind: type) -> None:
+    for each in parts:
+        if not isinstance(each, kind):
+            raise InvalidInputError(f"{each!r} is no {kind.__name__.lower()} of retention")
+
+
+def _reasons(ask: Ask, asked: Iterable[tuple[Part, Select[Any]]]) -> Reasons:
+    found: Reasons = defaultdict(list)
+    for part, statement in asked:
+        for row, *facts in ask(statement):
+            found[row].append(part.reason(*facts))
+    return found

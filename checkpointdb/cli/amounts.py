@@ -6,7 +6,7 @@ import re
 
 import click
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
 def share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -24,8 +24,23 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     """Return a time, such as 90s, 5m, 2h or 1d, in seconds."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd]?)", value.strip())
-    number = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
+    number = _time(value)
     if not 0 < number <= _SECONDS["d"]:
         raise click.BadParameter(f"{value!r} is no time of up to a day: write 90s, 5m or 2h")
     return number
+
+
+def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return an age, such as 36h, 30d or 8w, in seconds."""
+    if value is None:
+        return None
+    number = _time(value) if value.strip()[-1:] in _SECONDS else 0.0  # 30 of what?
+    if number <= 0:
+        raise click.BadParameter(f"{value!r} is no age: write 36h, 30d or 8w")
+    return number
+
+
+def _time(text: str) -> float:
+    """Return the seconds of a number and a unit, 0 if it is none."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhdw]?)", text.strip())
+    return float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0

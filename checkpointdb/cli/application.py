@@ -9,7 +9,16 @@ from typing import Any, NoReturn
 
 import click
 
-from checkpointdb.cli import asking, database, keeping, keys, upkeep, values
+from checkpointdb.cli import (
+    asking,
+    database,
+    keeping,
+    keys,
+    retention,
+    transfer,
+    upkeep,
+    values,
+)
 from checkpointdb.cli.command import Commands, NobodyReadsError, shared_options
 from checkpointdb.cli.documents import as_json
 from checkpointdb.cli.exits import BROKEN_PIPE, INTERRUPTED, Exit, exit_for
@@ -76,11 +85,11 @@ def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
 def cli() -> None:
     """Look at and tend a store of checkpoints.
 
-    No command makes a store, applies retention, or upgrades a database, except `db upgrade`. An
-    id that begins with a dash stands behind `--`.
+    No command but `import` makes a store where there is none, none but `prune` applies retention,
+    and none but `db upgrade` upgrades a database. An id that begins with a dash stands behind `--`.
     """
 
 
-for module in (asking, values, keeping, upkeep, keys, database):
+for module in (asking, values, keeping, retention, transfer, upkeep, keys, database):
     for command in module.COMMANDS:
         cli.add_command(command)

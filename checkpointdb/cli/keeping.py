@@ -49,18 +49,19 @@ def unpin(session: Session, checkpoint_ids: tuple[str, ...]) -> Output:
 def delete(session: Session, checkpoint_ids: tuple[str, ...], yes: bool) -> Output:
     """Forget checkpoints, pinned ones too; every other loads as before."""
     with session.open() as store:
-        if not yes and not _is_meant(checkpoint_ids):
+        names = ", ".join(map(safe, checkpoint_ids))
+        if not yes and not is_meant(f"Delete {names}?"):
             return Output({"done": [], "failed": []}, "nothing was deleted", ERROR)
         return _each(
             checkpoint_ids, lambda each: store.delete_checkpoint(each, missing_ok=False), "deleted"
         )
 
 
-def _is_meant(checkpoint_ids: tuple[str, ...]) -> bool:
+def is_meant(question: str) -> bool:
+    """Ask on the terminal. Raises UsageError where there is none."""
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked whether this is meant: pass --yes")
-    names = ", ".join(map(safe, checkpoint_ids))
-    return click.confirm(f"Delete {names}?", err=True)
+    return click.confirm(question, err=True)
 
 
 def _each(ids: tuple[str, ...], act: Callable[[str], object], done_word: str) -> Output:

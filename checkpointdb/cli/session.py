@@ -47,6 +47,18 @@ class Session:
             trusted_globals=trusted_globals,
         )
 
+    def open_or_make(self) -> PipelineCheckpoint:
+        """Open the store as it is, or make one in the clear; for an import alone."""
+        try:
+            return self.open_whole()
+        except NotFoundError:
+            return PipelineCheckpoint(
+                self.store,
+                retention_policy=RetentionPolicy.KEEP_ALL,
+                pipeline=self.pipeline,
+                busy_seconds=self.busy_seconds,
+            )
+
     def check(self, **options: Any) -> CheckReport:
         """Check the store as it is; without a key where none can be found."""
         try:

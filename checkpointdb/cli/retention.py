@@ -1,0 +1,178 @@
+"""The command that forgets by rules: prune."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+import click
+
+from checkpointdb import (
+    AtMostBytes,
+    AtMostPer,
+    KeepBest,
+    KeepDaily,
+    KeepHourly,
+    KeepMonthly,
+    KeepNewest,
+    KeepWeekly,
+    KeepWhere,
+    KeepWithin,
+    KeepYearly,
+    PruneReport,
+    parse_where,
+)
+from checkpointdb.cli import amounts
+from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.keeping import is_meant
+from checkpointdb.cli.session import Session
+from checkpointdb.cli.terminal import Table, moment, safe, size
+
+SHAPE: Final = {
+    "policy": "text",
+    "is_dry_run": "true or false",
+    "checkpoints": [
+        {
+            "checkpoint_id": "text",
+            "created_at": "text",
+            "stored_bytes": "number",
+            "is_kept": "true or false",
+            "reasons": ["text"],
+        }
+    ],
+    "forgotten": ["text"],
+    "spared": [{"checkpoint_id": "text", "reason": "text"}],
+    "freed_payloads": "number",
+    "freed_bytes": "number",
+}
+_COUNTED: Final = {
+    "keep_last": ("the newest N", KeepNewest),
+    "keep_hourly": ("the newest of each of the last N hours that have one", KeepHourly),
+    "keep_daily": ("the newest of each of the last N days", KeepDaily),
+    "keep_weekly": ("the newest of each of the last N weeks", KeepWeekly),
+    "keep_monthly": ("the newest of each of the last N months", KeepMonthly),
+    "keep_yearly": ("the newest of each of the last N years", KeepYearly),
+}
+_pair: Final[dict[str, Any]] = {
+    "type": (click.IntRange(1), str),
+    "multiple": True,
+    "metavar": "N FIELD",
+}
+
+
+def _counted_options(command: Any) -> Any:
+    for name, (what, _) in reversed(_COUNTED.items()):
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            type=click.IntRange(1),
+            metavar="N",
+            help=f"Keep {what}.",
+        )
+        command = option(command)
+    return command
+
+
+@click.command(cls=Command, shape=SHAPE)
+@_counted_options
+@click.option(
+    "--keep-within",
+    metavar="TIME",
+    callback=amounts.age,
+    help="Keep what is not older, such as 36h, 30d or 8w.",
+)
+@click.option("--keep-best", help="Keep the N with the highest number in FIELD.", **_pair)
+@click.option("--keep-lowest", help="Keep the N with the lowest number in FIELD.", **_pair)
+@click.option(
+    "--keep-where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Keep what a condition matches, as in `list --where`.",
+)
+@click.option(
+    "--at-most-bytes",
+    type=click.IntRange(1),
+    metavar="BYTES",
+    help="Of what is kept, forget the oldest until the files have at most so many bytes.",
+)
+@click.option("--at-most-per", help="Keep at most N for each value of a metadata field.", **_pair)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@click.pass_obj
+def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Output:
+    """Forget what no rule keeps, and free its bytes; rules unite, limits take from what they keep.
+
+    Pinned checkpoints, the one saved last, and what is dated in the future are never forgotten.
+    """
+    policy = _policy(options)
+    with session.open() as store:
+        plan = store.plan_retention(policy)
+        count = len(plan.forgotten)
+        if not dry_run and count and not yes and not is_meant(f"Forget {count} checkpoints?"):
+            dry_run = True
+        return _shown(store.prune(plan, dry_run=dry_run))
+
+
+def _policy(options: dict[str, Any]) -> Any:
+    """Return the policy that options describe. Raises UsageError if there is none."""
+    rules: list[Any] = [
+        rule(options[name]) for name, (_, rule) in _COUNTED.items() if options[name]
+    ]
+    if options["keep_within"] is not None:
+        rules.append(KeepWithin(timedelta(seconds=options["keep_within"])))
+    rules += [KeepBest(count, field) for count, field in options["keep_best"]]
+    rules += [KeepBest(count, field, lowest=True) for count, field in options["keep_lowest"]]
+    rules += [KeepWhere(parse_where(text), name=text) for text in options["keep_where"]]
+    limits: list[Any] = [AtMostPer(count, field) for count, field in options["at_most_per"]]
+    if options["at_most_bytes"] is not None:
+        limits.append(AtMostBytes(options["at_most_bytes"]))
+    if not rules and not limits:
+        raise click.UsageError("say what to keep, such as --keep-last 10: nothing was forgotten")
+    policy = reduce(or_, rules) if rules else limits.pop(0)
+    for limit in limits:
+        policy = policy & limit
+    return policy
+
+
+def _shown(report: PruneReport) -> Output:
+    plan = report.plan
+    facts = [
+        {
+            "checkpoint_id": each.checkpoint_id,
+            "created_at": each.created_at,
+            "stored_bytes": each.stored_bytes,
+            "is_kept": each.is_kept,
+            "reasons": list(each.reasons),
+        }
+        for each in plan.checkpoints
+    ]
+    document = {
+        "policy": plan.policy,
+        "is_dry_run": report.is_dry_run,
+        "checkpoints": facts,
+        "forgotten": list(report.forgotten),
+        "spared": [{"checkpoint_id": each, "reason": why} for each, why in report.spared],
+        "freed_payloads": report.freed_payloads,
+        "freed_bytes": report.freed_bytes,
+    }
+    rows = [
+        (
+            "keep" if each.is_kept else "forget",
+            each.checkpoint_id,
+            moment(each.created_at.isoformat()),
+            ", ".join(each.reasons),
+        )
+        for each in plan.checkpoints
+    ]
+    would = "would be " if report.is_dry_run else ""
+    summary = (
+        f"{len(report.forgotten)} of {len(rows)} checkpoints {would}forgotten, "
+        f"{report.freed_payloads} files with {size(report.freed_bytes)} {would}freed"
+    )
+    notes = tuple(f"{safe(each)} was spared: {why}" for each, why in report.spared)
+    return Output(document, [Table(("", "id", "created", "why"), rows), "", summary], notes=notes)
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (prune,)

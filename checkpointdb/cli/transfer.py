@@ -1,0 +1,160 @@
+"""Commands that move checkpoints: import, export, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from checkpointdb import SAFE_GLOBALS, ImportReport, parse_where
+from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.completion import complete_id
+from checkpointdb.cli.exits import OK, PARTIAL
+from checkpointdb.cli.progress import bar, progress_option
+from checkpointdb.cli.session import Session
+from checkpointdb.cli.terminal import Table, safe
+from checkpointdb.keys import Key
+from checkpointdb.store.key_sources import key_in_file
+
+_existing = click.Path(exists=True, path_type=Path)
+_path = click.Path(path_type=Path)
+
+
+@click.command("import", cls=Command, shape=ImportReport)
+@click.argument("source", type=_existing)
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["refuse", "skip", "replace", "rename"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of an id that another checkpoint in the store has.",
+)
+@click.option(
+    "--source-key-file",
+    type=_path,
+    metavar="FILE",
+    help="A file with the key of SOURCE; else the one beside it, or the store's.",
+)
+@click.option(
+    "--time-zone",
+    metavar="NAME",
+    help="The zone of the times in a predecessor's directory; else this machine's.",
+)
+@click.option(
+    "--trusted-globals",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="What the pickles of a predecessor's directory may name, beside SAFE_GLOBALS.",
+)
+@click.option("--trust-all", is_flag=True, help="They may name, and so run, anything.")
+@click.option(
+    "--allow-plain", is_flag=True, help="Take what is encrypted into a store in the clear."
+)
+@progress_option
+@click.pass_obj
+def import_(session: Session, /, source: Path, progress: bool, **options: Any) -> Output:
+    """Take checkpoints from SOURCE: a directory of the predecessor, or a file that `export` wrote.
+
+    For a directory the store is made if there is none. SOURCE is not changed.
+    """
+    key = _key_in(options["source_key_file"])
+    chosen = {"on_conflict": options["on_conflict"], "allow_plain": options["allow_plain"]}
+    trusted = None if options["trust_all"] else [*SAFE_GLOBALS, *options["patterns"]]
+    with session.open_or_make() as store, bar("Importing checkpoints", progress) as moved:
+        if source.is_dir():
+            zone = options["time_zone"]
+            report = store.import_legacy(
+                source, key=key, time_zone=zone, trusted_globals=trusted, progress=moved, **chosen
+            )
+        else:
+            report = store.import_checkpoint(source, key=key, **chosen)
+    return _imported(report)
+
+
+def _imported(report: ImportReport) -> Output:
+    told: list[str | Table] = [
+        *(f"imported {safe(each)}" for each in report.imported),
+        *(f"{safe(old)} is {safe(new)} here" for old, new in report.renamed),
+        *(f"skipped {safe(each)}: another checkpoint has this id" for each in report.skipped),
+        f"{len(report.imported)} imported, {len(report.present)} were there already",
+    ]
+    notes = tuple(f"{each} could not be imported: {why}" for each, why in report.unreadable)
+    return Output(report, told, OK if report.is_ok else PARTIAL, notes)
+
+
+@click.command(cls=Command, shape={"checkpoint_id": "text", "file": "text", "file_bytes": "number"})
+@click.argument("checkpoint_id", shell_complete=complete_id)
+@click.argument("file", type=_path)
+@click.option(
+    "--file-key-file",
+    type=_path,
+    metavar="FILE",
+    help="A file with another key for the exported file than the store's.",
+)
+@click.option("--plain", is_flag=True, help="Export from an encrypted store in the clear.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.pass_obj
+def export(
+    session: Session,
+    checkpoint_id: str,
+    file: Path,
+    file_key_file: Path | None,
+    plain: bool,
+    force: bool,
+) -> Output:
+    """Write one checkpoint into FILE, which is enough to have it back anywhere."""
+    key = _key_in(file_key_file)
+    with session.open() as store:
+        encrypted = False if plain else None
+        store.export_checkpoint(checkpoint_id, file, key=key, encrypted=encrypted, overwrite=force)
+    facts = {"checkpoint_id": checkpoint_id, "file": str(file), "file_bytes": file.stat().st_size}
+    return Output(facts, f"{safe(checkpoint_id)} is in {safe(str(file))}")
+
+
+@click.command(cls=Command, shape={"copied": "number", "target": "text"})
+@click.argument("target", type=_path)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Copy only what a condition matches, as in `list --where`.",
+)
+@click.option(
+    "--only-pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="NAME",
+    help="Copy only this pipeline; all, if none is named.",
+)
+@click.option(
+    "--new-key-file",
+    type=_path,
+    metavar="FILE",
+    help="A file with another key for the target than the store's.",
+)
+@click.option("--plain", is_flag=True, help="Copy an encrypted store into one in the clear.")
+@progress_option
+@click.pass_obj
+def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> Output:
+    """Copy checkpoints into the store at TARGET; what that has already is left out."""
+    condition = " and ".join(f"({text})" for text in options["where"])
+    key = _key_in(options["new_key_file"])
+    with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
+        copied = store.copy_into(
+            target,
+            key=key,
+            encrypted=False if options["plain"] else None,
+            where=parse_where(condition) if condition else None,
+            pipelines=options["pipelines"] or None,
+            progress=moved,
+        )
+    return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
+
+
+def _key_in(file: Path | None) -> Key | None:
+    return None if file is None else key_in_file(file)
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (import_, export, copy)

@@ -1,0 +1,68 @@
+"""prune: rules as options, the plan that is printed, and what is then forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+ALL = [f"e{number}" for number in range(5)]
+
+
+@pytest.fixture
+def epochs(store):
+    archive = store("epochs", retention_policy="keep_all")
+    for number, loss in enumerate([0.9, 0.2, 0.5, 0.4, 0.7]):
+        archive.save(
+            {"weights": [number] * 999},
+            f"e{number}",
+            custom_metadata={"loss": loss, "run": number % 2, "tag": "x" if number == 2 else "y"},
+        )
+    archive.pin("e0")
+    return archive
+
+
+@pytest.fixture
+def prune(run, epochs):
+    """Run a prune on the five epochs."""
+    return lambda *words: run("--store", epochs.checkpoint_dir, "prune", *words)
+
+
+def left(epochs):
+    return [each.checkpoint_id for each in epochs.list_checkpoints(reverse=False)]
+
+
+CASES = {
+    "--keep-last 2": "034",
+    "--keep-last 1 --keep-best 1 loss": "04",
+    "--keep-last 1 --keep-lowest 2 loss": "0134",
+    "--keep-within 1h": "01234",
+    "--keep-daily 3": "04",
+    "--keep-where tag=x": "024",
+    "--keep-last 5 --at-most-per 1 run": "034",
+    "--at-most-bytes 1": "04",
+}
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_rules_are_options_and_what_is_planned_is_done(prune, epochs, words):
+    expected = [f"e{digit}" for digit in CASES[words]]
+    plan = prune(*words.split(), "--dry-run", "--json").document
+    kept = [each["checkpoint_id"] for each in plan["checkpoints"] if each["is_kept"]]
+    assert (kept, plan["is_dry_run"], left(epochs)) == (expected, True, ALL)
+    done = prune(*words.split(), "--yes", "--json").document
+    assert left(epochs) == expected
+    for what in ("forgotten", "freed_payloads", "freed_bytes"):
+        assert done[what] == plan[what]
+
+
+def test_every_checkpoint_is_printed_with_why(prune):
+    out = prune("--keep-last", "2", "--dry-run").out
+    assert "pinned" in out
+    assert "not newest 2" in out
+    assert "2 of 5 checkpoints would be forgotten" in out
+
+
+def test_nothing_is_forgotten_unless_it_is_meant(prune, epochs):
+    assert prune("--keep-last", "2").code == 2
+    assert prune().code == 2
+    assert prune("--keep-within", "30").code == 2
+    assert left(epochs) == ALL

@@ -1,0 +1,67 @@
+"""import, export, copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from checkpointdb import PipelineCheckpoint, load_encryption_key
+
+LEGACY = Path(__file__).parents[1] / "legacy"
+
+
+def test_a_directory_of_the_predecessor_becomes_a_store(run, tmp_path):
+    words = ("--store", tmp_path / "new", "import", LEGACY / "plain", "--time-zone", "UTC")
+    first, second = (run(*words, "--json").document for _ in range(2))
+    index = json.loads((LEGACY / "plain" / "checkpoint_index.json").read_text())
+    assert sorted(first["imported"]) == sorted(index["checkpoints"])
+    assert (second["imported"], sorted(second["present"])) == ([], sorted(first["imported"]))
+
+
+def test_what_was_encrypted_arrives_encrypted(run, tmp_path):
+    assert run("--store", tmp_path / "new", "import", LEGACY / "encrypted").code == 0
+    key = load_encryption_key(LEGACY / "encrypted" / "encryption.key")
+    with PipelineCheckpoint(tmp_path / "new", key, True) as store:
+        assert {each.is_encrypted for each in store.list_checkpoints()} == {True}
+
+
+def test_encrypted_checkpoints_do_not_come_into_a_store_in_the_clear_unasked(run):
+    refused = run("import", LEGACY / "encrypted")
+    assert (refused.code, "allow" in refused.err) == (5, True)
+    assert run("import", LEGACY / "encrypted", "--allow-plain").code == 0
+
+
+def test_one_checkpoint_goes_through_a_file(run, handle, tmp_path):
+    assert run("export", "two", tmp_path / "two.gz").code == 0
+    assert run("export", "two", tmp_path / "two.gz").code == 2
+    assert run("export", "two", tmp_path / "two.gz", "--force").code == 0
+    assert run("export", "none", tmp_path / "none.gz").code == 3
+    assert run("--store", tmp_path / "other", "import", tmp_path / "two.gz").code == 0
+    with PipelineCheckpoint(tmp_path / "other") as other:
+        assert other.load("two")["n"] == handle.load("two")["n"]
+
+
+def test_a_query_is_copied_and_then_the_rest(run, tmp_path):
+    target = tmp_path / "target"
+    words = ("copy", target, "--json", "--where")
+    assert run(*words, "accuracy > 0.9").document["copied"] == 1
+    assert run("copy", target, "--json").document["copied"] == 2
+    assert len(run("--store", target, "list", "--json").document["checkpoints"]) == 3
+    assert run(*words, "accuracy >").code == 2
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_copy_of_an_encrypted_store_is_encrypted_unless_told_otherwise(
+    run, sealed, key_file, tmp_path, plain
+):
+    opened = ("--store", sealed, "--key-file", key_file)
+    assert run(*opened, "copy", tmp_path / "target", *["--plain"] * plain).code == 0
+    code = run("--store", tmp_path / "target", "get", "one").code
+    assert code == (0 if plain else 5)
+
+
+def test_a_source_that_is_not_there_makes_no_store(run, tmp_path):
+    assert run("--store", tmp_path / "new", "import", tmp_path / "nothing").code == 2
+    assert not (tmp_path / "new").exists()

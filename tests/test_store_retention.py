@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
 from checkpointdb import RetentionPolicy
+from checkpointdb.store.request import SaveRequest
 
 BALLAST = random.Random(31).randbytes(60_000)
 YOUNG = {"retention_policy": RetentionPolicy.DELETE_OLDER_THAN, "retention_age_days": 7}
@@ -204,3 +206,12 @@ def test_an_old_pinned_checkpoint_stays(store, clock):
     clock.advance(days=365)
     fill(handle, 1)
     assert set(ids(handle)) == {"pinned", "s0"}
+
+
+def test_what_was_begun_later_and_is_in_already_does_not_lie_in_the_future(store, clock):
+    handle = store(retention_count=1)
+    fill(handle, 1)
+    earlier = clock.time - timedelta(seconds=1)
+    request = SaveRequest({"n": 1}, "slow", {}, False, None, None, created_at=earlier)
+    handle._engine.save(request)
+    assert ids(handle) == ["slow"]

@@ -160,7 +160,7 @@ def describe(
         checkpoint_id=checkpoint_id,
         chain=base.chain if base and appends else uuid.uuid4().hex,
         depth=base.depth + 1 if base and appends else 0,
-        created_at=created_at or datetime.now(UTC),
+        created_at=created_at or current_time(),
         is_incremental=base is not None,
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,
@@ -190,3 +190,8 @@ def _opened(
     for key, position in before.positions.items() if before else ():
         if key not in staged.digests:
             yield Entry(key, position, None)
+
+
+def current_time() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)

@@ -33,7 +33,7 @@ from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
-from checkpointdb.store.saved import Placement, Saved, describe
+from checkpointdb.store.saved import Placement, Saved, current_time, describe
 from checkpointdb.store.staging import Staged
 from checkpointdb.store.trash import Trash
 
@@ -195,7 +195,10 @@ class Saver:
                 has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
             )
             head = saved.insert(connection, under, touched)
-            forgotten = self._forgettable(connection, head, saved.checkpoint.created_at)
+            # Not the time of this checkpoint: others that were begun later may be in already, and
+            # would lie in the future.
+            now = max(saved.checkpoint.created_at, current_time())
+            forgotten = self._forgettable(connection, head, now)
             touched.update(remove_checkpoints(connection, forgotten))
             freed = collect(connection, touched)
             self.trash.clear_spent(connection)

@@ -31,7 +31,7 @@ from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
-from checkpointdb.sqlite_file import identity, path_of, state_of
+from checkpointdb.sqlite_file import give_back_pages, identity, path_of, state_of
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -160,6 +160,12 @@ class Database:
                     connection.connection.cursor().execute("BEGIN")
                 self._check_unwritten()
                 yield connection
+
+    def give_back_pages(self) -> None:
+        """Give what SQLite no longer uses back to the disk, after much was deleted."""
+        if self.path is not None:
+            with self._gate.passing(), translated(self._where, self._busy_seconds):
+                give_back_pages(self.path, self._busy_seconds)
 
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""

@@ -37,6 +37,35 @@ def identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def give_back_pages(path: Path, busy_seconds: float) -> int:
+    """Give the pages that a database no longer uses back to the disk; return how many.
+
+    Only where it is worth it, and some at a time, so that others may write in between. The file
+    is shorter once its log is written back. Not by VACUUM, which writes all of it anew and locks
+    everybody out meanwhile; the database was made with `auto_vacuum = INCREMENTAL`. What `sqlite3`
+    raises passes through.
+    """
+    with closing(sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)) as connection:
+        first = left = _free_pages(connection)
+        while left >= _MANY_PAGES:
+            # As a script: `execute` stops after the first page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_MANY_PAGES})")
+            now = _free_pages(connection)
+            if now >= left:
+                break  # one that somebody made without auto_vacuum
+            left = now
+        if left < first:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    return first - left
+
+
+_MANY_PAGES = 500  # of 4 KiB, mostly: fewer are used again soon
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
 def truncate_log(path: Path) -> None:
     """Write a database's log back into it and empty it, if nobody reads or writes just now."""
     with closing(sqlite3.connect(path)) as connection:

@@ -309,3 +309,17 @@ def test_every_time_in_a_plan_is_aware(archive):
     assert plan.planned_at.tzinfo is UTC
     assert plan.checkpoints[0].created_at <= datetime.now(UTC)
     assert Path(plan.store) == archive.checkpoint_dir.resolve()
+
+
+def test_a_large_prune_makes_the_database_smaller(archive):
+    archive.save({f"k{n}": n for n in range(20_000)}, "large")
+    archive.save({"n": 1}, "small", force_full=True)
+    path = archive.checkpoint_dir / "checkpoints.db"
+    with archive.query() as connection:
+        before = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    archive.prune(KeepNewest(1))
+    with archive.query() as connection:
+        assert connection.exec_driver_sql("PRAGMA page_count").scalar() < before * 0.6
+    archive.close()
+    assert path.stat().st_size < before * 4096 * 0.6
+    assert archive.load("small") == {"n": 1}

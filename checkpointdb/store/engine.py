@@ -285,6 +285,10 @@ class Engine:
         self._trash.empty(freed)
         with self.database.write() as connection:  # there may be no save to do it
             self._trash.clear_spent(connection)
+        try:
+            self.database.give_back_pages()
+        except CheckpointError as error:  # what was asked for is done
+            log.warning("the database keeps its free pages for now: %s", error)
         return PruneReport(
             plan,
             False,

@@ -24,8 +24,9 @@ help:
 demo: $(STAMP)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
+# By two processes: most of the tests wait for the disk, or for processes of their own.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

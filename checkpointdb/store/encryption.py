@@ -185,7 +185,8 @@ def _encrypt(
                 raise EncryptionError(
                     f"the store {str(directory)!r} holds checkpoints in the clear, which turning "
                     "encryption on would not hide: nothing was changed. Copy them into an "
-                    "encrypted store by PipelineCheckpoint(…).encrypt_into(a new directory, key)"
+                    "encrypted store by PipelineCheckpoint(…).encrypt_into(a new directory, key), "
+                    "at the prompt `checkpointdb encrypt TARGET --new-key-file FILE`"
                 )
             key = key or key_beside(directory) or make_key_beside(directory)
             keyring, secrets = new_keyring(key)

@@ -75,6 +75,7 @@ def test_what_is_upon_an_unreadable_base_is_unreadable_with_its_reason(archive, 
         (gzip.compress(pickle.dumps({1: "key"})), "keys of a state must be text"),
         (gzip.compress(b"cno.such\nname\n."), "ModuleNotFoundError"),
     ],
+    ids=["cut off", "no gzip", "no pickle", "a list", "a key that is no text", "no such module"],
 )
 def test_a_file_that_is_no_state_is_reported(archive, tmp_path, packed, reason):
     put(tmp_path / "old", "good", {"a": 1})

@@ -63,7 +63,7 @@ class Database:
             )
         self.read_only = read_only
         self._durable = durable
-        self._busy_seconds = busy_seconds
+        self.busy_seconds = busy_seconds
         self._pid = os.getpid()
         self._identity: tuple[int, int] | None = None
         self._writer_thread: int | None = None
@@ -111,10 +111,10 @@ class Database:
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
         writer, me = self._writer, get_ident()
         if self._writer_thread == me:  # a signal's handler, within a transaction
-            raise busy(self._busy_seconds)
+            raise busy(self.busy_seconds)
         try:
-            if not writer.acquire(timeout=self._busy_seconds):
-                raise busy(self._busy_seconds)
+            if not writer.acquire(timeout=self.busy_seconds):
+                raise busy(self.busy_seconds)
             self._writer_thread = me
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 opened = connection.info  # of the pooled connection: it outlives the transaction
@@ -129,7 +129,7 @@ class Database:
             if retried:
                 raise
             if self.path is None:
-                raise busy(self._busy_seconds) from error
+                raise busy(self.busy_seconds) from error
             raise contradiction(self._where, error) from error
         finally:
             # Nothing here calls a function before the release: an interrupt would come in it.
@@ -150,7 +150,7 @@ class Database:
             sa.event.listen(engine.pool, "connect", self._connected)
             sa.event.listen(engine.pool, "connect", refuse_writes)
         with self._gate.passing():
-            with translated(self._where, self._busy_seconds):
+            with translated(self._where, self.busy_seconds):
                 connection = engine.connect()
             # What the user's statements raise is SQLAlchemy's own: it is not about the store.
             with connection:
@@ -164,8 +164,8 @@ class Database:
     def give_back_pages(self) -> None:
         """Give what SQLite no longer uses back to the disk, after much was deleted."""
         if self.path is not None:
-            with self._gate.passing(), translated(self._where, self._busy_seconds):
-                give_back_pages(self.path, self._busy_seconds)
+            with self._gate.passing(), translated(self._where, self.busy_seconds):
+                give_back_pages(self.path, self.busy_seconds)
 
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
@@ -187,7 +187,7 @@ class Database:
     def _options(self) -> dict[str, Any]:
         if self.path is None:
             return {}
-        return {"connect_args": {"timeout": self._busy_seconds, "check_same_thread": False}}
+        return {"connect_args": {"timeout": self.busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
         configure(connection, durable=self._durable)
@@ -201,7 +201,7 @@ class Database:
         """
         with (
             self._gate.passing(),
-            translated(self._where, self._busy_seconds, self._engine.dialect.loaded_dbapi),
+            translated(self._where, self.busy_seconds, self._engine.dialect.loaded_dbapi),
             self._engine.begin() as connection,
         ):
             if self.path is not None:
@@ -303,8 +303,8 @@ class Database:
                 )
             check()
             if self.path is not None:
-                with translated(self._where, self._busy_seconds):
-                    backup = back_up(self.path, found, self._busy_seconds)
+                with translated(self._where, self.busy_seconds):
+                    backup = back_up(self.path, found, self.busy_seconds)
         self.migrate(HEAD_REVISION)
         return backup
 
@@ -346,10 +346,10 @@ class Database:
             raise StoreUnavailableError(
                 f"the database {str(self.path)!r} cannot be made: {error.strerror}"
             ) from error
-        deadline = time.monotonic() + self._busy_seconds
+        deadline = time.monotonic() + self.busy_seconds
         while True:
             try:
-                with sqlite3.connect(self.path, timeout=self._busy_seconds) as connection:
+                with sqlite3.connect(self.path, timeout=self.busy_seconds) as connection:
                     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -358,7 +358,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 # Two processes that create at once: the change to WAL does not wait by itself.
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise translate(error, self._where, self._busy_seconds) from error
+                    raise translate(error, self._where, self.busy_seconds) from error
                 time.sleep(0.01)
 
 

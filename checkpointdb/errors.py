@@ -7,6 +7,7 @@
     │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
     ├── StateChangedError        (RuntimeError)    another thread changed the state during the save
     ├── EncryptionError          (RuntimeError)    a key is missing, or encryption is
+    │   ├── MissingKeyError                        give a key
     │   ├── WrongKeyError                          give a key that opens the store
     │   └── KeyringError                           the keyring is damaged: restore a backup
     ├── UntrustedGlobalError     (ValueError)      trust the name, or do not load the value
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidStateError",
     "KeyBesideDataWarning",
     "KeyringError",
+    "MissingKeyError",
     "NotFoundError",
     "NotSupportedError",
     "SchemaVersionError",
@@ -90,6 +92,10 @@ class StateChangedError(CheckpointError, RuntimeError):
 
 class EncryptionError(CheckpointError, RuntimeError):
     """A key is missing or wrong, or encryption is not available."""
+
+
+class MissingKeyError(EncryptionError):
+    """The store is encrypted and no key was given."""
 
 
 class WrongKeyError(EncryptionError):

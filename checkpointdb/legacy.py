@@ -5,8 +5,8 @@ An incremental one holds the keys that changed since its base, and names those t
 
 All of it is data, and may be damaged or forged: a file is looked for beside the index by the id
 alone, whatever path the index names; no link is followed; the SHA-256 is compared before a byte is
-decompressed, and what comes out is bounded. The hash is no signature: whoever can write the
-directory can write the index too. Against a pickle's code there is `trusted` alone.
+decompressed, and the bytes that come out are bounded. The hash is no signature: whoever can write
+the directory can write the index too. Against a pickle's code there is `trusted` alone.
 """
 
 from __future__ import annotations
@@ -103,6 +103,11 @@ class LegacyDirectory:
                     wrong = error
                 except Unreadable:
                     continue
+        if wrong is None and any(each.is_encrypted for each in self.in_order()):
+            raise CorruptionError(
+                f"no encrypted checkpoint of {str(self.path)!r} is whole, so that nothing shows "
+                "whether the key is theirs: nothing was imported; bring them back from a backup"
+            )
         if wrong is not None:
             raise WrongKeyError(
                 f"the key {self.key!r} opens no checkpoint of {str(self.path)!r}: nothing was "
@@ -184,8 +189,8 @@ class LegacyDirectory:
     def _unpickled(self, plain: bytearray) -> Any:
         try:
             return pickle.loads(plain) if self.trusted is None else self.trusted.load([plain])
-        except MemoryError:
-            raise
+        except MemoryError as error:  # of a state within bounds: it claims what it does not hold
+            raise Unreadable("its state asks for more memory than there is") from error
         except Untrusted as error:
             reason = f": {error.reason}" if error.reason else ""
             raise Unreadable(
@@ -241,7 +246,7 @@ def _read_index(path: Path) -> dict[str, Any]:
             "predecessor"
         )
     try:
-        index = json.loads(_read(path, _MOST_INDEX_BYTES))
+        index = json.loads(_read(path, _MOST_INDEX_BYTES), parse_constant=str)  # NaN
     except Unreadable as error:
         raise StoreUnavailableError(f"the index {str(path)!r} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import click
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+
+
+class Number(click.FloatRange):
+    """A number within bounds; NaN, which is neither in nor out of them, is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
 
 
 def share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -21,7 +23,14 @@ from checkpointdb.cli import (
 )
 from checkpointdb.cli.command import Commands, NobodyReadsError, shared_options
 from checkpointdb.cli.documents import as_json
-from checkpointdb.cli.exits import BROKEN_PIPE, INTERRUPTED, Exit, exit_for
+from checkpointdb.cli.exits import (
+    BROKEN_PIPE,
+    ERROR,
+    INTERRUPTED,
+    TERMINATED,
+    Exit,
+    exit_for,
+)
 from checkpointdb.cli.terminal import safe
 from checkpointdb.errors import CheckpointError
 
@@ -34,6 +43,8 @@ class Application(Commands):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
                 stream.reconfigure(errors="backslashreplace")
+        if args is None:  # a process of its own: it shall clean up before it goes
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED.code))
         words = sys.argv[1:] if args is None else list(args)
         try:
             code = self._run(words, *others, **options)
@@ -59,6 +70,9 @@ class Application(Commands):
             return _fail(found, type(error).__name__, error.format_message(), is_json)
         except (CheckpointError, OSError) as error:
             return _fail(exit_for(error), type(error).__name__, str(error), is_json)
+        except Exception as error:  # noqa: BLE001 - a bug, or memory that ran out: --json holds
+            click.echo(safe(traceback.format_exc(), lines=True), err=True)
+            return _fail(ERROR, type(error).__name__, f"unexpected: {error}", is_json)
 
 
 def _show_usage(error: click.ClickException) -> None:

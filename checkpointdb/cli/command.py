@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from checkpointdb.cli.amounts import Number
 from checkpointdb.cli.documents import Shape, as_json
 from checkpointdb.cli.exits import OK, Exit
 from checkpointdb.cli.session import Session
@@ -87,7 +88,7 @@ def shared_options(*, first: bool = False) -> list[click.Option]:
                help="A file with the key of an encrypted store; else it is looked for as the "
                     "library does (CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE, "
                     "CHECKPOINTDB_KEY_COMMAND, encryption.key in the store)."),
-        option("--busy-seconds", type=click.FloatRange(0, 86_400), metavar="SECONDS",
+        option("--busy-seconds", type=Number(0, 86_400), metavar="SECONDS",
                help="How long to wait for other writers; 60 if not said."),
         option("--json", "is_json", is_flag=True, default=None, hidden=False,
                help="Print one JSON document."),

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from checkpointdb import PipelineCheckpoint
+from checkpointdb.cli.amounts import Number
 from checkpointdb.cli.command import Command, Commands, Output
 from checkpointdb.cli.documents import plain
 from checkpointdb.cli.session import Session
@@ -76,7 +77,7 @@ def check(session: Session) -> Output:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="SECONDS",
     default=60.0,
     show_default=True,

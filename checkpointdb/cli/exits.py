@@ -61,6 +61,7 @@ SCHEMA: Final = Exit(
 )
 PARTIAL: Final = Exit(9, "partial failure", "of several, some were done and some were not")
 INTERRUPTED: Final = Exit(130, "interrupted", "Ctrl-C")
+TERMINATED: Final = Exit(143, "terminated", "SIGTERM; what was begun can be gone on with")
 BROKEN_PIPE: Final = Exit(141, "broken pipe", "nobody reads the output any more (`| head`)")
 
 # In this order: a damaged keyring is corruption before it is an EncryptionError.
@@ -77,6 +78,7 @@ EXITS: Final = (
     PARTIAL,
     INTERRUPTED,
     BROKEN_PIPE,
+    TERMINATED,
 )
 
 

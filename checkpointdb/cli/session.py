@@ -9,11 +9,10 @@ from typing import Any
 
 from checkpointdb import (
     CheckReport,
-    EncryptionError,
+    MissingKeyError,
     NotFoundError,
     PipelineCheckpoint,
     RetentionPolicy,
-    WrongKeyError,
 )
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
@@ -54,6 +53,8 @@ class Session:
         except NotFoundError:
             return PipelineCheckpoint(
                 self.store,
+                self.key,
+                enable_encryption=self.key_file is not None,
                 retention_policy=RetentionPolicy.KEEP_ALL,
                 pipeline=self.pipeline,
                 busy_seconds=self.busy_seconds,
@@ -64,9 +65,7 @@ class Session:
         try:
             with self.open_whole() as handle:
                 return handle.check(**options)
-        except WrongKeyError:
-            raise
-        except EncryptionError:
+        except MissingKeyError:
             return PipelineCheckpoint.check_without_key(self.store, **options)
 
     def open(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:

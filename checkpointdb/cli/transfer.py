@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,14 +141,14 @@ def export(
 @click.pass_obj
 def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> Output:
     """Copy checkpoints into the store at TARGET; what that has already is left out."""
-    condition = " and ".join(f"({text})" for text in options["where"])
+    conditions = [parse_where(text) for text in options["where"]]
     key = _key_in(options["new_key_file"])
     with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
         copied = store.copy_into(
             target,
             key=key,
             encrypted=False if options["plain"] else None,
-            where=parse_where(condition) if condition else None,
+            where=reduce(and_, conditions) if conditions else None,
             pipelines=options["pipelines"] or None,
             progress=moved,
         )

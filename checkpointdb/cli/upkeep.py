@@ -12,7 +12,7 @@ from checkpointdb import CheckReport, EncryptionError, NotFoundError, PipelineCh
 from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.documents import plain
-from checkpointdb.cli.exits import CORRUPT, OK
+from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
@@ -48,7 +48,7 @@ CHECK_SHAPE: Final = {
 )
 @click.option(
     "--grace-hours",
-    type=click.FloatRange(0, 87_600),
+    type=amounts.Number(0, 87_600),
     metavar="HOURS",
     default=24.0,
     show_default=True,
@@ -117,7 +117,8 @@ def rebuild(session: Session, progress: bool) -> Output:
         *(f"{each} did not come back whole and was left out" for each in report.left_out),
         *(f"{name} cannot be read: {reason}" for name, reason in report.unreadable),
     )
-    return Output(report, f"{len(report.checkpoints)} checkpoints are back, pinned", OK, notes)
+    end = PARTIAL if report.unreadable else OK
+    return Output(report, f"{len(report.checkpoints)} checkpoints are back, pinned", end, notes)
 
 
 @click.command(cls=Command, shape={"copied": "number", "target": "text"})

@@ -13,6 +13,7 @@ A parser of forty lines; the alternative, to let Python read the text, would run
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -246,10 +247,12 @@ def _of_column(column: Column[Any], value: Any) -> Any:
     """Return a value as its column compares it."""
     if isinstance(column.type, UtcDateTime):
         return _moment(value)
+    if isinstance(value, str):
+        storable(value, "the value")
     kind = column.type.python_type
     if kind is int and type(value) in (int, float):
         # As a double, what no column of SQLite can hold compares as well.
-        return value if abs(value) < 2**63 else float(value)
+        return value if abs(value) < 2**63 else math.inf if value > 0 else -math.inf
     if type(value) is not kind:
         advice = f": write {value} in quotes" if kind is str else ""
         raise InvalidInputError(f"{value!r} is no value of the column {column.name}{advice}")
@@ -259,11 +262,11 @@ def _of_column(column: Column[Any], value: Any) -> Any:
 def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(
             f"{value!r} is no time: write 2026-01-31 or 2026-01-31T12:00, in UTC"
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _holds_text(field: Field | Column[Any]) -> bool:

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 OnConflict = Literal["refuse", "skip", "replace", "rename"]
 
 
+def checked_rule(on_conflict: object) -> None:
+    """Raise InvalidInputError for what is no rule about ids that are taken."""
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidInputError(
+            f"on_conflict must be one of {', '.join(get_args(OnConflict))}, not {on_conflict!r}"
+        )
+
+
 class Arrival(NamedTuple):
     """What becomes of a checkpoint, and the id that it has in the pipeline."""
 
@@ -47,10 +55,7 @@ class Arrivals:
     @classmethod
     def into(cls, theirs: PipelineCheckpoint, on_conflict: OnConflict) -> Arrivals:
         """Look at what a pipeline has. Raises InvalidInputError for an unknown choice."""
-        if on_conflict not in get_args(OnConflict):
-            raise InvalidInputError(
-                f"on_conflict must be one of {', '.join(get_args(OnConflict))}, not {on_conflict!r}"
-            )
+        checked_rule(on_conflict)
         found = theirs.list_checkpoints()
         return cls(
             {each.checkpoint_id: datetime.fromisoformat(each.timestamp) for each in found},

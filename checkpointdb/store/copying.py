@@ -26,8 +26,14 @@ Open = Callable[[str], "PipelineCheckpoint"]  # a store, by the name of a pipeli
 Progress = Callable[[int, int], object]
 
 
-def opener(directory: Path, key: bytes | str | Key | None, *, is_encrypted: bool) -> Open:
-    """Return what opens a store for a pipeline; nothing in it is forgotten by that."""
+def opener(
+    directory: Path,
+    key: bytes | str | Key | None,
+    *,
+    is_encrypted: bool,
+    busy_seconds: float = 60.0,
+) -> Open:
+    """Return what opens a store for a pipeline; nothing in it is forgotten or upgraded by that."""
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
     return lambda name: PipelineCheckpoint(
@@ -36,6 +42,8 @@ def opener(directory: Path, key: bytes | str | Key | None, *, is_encrypted: bool
         enable_encryption=is_encrypted,
         retention_policy=RetentionPolicy.KEEP_ALL,
         pipeline=name,
+        busy_seconds=busy_seconds,
+        upgrade=False,
     )
 
 

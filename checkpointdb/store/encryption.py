@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, select
 
 from checkpointdb.database import Database
-from checkpointdb.errors import EncryptionError, InvalidInputError, KeyringError
+from checkpointdb.errors import (
+    EncryptionError,
+    InvalidInputError,
+    KeyringError,
+    MissingKeyError,
+)
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key, as_key
 from checkpointdb.payloads import PayloadStore
@@ -207,7 +212,7 @@ def _encrypted(directory: Path) -> EncryptionError:
 
 
 def _no_key(directory: Path) -> EncryptionError:
-    return EncryptionError(
+    return MissingKeyError(
         f"the store {str(directory)!r} is encrypted and no key was given: pass encryption_key "
         "(--key-file), or set CHECKPOINTDB_KEY, CHECKPOINTDB_KEY_FILE or CHECKPOINTDB_KEY_COMMAND"
     )

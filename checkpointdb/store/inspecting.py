@@ -71,7 +71,9 @@ class Inspecting:
         """
         from checkpointdb.reports import Answer
         from checkpointdb.sqlite_connection import only_questions
+        from checkpointdb.text import storable
 
+        storable(statement, "the statement")
         with self.query() as connection:
             driver: Any = connection.connection.driver_connection
             is_sqlite = connection.dialect.name == "sqlite"

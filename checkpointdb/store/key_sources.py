@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ from checkpointdb.keys import FernetKey, Key, as_key
 
 KEY_NAME = "encryption.key"
 _COMMAND_SECONDS = 60
+_MOST_KEY_BYTES = 4_096
 
 
 def key_for(encryption_key: object | None, enable_encryption: bool | None) -> Key | None:
@@ -57,7 +59,15 @@ def given_key(key: object | None) -> Key | None:
 def key_beside(directory: Path) -> Key | None:
     """Return the key that a store without any other made into its own directory."""
     path = directory / KEY_NAME
-    return key_in_file(path) if os.path.lexists(path) else None
+    if not os.path.lexists(path):
+        return None
+    try:
+        found = path.stat()  # a link may be there on purpose, such as to a mounted secret
+    except OSError as error:
+        raise EncryptionError(f"the key file {str(path)!r} cannot be read: {error}") from error
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_KEY_BYTES:
+        raise EncryptionError(f"{str(path)!r} is no key file: no regular file, or too long")
+    return key_in_file(path)
 
 
 def make_key_beside(directory: Path) -> Key:

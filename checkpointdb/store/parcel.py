@@ -15,10 +15,11 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
 _PAYLOAD = re.compile(PAYLOAD_DIRECTORY + r"/p-[\w-]{1,80}/\d{10,20}-[\w-]{1,80}\.ckpt\.gz", re.A)
+_ROOM = ".import-"  # of a directory in the store, while a file is imported
 _GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
 _USTAR = slice(257, 262)  # POSIX.1, pax: the header's magic
 
@@ -157,10 +159,21 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
         yield Parcel(file, opener(directory, found, is_encrypted=is_encrypted), found)
 
 
+def remove_rooms(directory: Path) -> list[str]:
+    """Remove what imports that were killed over a day ago left in a store; return the names."""
+    latest = time.time() - timedelta(days=1).total_seconds()
+    removed = []
+    for room in sorted(directory.glob(_ROOM + "*")):
+        if room.is_dir() and not room.is_symlink() and room.stat().st_mtime <= latest:
+            shutil.rmtree(room)
+            removed.append(room.name)
+    return removed
+
+
 @contextmanager
 def _room(beside: Path) -> Iterator[Path]:
     try:
-        room = TemporaryDirectory(prefix=".import-", dir=beside)
+        room = TemporaryDirectory(prefix=_ROOM, dir=beside)
     except OSError as error:
         raise _failed(beside, "written", error) from error
     with room:
@@ -234,7 +247,7 @@ def _unpack_archive(file: Path, content: BinaryIO, directory: Path) -> None:
                 _write(_opened(archive, member), directory / member.name)
     except FileExistsError as error:
         raise _not_whole(file, [f"it has {error.filename!r} twice"]) from error
-    except (CorruptionError, tarfile.TarError, ValueError, OverflowError) as error:
+    except (CorruptionError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise _not_whole(file, [str(error)]) from error
     if not (directory / KEYRING_NAME).exists():
         raise _not_whole(file, [f"it has no {KEYRING_NAME}"])

@@ -59,7 +59,10 @@ class Transfer(Encryption):
 
         is_encrypted = self._is_encrypted_for(key, encrypted)
         target = opener(
-            Path(checkpoint_dir), self._key_for(key, is_encrypted), is_encrypted=is_encrypted
+            Path(checkpoint_dir),
+            self._key_for(key, is_encrypted),
+            is_encrypted=is_encrypted,
+            busy_seconds=self._engine.database.busy_seconds,
         )
         chosen = self._chosen(pipelines)
         return copy_store(chosen, self._opener(), target, where, progress)
@@ -132,8 +135,10 @@ class Transfer(Encryption):
         Raises CorruptionError if the file is damaged or holds no whole checkpoint,
         InvalidInputError and EncryptionError as `import_legacy` does.
         """
+        from checkpointdb.store.arrivals import checked_rule
         from checkpointdb.store.parcel import opened_parcel, take
 
+        checked_rule(on_conflict)
         with opened_parcel(Path(file), self.checkpoint_dir, self._key_for(key, True)) as parcel:
             if parcel.key is not None:
                 self._receive_encrypted(parcel.key, allow_plain=allow_plain)
@@ -172,8 +177,10 @@ class Transfer(Encryption):
         Raises InvalidInputError for a conflict, or if this is no such directory; CorruptionError
         if the index is damaged, WrongKeyError and EncryptionError for keys; and what save raises.
         """
+        from checkpointdb.store.arrivals import checked_rule
         from checkpointdb.store.importing import import_directory, opened_directory
 
+        checked_rule(on_conflict)
         own = None if self._unlocked is None else self._unlocked.key
         legacy = opened_directory(
             Path(directory).absolute(),
@@ -198,7 +205,12 @@ class Transfer(Encryption):
         from checkpointdb.store.copying import opener
 
         own = None if self._unlocked is None else self._unlocked.key
-        return opener(self.checkpoint_dir, own, is_encrypted=own is not None)
+        return opener(
+            self.checkpoint_dir,
+            own,
+            is_encrypted=own is not None,
+            busy_seconds=self._engine.database.busy_seconds,
+        )
 
     def _is_encrypted_for(self, key: object | None, encrypted: bool | None) -> bool:
         """Say whether what leaves this store is to be encrypted: not silently in the clear."""

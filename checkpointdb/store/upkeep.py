@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -92,9 +93,12 @@ class Upkeep:
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""
+        from checkpointdb.store.parcel import remove_rooms
         from checkpointdb.sweep import sweep
 
-        return sweep(self._engine.database, self._engine.payloads)
+        report = sweep(self._engine.database, self._engine.payloads)
+        removed = remove_rooms(self.checkpoint_dir)
+        return replace(report, removed_files=(*report.removed_files, *removed))
 
     @staticmethod
     def rebuild(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def test_encrypted_checkpoints_do_not_come_into_a_store_in_the_clear_unasked(run
     refused = run("import", LEGACY / "encrypted")
     assert (refused.code, "allow" in refused.err) == (5, True)
     assert run("import", LEGACY / "encrypted", "--allow-plain").code == 0
+
+
+def test_numbers_that_json_does_not_have_come_as_texts(run, tmp_path):
+    shutil.copytree(LEGACY / "plain", tmp_path / "old")
+    index = tmp_path / "old" / "checkpoint_index.json"
+    told = json.loads(index.read_text())
+    [*_, last] = sorted(told["checkpoints"])
+    told["checkpoints"][last]["custom_metadata"] = {"loss": float("nan")}
+    index.write_text(json.dumps(told))
+    assert run("--store", tmp_path / "new", "import", tmp_path / "old").code == 0
+    found = run("--store", tmp_path / "new", "show", last, "--json").document
+    assert found["metadata"]["custom_metadata"] == {"loss": "NaN"}
 
 
 def test_one_checkpoint_goes_through_a_file(run, handle, tmp_path):

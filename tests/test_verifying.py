@@ -114,6 +114,14 @@ def test_every_byte_of_an_encrypted_store_is_verified_without_its_key(sealed):
     assert [each.checkpoint_ids for each in report.problems] == [("two",)]
 
 
+@pytest.mark.parametrize("damage", ["remove", "damage"])
+def test_a_keyring_of_which_a_copy_is_bad_is_reported_without_the_key(sealed, damage):
+    path = sealed.checkpoint_dir / "keyring.json"
+    path.unlink() if damage == "remove" else path.write_text("{")
+    [problem] = PipelineCheckpoint.check_without_key(sealed.checkpoint_dir).problems
+    assert (problem.kind, problem.subject) == ("keyring", "keyring.json")
+
+
 def test_a_store_in_the_clear_is_checked_in_the_same_way(ten):
     report = PipelineCheckpoint.check_without_key(ten.checkpoint_dir, read_data=True)
     assert report == ten.check(read_data=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ from checkpointdb.keys import Key
 from checkpointdb.payloads import LocalPayloads, unavailable
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
 from checkpointdb.store.encryption import Unlocked, check_copies, check_key, unlock
-from checkpointdb.store.keyring_copies import read_copies
+from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies
 
 if TYPE_CHECKING:
     from checkpointdb.reports import CheckReport
@@ -113,17 +114,23 @@ def check_directory(
 ) -> CheckReport:
     """Check a store without its key."""
     from checkpointdb.check import check
+    from checkpointdb.reports import Problem
 
     database = open_database(directory)
     try:
         database.prepare(upgrade=False)
         payloads = LocalPayloads(directory.absolute() / PAYLOAD_DIRECTORY, durable=True)
         with database.read() as connection:
-            is_sealed = read_copies(directory, connection).newest is not None
-        cipher = None if is_sealed else PLAIN
-        return check(
+            copies = read_copies(directory, connection)
+        cipher = None if copies.newest else PLAIN
+        report = check(
             database, payloads, cipher=cipher, read_data=read_data, grace=grace, progress=progress
         )
+        if copies.newest is None or is_repaired(copies):
+            return report
+        detail = "its two copies are not the same: open the store with its key, which mends that"
+        problem = Problem("keyring", KEYRING_NAME, detail)
+        return replace(report, problems=(*report.problems, problem))
     finally:
         database.close()
 

@@ -19,7 +19,7 @@ from checkpointdb import EncryptionError, PipelineCheckpoint
 
 pytestmark = needs_strace
 
-SAMPLES = {"fsync": 10, "fdatasync": 8, "rename": 8, "pwrite64": 14, "openat": 4, "write": 8}
+SAMPLES = {"fsync": 6, "fdatasync": 5, "rename": 6, "pwrite64": 8, "openat": 3, "write": 5}
 
 
 @pytest.fixture(scope="module")

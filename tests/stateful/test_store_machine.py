@@ -257,6 +257,6 @@ def steps(examples, count):
 TestStore = StoreMachine.TestCase
 TestStore.settings = steps(20, 25)
 TestRebuild = RebuildMachine.TestCase
-TestRebuild.settings = steps(12, 20)
+TestRebuild.settings = steps(8, 18)
 TestEncrypted = EncryptedMachine.TestCase
-TestEncrypted.settings = steps(10, 20)
+TestEncrypted.settings = steps(6, 18)

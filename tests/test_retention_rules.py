@@ -156,6 +156,16 @@ def test_the_newest_of_a_bucket_is_what_was_saved_last_in_it(archive, clock):
     assert reasons(archive, KeepDaily(2))["early"] == ("daily 2026-03-03",)
 
 
+def test_weeks_before_the_last_half_millisecond_of_a_sunday_are_kept(archive, clock):
+    times = [datetime(2026, 2, day, 12, tzinfo=UTC) for day in (2, 9, 16, 23)]
+    times += [datetime(2026, 3, 8, 23, 59, 59, 999_600, tzinfo=UTC)]
+    for name, clock.time in zip("abcde", times, strict=True):
+        archive.save({}, name)
+    clock.time = datetime(2026, 3, 10, tzinfo=UTC)
+    archive.save({}, "f")
+    assert kept(archive, KeepWeekly(520)) == "abcdef"
+
+
 # --- limits
 
 LIMITS = [

@@ -81,7 +81,9 @@ class Name(Beginning):
 def _begin_in_sqlite(beginning: Beginning, compiler: Any, **options: Any) -> str:
     kind = beginning.kind
     time = compiler.process(beginning.clauses, **options)
-    return "strftime(" + ", ".join([f"'{kind.strftime}'", time, *map(repr, kind.modifiers)]) + ")"
+    # To the second: before 3.43 a modifier rounds, and 23:59:59.9995 would be of the next day.
+    second = f"substr({time}, 1, 19)"
+    return "strftime(" + ", ".join([f"'{kind.strftime}'", second, *map(repr, kind.modifiers)]) + ")"
 
 
 @compiles(Name, "sqlite")
@@ -143,7 +145,7 @@ class CalendarRule(Rule):
         return last.union_all(
             select(last.c.number + 1, before, last.c.beginning)
             .where(last.c.number < self.count)
-            .where(last.c.beginning.is_not(None))
+            .where(before < last.c.beginning)  # or there is none; and so it ends, whatever else
         )
 
     def reason(self, *facts: Any) -> str:

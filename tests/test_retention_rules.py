@@ -166,6 +166,34 @@ def test_weeks_before_the_last_half_millisecond_of_a_sunday_are_kept(archive, cl
     assert kept(archive, KeepWeekly(520)) == "abcdef"
 
 
+HUGE = [
+    policy
+    for count in (2**63 - 1, 2**63, 10**30)
+    for policy in (
+        KeepNewest(count),
+        KeepDaily(count),
+        KeepBest(count, "loss"),
+        KeepWithin(count),
+        AtMostBytes(count),
+        AtMostPer(count, "run"),
+    )
+]
+
+
+@pytest.mark.parametrize("policy", HUGE, ids=label)
+def test_a_number_over_64_bits_is_as_good_as_any(history, policy):
+    assert "z" in kept(history, policy)
+    assert "a" in kept(history, policy)
+
+
+@pytest.mark.parametrize("count", [2**63 - 1, 2**63, 10**30])
+def test_a_save_asks_for_more_than_64_bits_of_newest(store, count):
+    for handle in (store(retention_policy=KeepNewest(count)), store(retention_count=count)):
+        handle.save({"n": 1}, "a")
+        handle.save({"n": 2}, "b")
+        assert len(handle.list_checkpoints()) == 2
+
+
 # --- limits
 
 LIMITS = [

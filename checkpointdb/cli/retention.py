@@ -47,6 +47,7 @@ SHAPE: Final = {
     "freed_payloads": "number",
     "freed_bytes": "number",
 }
+_count: Final = click.IntRange(1, 2**63 - 1)
 _COUNTED: Final = {
     "keep_last": ("the newest N", KeepNewest),
     "keep_hourly": ("the newest of each of the last N hours that have one", KeepHourly),
@@ -56,7 +57,7 @@ _COUNTED: Final = {
     "keep_yearly": ("the newest of each of the last N years", KeepYearly),
 }
 _pair: Final[dict[str, Any]] = {
-    "type": (click.IntRange(1), str),
+    "type": (_count, str),
     "multiple": True,
     "metavar": "N FIELD",
 }
@@ -67,7 +68,7 @@ def _counted_options(command: Any) -> Any:
         option = click.option(
             f"--{name.replace('_', '-')}",
             name,
-            type=click.IntRange(1),
+            type=_count,
             metavar="N",
             help=f"Keep {what}.",
         )
@@ -93,7 +94,7 @@ def _counted_options(command: Any) -> Any:
 )
 @click.option(
     "--at-most-bytes",
-    type=click.IntRange(1),
+    type=_count,
     metavar="BYTES",
     help="Of what is kept, forget the oldest until the files have at most so many bytes.",
 )

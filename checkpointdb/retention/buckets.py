@@ -29,7 +29,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import InternalTraversal
 
-from checkpointdb.retention.parts import Rule, Scope, check_integer
+from checkpointdb.retention.parts import Rule, Scope, bound, check_integer
 from checkpointdb.schema import UtcDateTime, checkpoints
 
 
@@ -144,7 +144,7 @@ class CalendarRule(Rule):
         before = Beginning(self.kind, _newest_before(scope, last.c.beginning).correlate(last))
         return last.union_all(
             select(last.c.number + 1, before, last.c.beginning)
-            .where(last.c.number < self.count)
+            .where(last.c.number < bound(self.count))
             .where(before < last.c.beginning)  # or there is none; and so it ends, whatever else
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CTE, Select, func, or_, select
 
 from checkpointdb import queries
-from checkpointdb.retention.parts import Limit, Scope, check_field, check_integer
+from checkpointdb.retention.parts import Limit, Scope, bound, check_field, check_integer
 from checkpointdb.schema import checkpoint_metadata, payloads
 
 
@@ -38,7 +38,7 @@ class AtMostBytes(Limit):
             .group_by(needs.c.newest)
             .subquery()
         )
-        first = select(func.max(use.c.newest)).where(use.c.stored_bytes > self.stored_bytes)
+        first = select(func.max(use.c.newest)).where(use.c.stored_bytes > bound(self.stored_bytes))
         return select(among.c.id).where(among.c.id <= first.scalar_subquery()).order_by(among.c.id)
 
     def reason(self, *facts: Any) -> str:
@@ -78,7 +78,7 @@ class AtMostPer(Limit):
         )
         return (
             select(ranked.c.id, ranked.c.number, ranked.c.text)
-            .where(ranked.c.place > self.count)
+            .where(ranked.c.place > bound(self.count))
             .order_by(ranked.c.id)
         )
 

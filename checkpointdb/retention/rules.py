@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, select
 
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.parts import Rule, Scope, check_field, check_integer
+from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer
 from checkpointdb.schema import checkpoint_metadata, checkpoints
 from checkpointdb.statements import Bound, Prepared
 
@@ -50,7 +50,7 @@ class KeepNewest(Rule):
             select(checkpoints.c.id)
             .where(scope.is_unpinned())
             .order_by(checkpoints.c.id.desc())
-            .limit(self.count)
+            .limit(bound(self.count))
             .subquery()
         )
         rank = func.row_number().over(order_by=newest.c.id.desc())
@@ -60,7 +60,8 @@ class KeepNewest(Rule):
         return f"newest {facts[0]} of {self.count}"
 
     def forgettable(self, pipeline_id: int, now: datetime) -> Bound:
-        return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": self.count, "now": now})
+        count = bound(self.count)
+        return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": count, "now": now})
 
     def __str__(self) -> str:
         return f"newest {self.count}"
@@ -137,7 +138,7 @@ class KeepBest(Rule):
             .where(checkpoint_metadata.c.key == self.by)
             .where(number.is_not(None))
             .order_by(number.asc() if self.lowest else number.desc(), checkpoints.c.id.desc())
-            .limit(self.count)
+            .limit(bound(self.count))
         )
 
     def reason(self, *facts: Any) -> str:

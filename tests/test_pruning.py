@@ -128,6 +128,18 @@ def test_files_take_no_more_than_a_limit_of_bytes(archive):
     assert 60_000 < bytes_on_disk(archive) <= 120_000
 
 
+def test_what_is_saved_last_takes_room_of_a_limit_of_bytes(archive):
+    for number in range(2):
+        archive.save(
+            {f"k{number}": random.Random(number).randbytes(50_000)},
+            f"c{number}",
+            force_full=True,
+            custom_metadata={"accuracy": -number},
+        )
+    archive.prune(KeepBest(1, "accuracy") & AtMostBytes(60_000))
+    assert ids(archive) == ["c1"]
+
+
 def test_what_a_prune_unlinked_is_not_listed_for_removal_any_more(archive, alter):
     fill(archive, 40)
     archive.prune(KeepNewest(1))

@@ -226,8 +226,26 @@ def test_limits_take_one_after_the_other(history):
     assert kept(history, best) == "abcez"
     assert kept(history, best & AtMostPer(1, "run")) == "bcez"
     sizes = {each.checkpoint_id: each.size_bytes for each in history.list_checkpoints()}
-    room = AtMostBytes(sizes["c"] + sizes["e"])
+    room = AtMostBytes(sizes["c"] + sizes["e"] + sizes["z"])
     assert kept(history, best & AtMostPer(1, "run") & room) == "cez"
+
+
+def test_what_is_saved_last_counts_for_limits_though_no_rule_keeps_it(history):
+    history.save({}, "last", custom_metadata={"run": "r2"})
+    policy = KeepBest(3, "loss") & AtMostPer(1, "run")
+    assert kept(history, policy) == "blast"
+    assert kept(history, KeepBest(3, "loss")) == "abclast"
+
+
+def test_what_is_in_the_future_counts_for_limits_and_is_not_taken(history, clock):
+    clock.time = datetime(2026, 3, 3, tzinfo=UTC)
+    policy = KeepBest(3, "loss") & AtMostPer(1, "run")
+    assert kept(history, policy) == "biz"
+
+
+def test_what_is_pinned_counts_for_no_limit(history):
+    history.save({}, "last", custom_metadata={"run": "r2"}, pinned=True)
+    assert kept(history, KeepBest(3, "loss") & AtMostPer(1, "run")) == "bclast"
 
 
 # --- what no policy forgets

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select
 
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.exemptions import EXEMPTIONS
+from checkpointdb.retention.exemptions import EXEMPTIONS, PINNED
 from checkpointdb.retention.parts import Limit, Part, Rule, Scope
 from checkpointdb.retention.rules import KeepAll
 
@@ -34,7 +34,8 @@ class Retention:
 
     Written `(KeepNewest(10) | KeepDaily(7)) & AtMostBytes(10**9)`. Limits alone take from
     everything. No policy ever forgets what is pinned, what is dated in the future, and the
-    checkpoint saved last; limits do not take them, and rules do not count pinned ones.
+    checkpoint saved last: limits do not take them. Pinned ones count for neither rules nor
+    limits; the others count for limits, also where no rule keeps them.
 
     Raises InvalidInputError if there is neither rule nor limit, or something is none.
     """
@@ -79,12 +80,16 @@ class Retention:
         Rule by rule, and not in one statement: each is asked once, for the ids and the reasons.
         """
         kept = _reasons(ask, ((each, each.kept(scope)) for each in self.rules or (KeepAll(),)))
+        exempt = exemptions(scope, ask)
+        counted = {row for row, reasons in exempt.items() if PINNED.reason() not in reasons}
         taken: Reasons = {}
         for limit in self.limits:
-            among = queries.listed(kept)
-            taken.update(_reasons(ask, [(limit, limit.taken(scope, among))]))
-            kept = {row: reasons for row, reasons in kept.items() if row not in taken}
-        for row, reasons in exemptions(scope, ask).items():
+            among = queries.listed(sorted(kept.keys() | counted))
+            for row, reasons in _reasons(ask, [(limit, limit.taken(scope, among))]).items():
+                kept.pop(row, None)
+                if row not in exempt:
+                    taken[row] = reasons
+        for row, reasons in exempt.items():
             kept[row] = reasons + kept.get(row, [])
         return Decision(kept, taken)
 

@@ -243,6 +243,17 @@ def test_what_is_saved_last_since_the_plan_is_spared(archive):
     assert ids(archive) == ["c1"]
 
 
+def test_a_dry_run_of_a_plan_says_what_would_be_done_now(archive):
+    fill(archive, 5)
+    plan = archive.plan_retention(KeepNewest(1))
+    archive.pin("c1")
+    archive.delete_checkpoint("c2")
+    dry, done = archive.prune(plan, dry_run=True), archive.prune(plan)
+    assert (dry.forgotten, dry.spared) == (done.forgotten, done.spared)
+    assert dry.forgotten == ("c0", "c3")
+    assert (dry.freed_payloads, dry.freed_bytes) == (done.freed_payloads, done.freed_bytes)
+
+
 def test_what_was_saved_since_the_plan_is_not_in_it(archive):
     fill(archive, 3)
     plan = archive.plan_retention(KeepNewest(1))

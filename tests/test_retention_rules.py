@@ -131,7 +131,7 @@ def test_each_rule_says_why_it_keeps(history):
         "weekly 2026-03-02",
         "monthly 2026-03",
         "yearly 2026",
-        "within 1 days",
+        "within 1 day",
     )
     assert found["g"] == ("weekly 2026-02-23",)
     assert found["a"] == ("best loss 5",)
@@ -143,7 +143,7 @@ def test_each_rule_says_why_it_keeps(history):
         "not weekly 2",
         "not monthly 3",
         "not yearly 2",
-        "not within 1 days",
+        "not within 1 day",
         "not best 1 by highest loss",
         "not tagged x",
     )
@@ -215,7 +215,7 @@ def test_a_limit_leaves(history, policy, expected):
 
 def test_a_limit_says_what_it_takes(history):
     found = reasons(history, AtMostPer(1, "run") & AtMostBytes(1))
-    assert found["a"] == ("over 1 of run r1",)
+    assert found["a"] == ("over 1 of run 'r1'",)
     assert found["e"] == ("over 1 of run 7",)
     assert found["g"] == ("over 1 bytes",)
     assert found["z"] == ("saved last",)
@@ -246,6 +246,28 @@ def test_what_is_in_the_future_counts_for_limits_and_is_not_taken(history, clock
 def test_what_is_pinned_counts_for_no_limit(history):
     history.save({}, "last", custom_metadata={"run": "r2"}, pinned=True)
     assert kept(history, KeepBest(3, "loss") & AtMostPer(1, "run")) == "bclast"
+
+
+def test_a_reason_tells_numbers_in_full_and_texts_from_numbers(archive):
+    for name, step, run in (("a", 1234567, "1"), ("b", 1234568.25, 1), ("c", 0, "1"), ("d", 0, 1)):
+        archive.save({}, name, custom_metadata={"step": step, "run": run})
+    best, per = reasons(archive, KeepBest(2, "step")), reasons(archive, AtMostPer(1, "run"))
+    assert [best["a"], best["b"]] == [("best step 1234567",), ("best step 1234568.25",)]
+    assert [per["a"], per["b"]] == [("over 1 of run '1'",), ("over 1 of run 1",)]
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (1, "within 1 day"),
+        (30, "within 30 days"),
+        (timedelta(days=30), "within 30 days"),
+        (timedelta(hours=36), "within 1 day 12:00:00"),
+        (timedelta(hours=1), "within 1:00:00"),
+    ],
+)
+def test_an_age_is_told_without_a_comma(age, text):
+    assert str(KeepWithin(age)) == text
 
 
 # --- what no policy forgets

@@ -26,6 +26,7 @@ from checkpointdb import (
 )
 from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.exits import ERROR
 from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, moment, safe, size
@@ -112,7 +113,8 @@ def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Outp
         plan = store.plan_retention(policy)
         count = len(plan.forgotten)
         if not dry_run and count and not yes and not is_meant(f"Forget {count} checkpoints?"):
-            dry_run = True
+            planned = _shown(store.prune(plan, dry_run=True))
+            return planned._replace(text="nothing was forgotten", exit=ERROR)
         return _shown(store.prune(plan, dry_run=dry_run))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CTE, Select, func, or_, select
 
 from checkpointdb import queries
-from checkpointdb.retention.parts import Limit, Scope, bound, check_field, check_integer
+from checkpointdb.retention.parts import Limit, Scope, bound, check_field, check_integer, number_text
 from checkpointdb.schema import checkpoint_metadata, payloads
 
 
@@ -84,7 +84,7 @@ class AtMostPer(Limit):
 
     def reason(self, *facts: Any) -> str:
         number, text = facts
-        return f"over {self.count} of {self.field} {f'{number:g}' if text is None else text}"
+        return f"over {self.count} of {self.field} {number_text(number) if text is None else repr(text)}"
 
     def __str__(self) -> str:
         return f"at most {self.count} per {self.field}"

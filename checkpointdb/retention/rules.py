@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, select
 
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer
+from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer, number_text
 from checkpointdb.schema import checkpoint_metadata, checkpoints
 from checkpointdb.statements import Bound, Prepared
 
@@ -107,8 +107,10 @@ class KeepWithin(Rule):
             return None
 
     def __str__(self) -> str:
-        is_days = isinstance(self.age, int)
-        return f"within {self.age} days" if is_days else f"within {self.age}"
+        if isinstance(self.age, int):
+            return f"within {self.age} day{'' if self.age == 1 else 's'}"
+        # "30 days, 0:00:00": reasons are listed with commas.
+        return f"within {self.age}".removesuffix(", 0:00:00").replace(",", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class KeepBest(Rule):
         )
 
     def reason(self, *facts: Any) -> str:
-        return f"best {self.by} {facts[0]:g}"
+        return f"best {self.by} {number_text(facts[0])}"
 
     def __str__(self) -> str:
         return f"best {self.count} by {'lowest' if self.lowest else 'highest'} {self.by}"

@@ -333,6 +333,18 @@ def test_rules_unite_and_limits_follow():
     )
 
 
+def test_a_policy_of_lists_is_that_of_tuples():
+    policy = Retention([KeepNewest(1)], [AtMostBytes(9)])
+    assert {policy, Retention((KeepNewest(1),), (AtMostBytes(9),))} == {policy}
+    assert (Retention([KeepNewest(1)]) | KeepDaily(1)) == KeepNewest(1) | KeepDaily(1)
+
+
+def test_equal_reasons_are_given_once(history):
+    found = reasons(history, KeepNewest(2) | KeepNewest(2) | KeepBest(1, "loss"))
+    assert found["i"] == ("newest 2 of 2",)
+    assert found["b"] == ("not newest 2", "not best 1 by highest loss")
+
+
 def test_kinds_of_buckets_differ():
     assert KeepDaily(3) == KeepDaily(3) != KeepWeekly(3)
     assert repr(KeepDaily(3)) == "KeepDaily(count=3)"
@@ -359,6 +371,9 @@ def test_kinds_of_buckets_differ():
         (lambda: KeepWithin(timedelta(-1)), "must not be negative"),
         (lambda: KeepWithin("30d"), "days to keep"),
         (lambda: KeepWhere("tag = x"), "takes an expression"),
+        (lambda: KeepWhere(checkpoints.c.checkpoint_id), "takes an expression"),
+        (lambda: KeepWhere(meta("tag") == "x", name=3), "must be text, not 3"),
+        (lambda: Retention(KeepNewest(1)), "takes a list of rules"),
         (lambda: AtMostBytes(0), "stored_bytes must be"),
         (lambda: AtMostPer(0, "run"), "each value must be"),
     ],

@@ -44,12 +44,13 @@ class Retention:
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
+        # As tuples, whatever list they come in: policies are compared and hashed.
+        object.__setattr__(self, "rules", _all_of(self.rules, Rule))
+        object.__setattr__(self, "limits", _all_of(self.limits, Limit))
         if not self.rules and not self.limits:
             raise InvalidInputError(
                 "an empty policy would keep nothing: give it a rule, such as KeepNewest(10)"
             )
-        _check_all(self.rules, Rule)
-        _check_all(self.limits, Limit)
 
     def __or__(self, other: Policy) -> Retention:
         """Keep also what `other` keeps.
@@ -131,15 +132,22 @@ def exemptions(scope: Scope, ask: Ask) -> Reasons:
     return _reasons(ask, ((each, each.kept(scope)) for each in EXEMPTIONS))
 
 
-def _check_all(parts: tuple[object, ...], kind: type) -> None:
-    for each in parts:
+def _all_of(parts: object, kind: type) -> tuple[Any, ...]:
+    name = kind.__name__.lower()
+    if not isinstance(parts, Iterable):
+        raise InvalidInputError(f"a policy takes a list of {name}s, not {parts!r}")
+    listed = tuple(parts)
+    for each in listed:
         if not isinstance(each, kind):
-            raise InvalidInputError(f"{each!r} is no {kind.__name__.lower()} of retention")
+            raise InvalidInputError(f"{each!r} is no {name} of retention")
+    return listed
 
 
 def _reasons(ask: Ask, asked: Iterable[tuple[Part, Select[Any]]]) -> Reasons:
     found: Reasons = defaultdict(list)
     for part, statement in asked:
         for row, *facts in ask(statement):
-            found[row].append(part.reason(*facts))
+            reason = part.reason(*facts)
+            if reason not in found[row]:
+                found[row].append(reason)
     return found

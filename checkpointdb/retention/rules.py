@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, false, func, select
+from sqlalchemy import Boolean, ColumnElement, Select, bindparam, false, func, select
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer, number_text
@@ -157,17 +157,19 @@ class KeepWhere(Rule):
     `name` is what plans call it. Two of them are equal only if they are the same: whether two
     expressions are is not known here.
 
-    Raises InvalidInputError if `where` is no expression.
+    Raises InvalidInputError if `where` is no expression that is true or false, or `name` no text.
     """
 
     where: ColumnElement[bool]
     name: str = "matches the condition"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.where, ColumnElement):
+        if not isinstance(self.where, ColumnElement) or not isinstance(self.where.type, Boolean):
             raise InvalidInputError(
                 f'KeepWhere takes an expression such as meta("tag") == "x", not {self.where!r}'
             )
+        if not isinstance(self.name, str):
+            raise InvalidInputError(f"the name of KeepWhere must be text, not {self.name!r}")
 
     def kept(self, scope: Scope) -> Select[Any]:
         return scope.all().where(scope.is_unpinned()).where(self.where)

@@ -39,7 +39,7 @@ def _planned(
     connection: Connection, policy: Retention, scope: Scope
 ) -> Iterator[PlannedCheckpoint]:
     kept, taken = policy.decide(scope, connection.execute)
-    by_none = tuple(f"not {rule}" for rule in policy.rules or (KeepAll(),))
+    by_none = tuple(dict.fromkeys(f"not {rule}" for rule in policy.rules or (KeepAll(),)))
     rows = _AGES.run(connection, {"pipeline_id": scope.pipeline_id})
     for row, checkpoint_id, created_at, stored_bytes in rows:
         reasons = tuple(kept.get(row) or taken.get(row) or by_none)

@@ -202,7 +202,8 @@ def test_a_forked_child_prunes_and_deletes_while_a_thread_of_its_parent_tidies(a
 
 
 @pytest.mark.parametrize(
-    "act", [lambda handle: handle.prune(KeepNewest(1)), lambda handle: handle.delete_checkpoint("c0")]
+    "act",
+    [lambda handle: handle.prune(KeepNewest(1)), lambda handle: handle.delete_checkpoint("c0")],
 )
 def test_a_store_opened_read_only_says_so(store, monkeypatch, act):
     fill(store(retention_policy="keep_all"), 3)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 import signal
 import sqlite3
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,9 +63,9 @@ def forked(act):
         signal.alarm(10)
         try:
             act()
-        except BaseException:
+            os._exit(0)
+        finally:
             os._exit(1)
-        os._exit(0)
     return os.waitpid(child, 0)[1]
 
 

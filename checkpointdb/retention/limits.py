@@ -101,7 +101,8 @@ class AtMostPer(Limit):
 
     def reason(self, *facts: Any) -> str:
         number, text = facts
-        return f"over {self.count} of {self.field} {number_text(number) if text is None else repr(text)}"
+        value = number_text(number) if text is None else repr(text)
+        return f"over {self.count} of {self.field} {value}"
 
     def __str__(self) -> str:
         return f"at most {self.count} per {self.field}"

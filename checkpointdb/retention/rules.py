@@ -164,7 +164,8 @@ class KeepWhere(Rule):
     name: str = "matches the condition"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.where, ColumnElement) or not isinstance(self.where.type, Boolean):
+        where: object = self.where
+        if not isinstance(where, ColumnElement) or not isinstance(where.type, Boolean):
             raise InvalidInputError(
                 f'KeepWhere takes an expression such as meta("tag") == "x", not {self.where!r}'
             )

@@ -20,6 +20,8 @@ from checkpointdb import InvalidInputError, checkpoints, has_key, meta
         {"limit": 2.5},
         {"limit": True},
         {"offset": "2"},
+        {"limit": 2**63},
+        {"offset": 2**63},
     ],
     ids=label,
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import sqlite3
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +26,10 @@ from checkpointdb import (
     KeepNewest,
     KeepWhere,
     PipelineCheckpoint,
+    StoreUnavailableError,
     meta,
 )
+from checkpointdb.store.trash import Trash
 
 BALLAST = random.Random(5).randbytes(60_000)
 
@@ -35,6 +42,31 @@ def fill(handle, count, **options):
     for number in range(count):
         state = {"ballast": BALLAST, "own": random.Random(number).randbytes(5_000 + number)}
         handle.save(state, f"c{number}", custom_metadata={"n": number}, **options)
+
+
+def begin_first(monkeypatch, other):
+    """Let another process begin to write once a prune has unlinked."""
+    empty = Trash.empty
+
+    def empty_and_begin(trash, names):
+        empty(trash, names)
+        if not other.in_transaction:
+            other.execute("BEGIN IMMEDIATE")
+
+    monkeypatch.setattr(Trash, "empty", empty_and_begin)
+
+
+def forked(act):
+    """Do something in a forked child, and return how that ended."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
 
 
 def bytes_on_disk(handle):
@@ -128,10 +160,58 @@ def test_files_take_no_more_than_a_limit_of_bytes(archive):
     assert 60_000 < bytes_on_disk(archive) <= 120_000
 
 
+def test_what_is_saved_last_takes_room_of_a_limit_of_bytes(archive):
+    for number in range(2):
+        archive.save(
+            {f"k{number}": random.Random(number).randbytes(50_000)},
+            f"c{number}",
+            force_full=True,
+            custom_metadata={"accuracy": -number},
+        )
+    archive.prune(KeepBest(1, "accuracy") & AtMostBytes(60_000))
+    assert ids(archive) == ["c1"]
+
+
 def test_what_a_prune_unlinked_is_not_listed_for_removal_any_more(archive, alter):
     fill(archive, 40)
     archive.prune(KeepNewest(1))
     assert alter(archive, "SELECT count(*) FROM removals") == [(0,)]
+
+
+def test_a_prune_that_cannot_tidy_up_has_forgotten_all_the_same(store, monkeypatch, caplog):
+    handle = store(retention_policy="keep_all", busy_seconds=0)
+    fill(handle, 40)
+    path = handle.checkpoint_dir / "checkpoints.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        begin_first(monkeypatch, other)
+        assert len(handle.prune(KeepNewest(1)).forgotten) == 39
+    assert ids(handle) == ["c39"]
+    assert "noted" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_prunes_and_deletes_while_a_thread_of_its_parent_tidies(archive):
+    fill(archive, 4)
+    with ThreadPoolExecutor(1) as thread:
+        lock = archive._engine._trash._lock
+        thread.submit(lock.acquire).result()
+        done = forked(lambda: (archive.prune(KeepNewest(2)), archive.delete_checkpoint("c2")))
+        thread.submit(lock.release).result()
+    assert done == 0
+    assert ids(archive) == ["c3"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda handle: handle.prune(KeepNewest(1)), lambda handle: handle.delete_checkpoint("c0")],
+)
+def test_a_store_opened_read_only_says_so(store, monkeypatch, act):
+    fill(store(retention_policy="keep_all"), 3)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
+    handle = store(retention_policy="keep_all")
+    with pytest.raises(StoreUnavailableError, match="opened read-only"):
+        act(handle)
+    assert handle.prune(KeepNewest(1), dry_run=True).forgotten == ("c0", "c1")
 
 
 # --- a plan that is no longer true
@@ -162,6 +242,17 @@ def test_what_is_saved_last_since_the_plan_is_spared(archive):
     archive.delete_checkpoint("c2")
     assert archive.prune(plan).spared == (("c1", "saved last since"),)
     assert ids(archive) == ["c1"]
+
+
+def test_a_dry_run_of_a_plan_says_what_would_be_done_now(archive):
+    fill(archive, 5)
+    plan = archive.plan_retention(KeepNewest(1))
+    archive.pin("c1")
+    archive.delete_checkpoint("c2")
+    dry, done = archive.prune(plan, dry_run=True), archive.prune(plan)
+    assert (dry.forgotten, dry.spared) == (done.forgotten, done.spared)
+    assert dry.forgotten == ("c0", "c3")
+    assert (dry.freed_payloads, dry.freed_bytes) == (done.freed_payloads, done.freed_bytes)
 
 
 def test_what_was_saved_since_the_plan_is_not_in_it(archive):

@@ -131,7 +131,7 @@ def test_each_rule_says_why_it_keeps(history):
         "weekly 2026-03-02",
         "monthly 2026-03",
         "yearly 2026",
-        "within 1 days",
+        "within 1 day",
     )
     assert found["g"] == ("weekly 2026-02-23",)
     assert found["a"] == ("best loss 5",)
@@ -143,7 +143,7 @@ def test_each_rule_says_why_it_keeps(history):
         "not weekly 2",
         "not monthly 3",
         "not yearly 2",
-        "not within 1 days",
+        "not within 1 day",
         "not best 1 by highest loss",
         "not tagged x",
     )
@@ -154,6 +154,44 @@ def test_the_newest_of_a_bucket_is_what_was_saved_last_in_it(archive, clock):
         clock.time = datetime(2026, 3, 3 if name != "z" else 4, hour, tzinfo=UTC)
         archive.save({}, name)
     assert reasons(archive, KeepDaily(2))["early"] == ("daily 2026-03-03",)
+
+
+def test_weeks_before_the_last_half_millisecond_of_a_sunday_are_kept(archive, clock):
+    times = [datetime(2026, 2, day, 12, tzinfo=UTC) for day in (2, 9, 16, 23)]
+    times += [datetime(2026, 3, 8, 23, 59, 59, 999_600, tzinfo=UTC)]
+    for name, clock.time in zip("abcde", times, strict=True):
+        archive.save({}, name)
+    clock.time = datetime(2026, 3, 10, tzinfo=UTC)
+    archive.save({}, "f")
+    assert kept(archive, KeepWeekly(520)) == "abcdef"
+
+
+HUGE = [
+    policy
+    for count in (2**63 - 1, 2**63, 10**30)
+    for policy in (
+        KeepNewest(count),
+        KeepDaily(count),
+        KeepBest(count, "loss"),
+        KeepWithin(count),
+        AtMostBytes(count),
+        AtMostPer(count, "run"),
+    )
+]
+
+
+@pytest.mark.parametrize("policy", HUGE, ids=label)
+def test_a_number_over_64_bits_is_as_good_as_any(history, policy):
+    assert "z" in kept(history, policy)
+    assert "a" in kept(history, policy)
+
+
+@pytest.mark.parametrize("count", [2**63 - 1, 2**63, 10**30])
+def test_a_save_asks_for_more_than_64_bits_of_newest(store, count):
+    for handle in (store(retention_policy=KeepNewest(count)), store(retention_count=count)):
+        handle.save({"n": 1}, "a")
+        handle.save({"n": 2}, "b")
+        assert len(handle.list_checkpoints()) == 2
 
 
 # --- limits
@@ -177,7 +215,7 @@ def test_a_limit_leaves(history, policy, expected):
 
 def test_a_limit_says_what_it_takes(history):
     found = reasons(history, AtMostPer(1, "run") & AtMostBytes(1))
-    assert found["a"] == ("over 1 of run r1",)
+    assert found["a"] == ("over 1 of run 'r1'",)
     assert found["e"] == ("over 1 of run 7",)
     assert found["g"] == ("over 1 bytes",)
     assert found["z"] == ("saved last",)
@@ -188,8 +226,48 @@ def test_limits_take_one_after_the_other(history):
     assert kept(history, best) == "abcez"
     assert kept(history, best & AtMostPer(1, "run")) == "bcez"
     sizes = {each.checkpoint_id: each.size_bytes for each in history.list_checkpoints()}
-    room = AtMostBytes(sizes["c"] + sizes["e"])
+    room = AtMostBytes(sizes["c"] + sizes["e"] + sizes["z"])
     assert kept(history, best & AtMostPer(1, "run") & room) == "cez"
+
+
+def test_what_is_saved_last_counts_for_limits_though_no_rule_keeps_it(history):
+    history.save({}, "last", custom_metadata={"run": "r2"})
+    policy = KeepBest(3, "loss") & AtMostPer(1, "run")
+    assert kept(history, policy) == "blast"
+    assert kept(history, KeepBest(3, "loss")) == "abclast"
+
+
+def test_what_is_in_the_future_counts_for_limits_and_is_not_taken(history, clock):
+    clock.time = datetime(2026, 3, 3, tzinfo=UTC)
+    policy = KeepBest(3, "loss") & AtMostPer(1, "run")
+    assert kept(history, policy) == "biz"
+
+
+def test_what_is_pinned_counts_for_no_limit(history):
+    history.save({}, "last", custom_metadata={"run": "r2"}, pinned=True)
+    assert kept(history, KeepBest(3, "loss") & AtMostPer(1, "run")) == "bclast"
+
+
+def test_a_reason_tells_numbers_in_full_and_texts_from_numbers(archive):
+    for name, step, run in (("a", 1234567, "1"), ("b", 1234568.25, 1), ("c", 0, "1"), ("d", 0, 1)):
+        archive.save({}, name, custom_metadata={"step": step, "run": run})
+    best, per = reasons(archive, KeepBest(2, "step")), reasons(archive, AtMostPer(1, "run"))
+    assert [best["a"], best["b"]] == [("best step 1234567",), ("best step 1234568.25",)]
+    assert [per["a"], per["b"]] == [("over 1 of run '1'",), ("over 1 of run 1",)]
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (1, "within 1 day"),
+        (30, "within 30 days"),
+        (timedelta(days=30), "within 30 days"),
+        (timedelta(hours=36), "within 1 day 12:00:00"),
+        (timedelta(hours=1), "within 1:00:00"),
+    ],
+)
+def test_an_age_is_told_without_a_comma(age, text):
+    assert str(KeepWithin(age)) == text
 
 
 # --- what no policy forgets
@@ -255,6 +333,18 @@ def test_rules_unite_and_limits_follow():
     )
 
 
+def test_a_policy_of_lists_is_that_of_tuples():
+    policy = Retention([KeepNewest(1)], [AtMostBytes(9)])
+    assert {policy, Retention((KeepNewest(1),), (AtMostBytes(9),))} == {policy}
+    assert (Retention([KeepNewest(1)]) | KeepDaily(1)) == KeepNewest(1) | KeepDaily(1)
+
+
+def test_equal_reasons_are_given_once(history):
+    found = reasons(history, KeepNewest(2) | KeepNewest(2) | KeepBest(1, "loss"))
+    assert found["i"] == ("newest 2 of 2",)
+    assert found["b"] == ("not newest 2", "not best 1 by highest loss")
+
+
 def test_kinds_of_buckets_differ():
     assert KeepDaily(3) == KeepDaily(3) != KeepWeekly(3)
     assert repr(KeepDaily(3)) == "KeepDaily(count=3)"
@@ -281,6 +371,9 @@ def test_kinds_of_buckets_differ():
         (lambda: KeepWithin(timedelta(-1)), "must not be negative"),
         (lambda: KeepWithin("30d"), "days to keep"),
         (lambda: KeepWhere("tag = x"), "takes an expression"),
+        (lambda: KeepWhere(checkpoints.c.checkpoint_id), "takes an expression"),
+        (lambda: KeepWhere(meta("tag") == "x", name=3), "must be text, not 3"),
+        (lambda: Retention(KeepNewest(1)), "takes a list of rules"),
         (lambda: AtMostBytes(0), "stored_bytes must be"),
         (lambda: AtMostPer(0, "run"), "each value must be"),
     ],

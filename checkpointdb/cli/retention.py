@@ -26,6 +26,7 @@ from checkpointdb import (
 )
 from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Command, Output
+from checkpointdb.cli.exits import ERROR
 from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, moment, safe, size
@@ -47,6 +48,7 @@ SHAPE: Final = {
     "freed_payloads": "number",
     "freed_bytes": "number",
 }
+_count: Final = click.IntRange(1, 2**63 - 1)
 _COUNTED: Final = {
     "keep_last": ("the newest N", KeepNewest),
     "keep_hourly": ("the newest of each of the last N hours that have one", KeepHourly),
@@ -56,7 +58,7 @@ _COUNTED: Final = {
     "keep_yearly": ("the newest of each of the last N years", KeepYearly),
 }
 _pair: Final[dict[str, Any]] = {
-    "type": (click.IntRange(1), str),
+    "type": (_count, str),
     "multiple": True,
     "metavar": "N FIELD",
 }
@@ -67,7 +69,7 @@ def _counted_options(command: Any) -> Any:
         option = click.option(
             f"--{name.replace('_', '-')}",
             name,
-            type=click.IntRange(1),
+            type=_count,
             metavar="N",
             help=f"Keep {what}.",
         )
@@ -93,7 +95,7 @@ def _counted_options(command: Any) -> Any:
 )
 @click.option(
     "--at-most-bytes",
-    type=click.IntRange(1),
+    type=_count,
     metavar="BYTES",
     help="Of what is kept, forget the oldest until the files have at most so many bytes.",
 )
@@ -111,7 +113,8 @@ def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Outp
         plan = store.plan_retention(policy)
         count = len(plan.forgotten)
         if not dry_run and count and not yes and not is_meant(f"Forget {count} checkpoints?"):
-            dry_run = True
+            planned = _shown(store.prune(plan, dry_run=True))
+            return planned._replace(text="nothing was forgotten", exit=ERROR)
         return _shown(store.prune(plan, dry_run=dry_run))
 
 

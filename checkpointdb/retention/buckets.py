@@ -29,7 +29,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import InternalTraversal
 
-from checkpointdb.retention.parts import Rule, Scope, check_integer
+from checkpointdb.retention.parts import Rule, Scope, bound, check_integer
 from checkpointdb.schema import UtcDateTime, checkpoints
 
 
@@ -81,7 +81,9 @@ class Name(Beginning):
 def _begin_in_sqlite(beginning: Beginning, compiler: Any, **options: Any) -> str:
     kind = beginning.kind
     time = compiler.process(beginning.clauses, **options)
-    return "strftime(" + ", ".join([f"'{kind.strftime}'", time, *map(repr, kind.modifiers)]) + ")"
+    # To the second: before 3.43 a modifier rounds, and 23:59:59.9995 would be of the next day.
+    second = f"substr({time}, 1, 19)"
+    return "strftime(" + ", ".join([f"'{kind.strftime}'", second, *map(repr, kind.modifiers)]) + ")"
 
 
 @compiles(Name, "sqlite")
@@ -142,8 +144,8 @@ class CalendarRule(Rule):
         before = Beginning(self.kind, _newest_before(scope, last.c.beginning).correlate(last))
         return last.union_all(
             select(last.c.number + 1, before, last.c.beginning)
-            .where(last.c.number < self.count)
-            .where(last.c.beginning.is_not(None))
+            .where(last.c.number < bound(self.count))
+            .where(before < last.c.beginning)  # or there is none; and so it ends, whatever else
         )
 
     def reason(self, *facts: Any) -> str:

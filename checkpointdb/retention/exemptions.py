@@ -51,4 +51,5 @@ class SavedLast(Rule):
         return "saved last"
 
 
-EXEMPTIONS = (Pinned(), InTheFuture(), SavedLast())
+PINNED = Pinned()
+EXEMPTIONS = (PINNED, InTheFuture(), SavedLast())

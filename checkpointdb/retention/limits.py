@@ -8,7 +8,14 @@ from typing import Any
 from sqlalchemy import CTE, Select, func, or_, select
 
 from checkpointdb import queries
-from checkpointdb.retention.parts import Limit, Scope, check_field, check_integer
+from checkpointdb.retention.parts import (
+    Limit,
+    Scope,
+    bound,
+    check_field,
+    check_integer,
+    number_text,
+)
 from checkpointdb.schema import checkpoint_metadata, payloads
 
 
@@ -19,7 +26,8 @@ class AtMostBytes(Limit):
     What they share counts once, and counts though the checkpoint that it was saved with is
     gone: a sum of what each save wrote would promise room that forgetting does not give.
     From the first that has no room on, all older ones are taken. What only pinned checkpoints
-    need does not count. Asked at each save, it looks through the pipeline's entries.
+    need does not count. Asked at each save, it looks through the pipeline's entries, unless
+    all its files fit.
 
     Raises InvalidInputError if `stored_bytes` is no integer of at least 1.
     """
@@ -38,8 +46,17 @@ class AtMostBytes(Limit):
             .group_by(needs.c.newest)
             .subquery()
         )
-        first = select(func.max(use.c.newest)).where(use.c.stored_bytes > self.stored_bytes)
-        return select(among.c.id).where(among.c.id <= first.scalar_subquery()).order_by(among.c.id)
+        first = select(func.max(use.c.newest)).where(use.c.stored_bytes > bound(self.stored_bytes))
+        stored = select(func.sum(payloads.c.stored_bytes)).where(
+            payloads.c.pipeline_id == scope.pipeline_id
+        )
+        return (
+            select(among.c.id)
+            # First: where all files fit, no entry is looked at.
+            .where(stored.scalar_subquery() > bound(self.stored_bytes))
+            .where(among.c.id <= first.scalar_subquery())
+            .order_by(among.c.id)
+        )
 
     def reason(self, *facts: Any) -> str:
         return f"over {self.stored_bytes:,} bytes"
@@ -78,13 +95,14 @@ class AtMostPer(Limit):
         )
         return (
             select(ranked.c.id, ranked.c.number, ranked.c.text)
-            .where(ranked.c.place > self.count)
+            .where(ranked.c.place > bound(self.count))
             .order_by(ranked.c.id)
         )
 
     def reason(self, *facts: Any) -> str:
         number, text = facts
-        return f"over {self.count} of {self.field} {f'{number:g}' if text is None else text}"
+        value = number_text(number) if text is None else repr(text)
+        return f"over {self.count} of {self.field} {value}"
 
     def __str__(self) -> str:
         return f"at most {self.count} per {self.field}"

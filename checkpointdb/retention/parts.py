@@ -94,6 +94,16 @@ def check_integer(value: object, least: int, name: str) -> None:
         raise InvalidInputError(f"{name} must be an integer of at least {least}, not {value!r}")
 
 
+def number_text(number: float) -> str:
+    """Return a number of the metadata in full, a whole one without a point."""
+    return repr(float(number)).removesuffix(".0")
+
+
+def bound(count: int) -> int:
+    """Return a count as databases take it; of more than they number, all are as good as any."""
+    return min(count, 2**63 - 1)
+
+
 def check_field(path: object) -> None:
     """Raise InvalidInputError unless `path` can name a field of the metadata."""
     if not isinstance(path, str) or not path:

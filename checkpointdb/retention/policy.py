@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select
 
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.exemptions import EXEMPTIONS
+from checkpointdb.retention.exemptions import EXEMPTIONS, PINNED
 from checkpointdb.retention.parts import Limit, Part, Rule, Scope
 from checkpointdb.retention.rules import KeepAll
 
@@ -34,7 +34,8 @@ class Retention:
 
     Written `(KeepNewest(10) | KeepDaily(7)) & AtMostBytes(10**9)`. Limits alone take from
     everything. No policy ever forgets what is pinned, what is dated in the future, and the
-    checkpoint saved last; limits do not take them, and rules do not count pinned ones.
+    checkpoint saved last: limits do not take them. Pinned ones count for neither rules nor
+    limits; the others count for limits, also where no rule keeps them.
 
     Raises InvalidInputError if there is neither rule nor limit, or something is none.
     """
@@ -43,12 +44,13 @@ class Retention:
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
+        # As tuples, whatever list they come in: policies are compared and hashed.
+        object.__setattr__(self, "rules", _all_of(self.rules, Rule))
+        object.__setattr__(self, "limits", _all_of(self.limits, Limit))
         if not self.rules and not self.limits:
             raise InvalidInputError(
                 "an empty policy would keep nothing: give it a rule, such as KeepNewest(10)"
             )
-        _check_all(self.rules, Rule)
-        _check_all(self.limits, Limit)
 
     def __or__(self, other: Policy) -> Retention:
         """Keep also what `other` keeps.
@@ -79,12 +81,16 @@ class Retention:
         Rule by rule, and not in one statement: each is asked once, for the ids and the reasons.
         """
         kept = _reasons(ask, ((each, each.kept(scope)) for each in self.rules or (KeepAll(),)))
+        exempt = exemptions(scope, ask)
+        counted = {row for row, reasons in exempt.items() if PINNED.reason() not in reasons}
         taken: Reasons = {}
         for limit in self.limits:
-            among = queries.listed(kept)
-            taken.update(_reasons(ask, [(limit, limit.taken(scope, among))]))
-            kept = {row: reasons for row, reasons in kept.items() if row not in taken}
-        for row, reasons in exemptions(scope, ask).items():
+            among = queries.listed(sorted(kept.keys() | counted))
+            for row, reasons in _reasons(ask, [(limit, limit.taken(scope, among))]).items():
+                kept.pop(row, None)
+                if row not in exempt:
+                    taken[row] = reasons
+        for row, reasons in exempt.items():
             kept[row] = reasons + kept.get(row, [])
         return Decision(kept, taken)
 
@@ -126,15 +132,22 @@ def exemptions(scope: Scope, ask: Ask) -> Reasons:
     return _reasons(ask, ((each, each.kept(scope)) for each in EXEMPTIONS))
 
 
-def _check_all(parts: tuple[object, ...], kind: type) -> None:
-    for each in parts:
+def _all_of(parts: object, kind: type) -> tuple[Any, ...]:
+    name = kind.__name__.lower()
+    if not isinstance(parts, Iterable):
+        raise InvalidInputError(f"a policy takes a list of {name}s, not {parts!r}")
+    listed = tuple(parts)
+    for each in listed:
         if not isinstance(each, kind):
-            raise InvalidInputError(f"{each!r} is no {kind.__name__.lower()} of retention")
+            raise InvalidInputError(f"{each!r} is no {name} of retention")
+    return listed
 
 
 def _reasons(ask: Ask, asked: Iterable[tuple[Part, Select[Any]]]) -> Reasons:
     found: Reasons = defaultdict(list)
     for part, statement in asked:
         for row, *facts in ask(statement):
-            found[row].append(part.reason(*facts))
+            reason = part.reason(*facts)
+            if reason not in found[row]:
+                found[row].append(reason)
     return found

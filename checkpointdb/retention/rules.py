@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, false, func, select
+from sqlalchemy import Boolean, ColumnElement, Select, bindparam, false, func, select
 
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.parts import Rule, Scope, check_field, check_integer
+from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer, number_text
 from checkpointdb.schema import checkpoint_metadata, checkpoints
 from checkpointdb.statements import Bound, Prepared
 
@@ -50,7 +50,7 @@ class KeepNewest(Rule):
             select(checkpoints.c.id)
             .where(scope.is_unpinned())
             .order_by(checkpoints.c.id.desc())
-            .limit(self.count)
+            .limit(bound(self.count))
             .subquery()
         )
         rank = func.row_number().over(order_by=newest.c.id.desc())
@@ -60,7 +60,8 @@ class KeepNewest(Rule):
         return f"newest {facts[0]} of {self.count}"
 
     def forgettable(self, pipeline_id: int, now: datetime) -> Bound:
-        return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": self.count, "now": now})
+        count = bound(self.count)
+        return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": count, "now": now})
 
     def __str__(self) -> str:
         return f"newest {self.count}"
@@ -106,8 +107,10 @@ class KeepWithin(Rule):
             return None
 
     def __str__(self) -> str:
-        is_days = isinstance(self.age, int)
-        return f"within {self.age} days" if is_days else f"within {self.age}"
+        if isinstance(self.age, int):
+            return f"within {self.age} day{'' if self.age == 1 else 's'}"
+        # "30 days, 0:00:00": reasons are listed with commas.
+        return f"within {self.age}".removesuffix(", 0:00:00").replace(",", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +140,11 @@ class KeepBest(Rule):
             .where(checkpoint_metadata.c.key == self.by)
             .where(number.is_not(None))
             .order_by(number.asc() if self.lowest else number.desc(), checkpoints.c.id.desc())
-            .limit(self.count)
+            .limit(bound(self.count))
         )
 
     def reason(self, *facts: Any) -> str:
-        return f"best {self.by} {facts[0]:g}"
+        return f"best {self.by} {number_text(facts[0])}"
 
     def __str__(self) -> str:
         return f"best {self.count} by {'lowest' if self.lowest else 'highest'} {self.by}"
@@ -154,17 +157,20 @@ class KeepWhere(Rule):
     `name` is what plans call it. Two of them are equal only if they are the same: whether two
     expressions are is not known here.
 
-    Raises InvalidInputError if `where` is no expression.
+    Raises InvalidInputError if `where` is no expression that is true or false, or `name` no text.
     """
 
     where: ColumnElement[bool]
     name: str = "matches the condition"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.where, ColumnElement):
+        where: object = self.where
+        if not isinstance(where, ColumnElement) or not isinstance(where.type, Boolean):
             raise InvalidInputError(
                 f'KeepWhere takes an expression such as meta("tag") == "x", not {self.where!r}'
             )
+        if not isinstance(self.name, str):
+            raise InvalidInputError(f"the name of KeepWhere must be text, not {self.name!r}")
 
     def kept(self, scope: Scope) -> Select[Any]:
         return scope.all().where(scope.is_unpinned()).where(self.where)

@@ -100,12 +100,7 @@ class Engine:
         """Save a checkpoint by this thread's writer."""
         from checkpointdb.store.saving import Saver
 
-        self._follow_fork()
-        if self.database.read_only:
-            raise StoreUnavailableError(
-                f"the store {str(self.database.path)!r} was opened read-only: its directory "
-                "cannot be written"
-            )
+        self._begin_writing()
         saver = Saver(
             self.database,
             self.payloads,
@@ -126,6 +121,14 @@ class Engine:
             self._local.writer = Writer()
         writer: Writer = self._local.writer
         return writer
+
+    def _begin_writing(self) -> None:
+        self._follow_fork()
+        if self.database.read_only:
+            raise StoreUnavailableError(
+                f"the store {str(self.database.path)!r} was opened read-only: its directory "
+                "cannot be written"
+            )
 
     def _follow_fork(self) -> None:
         if self._pid != os.getpid():
@@ -263,6 +266,7 @@ class Engine:
         """Forget a checkpoint and unlink what nothing else needs."""
         from checkpointdb.forgetting import collect, remove_checkpoints
 
+        self._begin_writing()
         with self.database.write() as connection:
             touched = remove_checkpoints(connection, [find(connection).id])
             freed = collect(connection, touched)
@@ -275,6 +279,7 @@ class Engine:
         from checkpointdb.reports import PruneReport
         from checkpointdb.store.planning import still_planned
 
+        self._begin_writing()
         size = queries.stored_bytes(self.pipeline)
         with self.database.write() as connection:
             before = connection.execute(size).one()
@@ -283,12 +288,7 @@ class Engine:
             freed = collect(connection, touched)
             after = connection.execute(size).one()
         self._trash.empty(freed)
-        with self.database.write() as connection:  # there may be no save to do it
-            self._trash.clear_spent(connection)
-        try:
-            self.database.give_back_pages()
-        except CheckpointError as error:  # what was asked for is done
-            log.warning("the database keeps its free pages for now: %s", error)
+        self._tidy()
         return PruneReport(
             plan,
             False,
@@ -297,6 +297,18 @@ class Engine:
             before.payloads - after.payloads,
             int(before.stored_bytes - after.stored_bytes),
         )
+
+    def _tidy(self) -> None:
+        """Do what a prune leaves to do, if it can be: what was asked for is done."""
+        try:
+            with self.database.write() as connection:  # there may be no save to do it
+                self._trash.clear_spent(connection)
+        except CheckpointError as error:
+            log.warning("that removed payloads are gone is not noted for now: %s", error)
+        try:
+            self.database.give_back_pages()
+        except CheckpointError as error:
+            log.warning("the database keeps its free pages for now: %s", error)
 
 
 def _found(

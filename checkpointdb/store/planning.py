@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from checkpointdb import queries
-from checkpointdb.reports import PlannedCheckpoint, RetentionPlan
+from checkpointdb.reports import PlannedCheckpoint, PruneReport, RetentionPlan
 from checkpointdb.retention import KeepAll, Retention, Scope, exemptions
 from checkpointdb.schema import utc_of
 from checkpointdb.statements import Prepared
@@ -39,7 +39,7 @@ def _planned(
     connection: Connection, policy: Retention, scope: Scope
 ) -> Iterator[PlannedCheckpoint]:
     kept, taken = policy.decide(scope, connection.execute)
-    by_none = tuple(f"not {rule}" for rule in policy.rules or (KeepAll(),))
+    by_none = tuple(dict.fromkeys(f"not {rule}" for rule in policy.rules or (KeepAll(),)))
     rows = _AGES.run(connection, {"pipeline_id": scope.pipeline_id})
     for row, checkpoint_id, created_at, stored_bytes in rows:
         reasons = tuple(kept.get(row) or taken.get(row) or by_none)
@@ -72,3 +72,21 @@ def still_planned(
         else:
             forgettable.append(each)
     return forgettable, spared
+
+
+def rehearse(connection: Connection, plan: RetentionPlan) -> PruneReport:
+    """Return what the execution of a plan would do now."""
+    pipeline_id = connection.scalar(queries.pipeline_id(plan.pipeline)) or 0
+    forgettable, spared = still_planned(connection, plan)
+    gone = {each.row for each in forgettable}
+    rows = connection.execute(queries.ids(pipeline_id))
+    survivors = queries.listed(row for row, _ in rows if row not in gone)
+    freed = connection.execute(queries.freed_payloads(pipeline_id, survivors)).one()
+    return PruneReport(
+        plan,
+        True,
+        tuple(each.checkpoint_id for each in forgettable),
+        tuple(spared),
+        freed.payloads,
+        int(freed.stored_bytes),
+    )

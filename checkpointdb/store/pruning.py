@@ -52,7 +52,7 @@ class Pruning:
 
         Raises InvalidInputError for the plan of another pipeline or for what is no policy.
         """
-        from checkpointdb.reports import PruneReport, RetentionPlan
+        from checkpointdb.reports import RetentionPlan
 
         plan = plan_or_policy
         if not isinstance(plan, RetentionPlan):
@@ -63,6 +63,8 @@ class Pruning:
                 f"{self.pipeline!r} in {self._store!r}: plan again, by this handle"
             )
         if dry_run:
-            ids = tuple(each.checkpoint_id for each in plan.forgotten)
-            return PruneReport(plan, True, ids, (), plan.freed_payloads, plan.freed_bytes)
+            from checkpointdb.store.planning import rehearse
+
+            with self._engine.database.read() as connection:
+                return rehearse(connection, plan)
         return self._engine.prune(plan)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from checkpointdb.verifying import Scope
 
 _MAX_ID_CHARACTERS = 16_384
+_MAX_COUNT = 2**63 - 1  # an integer of a database
 
 
 def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
@@ -92,9 +93,11 @@ def checked_scope(read_data: bool, share: object, seconds: object) -> Scope | No
 
 
 def checked_count(value: object, what: str, *, least: int = 1) -> int:
-    """Return a whole number of at least `least`. Raises InvalidInputError otherwise."""
+    """Return a whole number of at least `least` and 63 bits. Raises InvalidInputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidInputError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    if value > _MAX_COUNT:
+        raise InvalidInputError(f"{what} must be a whole number of at most {_MAX_COUNT}")
     return value
 
 

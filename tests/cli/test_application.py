@@ -268,6 +268,15 @@ def test_delete_asks_on_a_terminal(handle, answer, code, left):
     assert len(handle.list_checkpoints()) == left
 
 
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 2), (b"n\n", 1, 3)])
+def test_prune_asks_on_a_terminal(handle, answer, code, left):
+    words = ("--store", handle.checkpoint_dir, "prune", "--keep-last", "1")
+    ended, shown, _ = on_a_terminal(*words, answer=answer)
+    assert (ended, "Forget 1 checkpoints?" in shown) == (code, True)
+    assert ("nothing was forgotten" in shown) == (left == 3)
+    assert len(handle.list_checkpoints()) == left
+
+
 def test_a_table_on_a_terminal_takes_no_id_for_markup(store):
     store("other").save({"a": 1}, "[red]x[/red]")
     code, shown, _ = on_a_terminal("--store", store("other").checkpoint_dir, "list")

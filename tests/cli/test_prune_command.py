@@ -61,6 +61,13 @@ def test_every_checkpoint_is_printed_with_why(prune):
     assert "2 of 5 checkpoints would be forgotten" in out
 
 
+@pytest.mark.parametrize("option", ["--keep-last", "--keep-daily", "--at-most-bytes"])
+def test_a_number_over_64_bits_is_refused_as_nonsense(prune, option):
+    ended = prune(option, str(2**63), "--dry-run")
+    assert ended.code == 2
+    assert str(2**63 - 1) in ended.err
+
+
 def test_nothing_is_forgotten_unless_it_is_meant(prune, epochs):
     assert prune("--keep-last", "2").code == 2
     assert prune().code == 2

@@ -60,7 +60,7 @@ def compared(
     yield costlier(f"{what}, save", saves, "clear", at_most=1.3)
     yield costlier(f"{what}, load", loads, "clear")
     more = (ours / theirs - 1) * 100
-    # What is fixed for a file (42 bytes, and 20 for each member) is much beside a small one.
+    # What is fixed for a file (46 bytes, and 20 for each member) is much beside a small one.
     yield Figure(
         f"{what}, bytes", more, "% more", size(ours), size(theirs), at_most=1 if is_full else None
     )

@@ -70,6 +70,8 @@ class Application(Commands):
             return _fail(found, type(error).__name__, error.format_message(), is_json)
         except (CheckpointError, OSError) as error:
             return _fail(exit_for(error), type(error).__name__, str(error), is_json)
+        except NobodyReadsError:
+            raise
         except Exception as error:  # noqa: BLE001 - a bug, or memory that ran out: --json holds
             click.echo(safe(traceback.format_exc(), lines=True), err=True)
             return _fail(ERROR, type(error).__name__, f"unexpected: {error}", is_json)

@@ -52,6 +52,7 @@ def test_every_code_and_name_is_used_once():
         ("InvalidInputError", 2),
         ("InvalidStateError", 2),
         ("EncryptionError", 5),
+        ("MissingKeyError", 5),
         ("WrongKeyError", 5),
         ("StoreBusyError", 6),
         ("StoreUnavailableError", 7),

@@ -125,10 +125,12 @@ class Keyring:
     def without_older_masters(self, secrets: Secrets) -> Keyring:
         """Return the next generation without older master keys, and keys that were to leave.
 
-        No payload may need them any more.
+        No payload may need them any more. Raises EncryptionError if no key would be left.
         """
         newest = {secrets.epoch: secrets.masters[secrets.epoch]}
         rest = {each: key for each, key in self.keys.items() if each not in secrets.leaving}
+        if not rest:
+            raise EncryptionError("no key would be left that opens this store: add another first")
         return self._next(rest, secrets._replace(masters=newest, leaving=frozenset()))
 
     def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:

@@ -118,6 +118,14 @@ def test_a_new_master_key_keeps_the_older_ones_until_they_are_dropped(key, other
         last.unlock(key)
 
 
+def test_keys_that_leave_with_an_older_master_key_are_never_the_last(key, other):
+    keyring, secrets = new_keyring(key)
+    newer = keyring.with_new_master([key, other], [key.key_id], secrets)
+    left = newer.without_key(other.key_id, newer.unlock(key))
+    with pytest.raises(EncryptionError, match="no key would be left"):
+        left.without_older_masters(left.unlock(key))
+
+
 def test_the_last_key_is_never_removed(key):
     keyring, secrets = new_keyring(key)
     with pytest.raises(EncryptionError, match="last"):

@@ -87,16 +87,16 @@ def directory_of(name: str) -> str:
 
 
 @contextmanager
-def under_lock(database: Database) -> Iterator[Connection]:
+def under_lock(database: Database, *, retried: bool = False) -> Iterator[Connection]:
     """Open a transaction in which no file is renamed that has no row yet.
 
-    A database that cannot be written has no writers here: it is read.
+    A database that cannot be written has no writers here: it is read. `retried` as in its `write`.
     """
     if database.read_only:
         with database.read() as connection:
             yield connection
         return
-    with database.write() as connection:
+    with database.write(retried=retried) as connection:
         lock = select(pipelines.c.id).order_by(pipelines.c.id).with_for_update()
         connection.execute(lock).all()  # SQLite has locked the whole file already
         yield connection

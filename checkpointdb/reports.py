@@ -133,6 +133,45 @@ class RebuildReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DamagedCheckpoint:
+    """Keys of one checkpoint that were lost, or recovered; of a lost one, those that load still."""
+
+    pipeline: str
+    checkpoint_id: str
+    pinned: bool
+    keys: tuple[str, ...]
+    whole_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What `repair` found and did, or would do.
+
+    `damaged` are payloads out of service, and why; `restored` are back in service. `recovered` and
+    `lost` are checkpoints with their keys. `only_in_database` (pairs of pipeline and id) load, but
+    a rebuild would lose them: the file that describes them is damaged. `forgotten` are the ids
+    that were asked for; `removed_files` nothing needs. `orphans` are files without a row, and
+    `problems` are those of the rows: for sweep and rebuild.
+    """
+
+    is_dry_run: bool
+    read_payloads: int
+    damaged: tuple[tuple[str, str], ...]
+    restored: tuple[str, ...]
+    recovered: tuple[DamagedCheckpoint, ...]
+    lost: tuple[DamagedCheckpoint, ...]
+    only_in_database: tuple[tuple[str, str], ...]
+    forgotten: tuple[str, ...]
+    removed_files: tuple[str, ...]
+    orphans: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        return not (self.lost or self.only_in_database or self.problems)
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReport:
     """What `sweep` removed, and rows whose file is missing (it leaves these alone)."""
 

@@ -5,6 +5,13 @@ their arguments.
 """
 
 from checkpointdb.queries.batches import BATCH, batches
+from checkpointdb.queries.damage import (
+    copies_of,
+    described_by,
+    keys_with,
+    marked_payloads,
+    pieces_in,
+)
 from checkpointdb.queries.heads import (
     chunks_by_digest,
     damaged_payloads,
@@ -35,6 +42,7 @@ from checkpointdb.queries.states import (
     chunks_of,
     covers,
     members_by_id,
+    members_of_payload,
     state_at,
     state_keys,
     values_at,
@@ -60,8 +68,10 @@ __all__ = [
     "checkpoints_of_chain",
     "chunks_by_digest",
     "chunks_of",
+    "copies_of",
     "covers",
     "damaged_payloads",
+    "described_by",
     "entries_of_chain",
     "freed_payloads",
     "head_values",
@@ -69,10 +79,13 @@ __all__ = [
     "ids",
     "items",
     "keyring_generation",
+    "keys_with",
     "lineage",
     "listed",
+    "marked_payloads",
     "member_offsets",
     "members_by_id",
+    "members_of_payload",
     "members_of_values",
     "metadata_of_checkpoints",
     "metadata_rows",
@@ -84,6 +97,7 @@ __all__ = [
     "payload_needs",
     "payload_sequences",
     "payloads_before",
+    "pieces_in",
     "pipeline_id",
     "pipeline_names",
     "place_by_checkpoint_id",

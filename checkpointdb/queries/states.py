@@ -110,6 +110,16 @@ def chunks_of(value_ids: Sequence[int]) -> Select[Any]:
 
 def members_by_id(member_ids: Sequence[int]) -> Select[Any]:
     """Return where members lie, by payload and offset, so that files are read forwards."""
+    return _members().where(members.c.id.in_(member_ids))
+
+
+def members_of_payload(payload_id: int) -> Select[Any]:
+    """Return the same of all members of a payload that anything alive needs."""
+    return _members().where(members.c.payload_id == payload_id)
+
+
+@cache
+def _members() -> Select[Any]:
     return (
         select(
             members.c.id,
@@ -122,6 +132,5 @@ def members_by_id(member_ids: Sequence[int]) -> Select[Any]:
             payloads.c.stored_bytes.label("payload_bytes"),
         )
         .join(payloads, payloads.c.id == members.c.payload_id)
-        .where(members.c.id.in_(member_ids))
         .order_by(members.c.payload_id, members.c.offset, members.c.id)
     )

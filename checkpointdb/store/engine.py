@@ -30,7 +30,8 @@ from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
-    from checkpointdb.reports import PruneReport, RetentionPlan
+    from checkpointdb.repair import Wishes
+    from checkpointdb.reports import PruneReport, RepairReport, RetentionPlan
     from checkpointdb.serialize import Serialized
     from checkpointdb.store.loading import Plan
 
@@ -296,6 +297,23 @@ class Engine:
             tuple(spared),
             before.payloads - after.payloads,
             int(before.stored_bytes - after.stored_bytes),
+        )
+
+    def repair(
+        self, wishes: Wishes, progress: Callable[[int, int], object] | None
+    ) -> RepairReport:
+        """Repair the whole store, or rehearse it."""
+        from checkpointdb.repair import repair
+
+        if not wishes.dry_run:
+            self._begin_writing()
+        return repair(
+            self.database,
+            self.payloads,
+            wishes,
+            discard=self._trash.empty,
+            cipher=self.cipher,
+            progress=progress,
         )
 
     def _tidy(self) -> None:

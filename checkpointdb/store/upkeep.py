@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CheckReport,
         DatabaseInfo,
         RebuildReport,
+        RepairReport,
         SweepReport,
         UpgradeReport,
     )
@@ -90,6 +91,29 @@ class Upkeep:
         from checkpointdb.check import check_rows
 
         return check_rows(self._engine.database, self._engine.cipher)
+
+    def repair(
+        self,
+        *,
+        read_data: bool = True,
+        forget_damaged: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> RepairReport:
+        """Take what is damaged in the whole store out of service, and recover what has copies.
+
+        Every stored byte is read; without `read_data`, only payloads that are known to be damaged,
+        missing or of another length. Those that are whole again are put back in service. Keys
+        whose bytes lie in another payload too load again; the report names those that are lost.
+        Their checkpoints stay, with the keys that are whole, unless `forget_damaged`: pinned ones
+        stay even then. With `dry_run` the report says what would be done, and nothing is.
+
+        Raises CorruptionError if the database itself is damaged: rebuild it;
+        StoreUnavailableError if the store is read-only, or a payload may not be read.
+        """
+        from checkpointdb.repair import Wishes
+
+        return self._engine.repair(Wishes(read_data, forget_damaged, dry_run), progress)
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""

@@ -1,0 +1,176 @@
+"""Which payloads are damaged, and which of their members can be read nevertheless.
+
+Damage is what a load would meet, or a rebuild: a file that is missing, of another length, or with
+other bytes. What is only forbidden to us is none, and nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, update
+
+from checkpointdb import format, queries
+from checkpointdb.database import Database
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
+from checkpointdb.inventory import PayloadRow, payload_row, payload_rows, still_named
+from checkpointdb.manifest import MEMBER_BYTES
+from checkpointdb.manifests import read_manifest
+from checkpointdb.payloads import PayloadReader, PayloadStore, advice
+from checkpointdb.reports import Problem
+from checkpointdb.schema import payloads as payload_table
+from checkpointdb.sealing import DATA, Cipher, Seal
+from checkpointdb.verifying import verify_payload
+
+
+class Damage(NamedTuple):
+    """A damaged payload: `lost` members cannot be read, `whole` ones can.
+
+    `is_described` says that its manifest is whole: a rebuild can use what is whole.
+    """
+
+    payload_id: int
+    name: str
+    reason: str
+    lost: frozenset[int]
+    whole: frozenset[int]
+    is_described: bool
+
+
+class Examined(NamedTuple):
+    """What a look at a payload found; `problems` are those of its rows, not of its bytes."""
+
+    damage: Damage | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def examine(
+    database: Database, payloads: PayloadStore, cipher: Cipher, payload_id: int
+) -> Examined:
+    """Read a payload whole and say what is damaged in it; one that was removed is sound.
+
+    Raises StoreUnavailableError if it may not be read, or if no payload can be.
+    """
+    while True:
+        with database.read() as connection:
+            row = payload_row(connection, payload_id)
+            if row is None:
+                return Examined()
+            members = list(connection.execute(queries.members_of_payload(payload_id)))
+        found = _examine(database, payloads, cipher, row, members)
+        if still_named(database, row):
+            return found
+
+
+def _examine(
+    database: Database, payloads: PayloadStore, cipher: Cipher, row: PayloadRow, members: list[Any]
+) -> Examined:
+    try:
+        reader = payloads.open(row.name)
+    except FileNotFoundError:
+        return Examined(_gone(row, members, "the file is missing"))
+    except CorruptionError as error:
+        return Examined(_gone(row, members, str(error)))
+    except PermissionError as error:
+        raise _forbidden(payloads.locate(row.name), error) from error
+    except StoreUnavailableError:  # not this payload alone
+        raise
+    except OSError as error:
+        return Examined(_gone(row, members, f"it cannot be read: {error}"))
+    try:
+        problems, _ = verify_payload(database, payloads, cipher, row.id)
+        reason = next((each.detail for each in problems if each.kind == "damaged"), None)
+        if reason is None:
+            return Examined(None, tuple(problems))
+        return Examined(_partly(reader, cipher, row, members, reason))
+    finally:
+        reader.close()
+
+
+def _forbidden(path: str, error: OSError) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"nothing was repaired: the payload {path!r} cannot be read ({error.strerror}), which is "
+        f"no damage; {advice(error)}"
+    )
+
+
+def _gone(row: PayloadRow, members: list[Any], reason: str) -> Damage:
+    every = frozenset(member.id for member in members)
+    return Damage(row.id, row.name, reason, every, frozenset(), is_described=False)
+
+
+def _partly(
+    reader: PayloadReader, cipher: Cipher, row: PayloadRow, members: list[Any], reason: str
+) -> Damage:
+    """Return which members can be read as a load does, by which each file has its length."""
+    if reader.stored_bytes != row.stored_bytes:
+        reason = f"the file has {reader.stored_bytes} bytes, it was saved with {row.stored_bytes}"
+        return _gone(row, members, reason)
+    whole = set()
+    is_described = False
+    for member in members:
+        with suppress(CorruptionError, OSError):
+            read_member(reader, cipher.open(row.name, reader), member)
+            whole.add(member.id)
+    with suppress(CorruptionError, OSError):
+        read_manifest(reader, row.name, cipher)
+        is_described = True
+    lost = frozenset(member.id for member in members) - whole
+    return Damage(row.id, row.name, reason, lost, frozenset(whole), is_described)
+
+
+def read_member(reader: PayloadReader, seal: Seal, member: Any) -> bytes:
+    """Return the plain bytes of a member. Raises CorruptionError if they are not what was saved."""
+    end = member.offset + member.stored_bytes
+    if not 0 <= member.offset <= end <= reader.stored_bytes:
+        raise CorruptionError("the member lies outside its payload")
+    if not 0 <= member.raw_bytes <= MEMBER_BYTES:
+        raise CorruptionError("the member has an impossible size")
+    stored = reader.read(member.offset, member.stored_bytes)
+    if sha256(stored).digest() != member.sha256:
+        raise CorruptionError(f"the member at {member.offset} is not what was saved")
+    return format.decompress_member(seal.unseal(DATA, stored)[1], member.raw_bytes)
+
+
+# --- which to look at
+
+
+def suspects(database: Database, payloads: PayloadStore) -> list[int]:
+    """Return the payloads that are known to be damaged, or seen to be without reading them."""
+    with database.read() as connection:
+        rows = payload_rows(connection)
+        marked = set(connection.scalars(queries.marked_payloads()))
+    sizes = {file.name: file.stored_bytes for file in payloads.files()}
+    return [row.id for row in rows if row.id in marked or sizes.get(row.name) != row.stored_bytes]
+
+
+# --- marks
+
+
+def mark(connection: Connection, damages: Collection[Damage], now: datetime) -> None:
+    """Take payloads out of service: from the commit on, no save relies on them."""
+    for each in damages:
+        connection.execute(
+            update(payload_table)
+            .where(payload_table.c.id == each.payload_id)
+            .where(payload_table.c.name == each.name)  # not the file of a re-encryption meanwhile
+            .where(payload_table.c.damaged_at.is_(None))
+            .values(damaged_at=now)
+        )
+
+
+def unmark(connection: Connection, marked: Any) -> bool:
+    """Put a payload back in service, unless it was marked again since `marked` was read."""
+    return bool(
+        connection.execute(
+            update(payload_table)
+            .where(payload_table.c.id == marked.id)
+            .where(payload_table.c.name == marked.name)
+            .where(payload_table.c.damaged_at == marked.damaged_at)
+            .values(damaged_at=None)
+        ).rowcount
+    )

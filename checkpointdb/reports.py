@@ -142,6 +142,36 @@ class SweepReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactReport:
+    """Which payloads `compact` rewrote, or would rewrite, and what that frees.
+
+    `rewritten` are their old names, `written` how many new files hold what was alive in them; of a
+    dry run `freed_bytes` is an estimate, and `written` is 0. `left` are payloads that were left as
+    they are, and why.
+    """
+
+    is_dry_run: bool
+    rewritten: tuple[str, ...]
+    written: int
+    freed_bytes: int
+    left: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What `merge` did: not `is_merged` if the checkpoint was a full already.
+
+    `stored_bytes` are those of its new payload; `freed_bytes` those of the payloads that it alone
+    had kept.
+    """
+
+    checkpoint_id: str
+    is_merged: bool
+    stored_bytes: int = 0
+    freed_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
     """What an import did with each checkpoint that it found.
 

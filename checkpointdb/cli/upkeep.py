@@ -1,4 +1,4 @@
-"""Commands that keep a store healthy: check, sweep, rebuild, encrypt."""
+"""Commands that keep a store healthy: check, sweep, compact, merge, rebuild, encrypt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
-from checkpointdb.reports import Problem, RebuildReport, SweepReport
+from checkpointdb.reports import (
+    CompactReport,
+    MergeReport,
+    Problem,
+    RebuildReport,
+    SweepReport,
+)
 from checkpointdb.store.key_sources import given_key, key_beside, key_in_file
 from checkpointdb.store.opening import PAYLOAD_DIRECTORY
 
@@ -104,6 +110,49 @@ def sweep(session: Session) -> Output:
     return Output(report, [*removed, f"{size(report.freed_bytes)} freed"], OK, missing)
 
 
+@click.command(cls=Command, shape=CompactReport)
+@click.option(
+    "--min-dead",
+    metavar="SHARE",
+    default="50%",
+    show_default=True,
+    callback=amounts.share,
+    help="Rewrite the payloads of which at least so much is dead.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be rewritten, and do nothing.")
+@progress_option
+@click.pass_obj
+def compact(session: Session, min_dead: float, dry_run: bool, progress: bool) -> Output:
+    """Write payloads of the whole store that are mostly dead again, without what is dead."""
+    with session.open_whole() as store, bar("Rewriting payloads", progress) as moved:
+        report = store.compact(min_dead=min_dead, dry_run=dry_run, progress=moved)
+    notes = tuple(f"{name} was left as it is: {reason}" for name, reason in report.left)
+    if dry_run:
+        names = [f"would rewrite {safe(name)}" for name in report.rewritten]
+        return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, notes)
+    summary = (
+        f"{len(report.rewritten)} payloads rewritten into {report.written}, "
+        f"{size(report.freed_bytes)} freed"
+    )
+    return Output(report, summary, PARTIAL if report.left else OK, notes)
+
+
+@click.command(cls=Command, shape=MergeReport)
+@click.argument("checkpoint_id", metavar="ID")
+@click.pass_obj
+def merge(session: Session, checkpoint_id: str) -> Output:
+    """Make a full of a checkpoint: one payload that is enough to restore it."""
+    with session.open() as store:
+        report = store.merge(checkpoint_id)
+    if not report.is_merged:
+        return Output(report, f"{checkpoint_id} is a full already")
+    return Output(
+        report,
+        f"{checkpoint_id} is a full of {size(report.stored_bytes)}, "
+        f"{size(report.freed_bytes)} freed",
+    )
+
+
 @click.command(cls=Command, shape=RebuildReport)
 @progress_option
 @click.pass_obj
@@ -144,4 +193,11 @@ def encrypt(session: Session, target: Path, new_key_file: Path | None, progress:
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (check, sweep, rebuild, encrypt)
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    check,
+    sweep,
+    compact,
+    merge,
+    rebuild,
+    encrypt,
+)

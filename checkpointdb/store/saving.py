@@ -224,6 +224,7 @@ class _Place(NamedTuple):
     next_depth: int | None
     base_id: int | None
     keyring: int | None
+    base_chain: int | None
 
 
 def _exists(request: SaveRequest) -> InvalidInputError:
@@ -239,6 +240,8 @@ def _check_base(saved: Saved, place: _Place) -> None:
         return
     if place.next_depth is None:
         raise LostRace("the checkpoint that was compared with is gone")
+    if place.base_chain != saved.base.chain_id:  # its old values may be gone, its chain another's
+        raise LostRace("the checkpoint that was compared with was merged meanwhile")
     if place.damaged != saved.base.damaged:
         raise LostRace("payloads were marked damaged meanwhile")
     if saved.appends and place.next_depth != saved.checkpoint.depth:

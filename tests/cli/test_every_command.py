@@ -17,6 +17,7 @@ SEALED = ["--store", "{sealed}", "--key-file", "{key}"]
 NEW = ["--new-key-file", "{new}"]
 CASES = {
     "check": ["check", "--read-data"],
+    "compact": ["compact", "--dry-run"],
     "copy": ["copy", "{target}"],
     "db check": ["db", "check"],
     "db info": ["db", "info"],
@@ -35,6 +36,7 @@ CASES = {
     "key remove": [*SEALED, "key", "remove", "{new_id}"],
     "key rotate": [*SEALED, "key", "rotate", *NEW],
     "list": ["list", "--where", "accuracy > 0", "--sort", "accuracy"],
+    "merge": ["merge", "two"],
     "pin": ["pin", "one", "nobody"],
     "pipelines": ["pipelines"],
     "prune": ["prune", "--keep-last", "1", "--dry-run"],

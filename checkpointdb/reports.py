@@ -145,9 +145,9 @@ class SweepReport:
 class CompactReport:
     """Which payloads `compact` rewrote, or would rewrite, and what that frees.
 
-    `rewritten` are their old names, `written` how many new files hold what was alive in them; of a
-    dry run `freed_bytes` is an estimate, and `written` is 0. `left` are payloads that were left as
-    they are, and why.
+    `rewritten` are their old names, `written` how many new files hold what was alive in them (what
+    would not become smaller stays); of a dry run `freed_bytes` is an estimate, and `written` is 0.
+    `left` are payloads that were left as they are, and why.
     """
 
     is_dry_run: bool

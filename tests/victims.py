@@ -118,6 +118,26 @@ def keys_after(steps: int) -> set[int]:
     return found
 
 
+REWRITTEN = {each: each * 3 for each in "bdef"}  # what `save_mostly_dead` leaves: id to tag
+
+
+def save_mostly_dead(directory: str) -> None:
+    """Save upon one another and forget some, the first, whose chunks the others share, too."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for each in "abcdef":
+            handle.save(array_state_of(each * 3), each)
+        for each in "ac":
+            handle.delete_checkpoint(each)
+
+
+def write_again(directory: str) -> None:
+    """Compact and merge, which changes no state."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        say("rewritten", len(handle.compact(min_dead=0.01).rewritten))
+        say("merged", handle.merge("d").is_merged)
+        say("merged", handle.merge("f").is_merged)
+
+
 # --- to fail
 
 

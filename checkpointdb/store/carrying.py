@@ -5,6 +5,7 @@ Members are read one by one in the order of files, so that memory does not follo
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries
+from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.manifest import MEMBER_BYTES, Manifest, Member
 from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.queries import batches
+from checkpointdb.rows import typed
 from checkpointdb.sealing import DATA, Cipher
 from checkpointdb.store.packer import Chunk, Packer
 
@@ -36,8 +39,21 @@ class Cargo(NamedTuple):
     owner: tuple[str, str] | None = None  # its serializer and layout
 
 
+_NO = type(None)
+
+
+def typed_values(rows: Iterable[Any]) -> list[Any]:
+    """Return rows of values, each of the right types: called where a TypeError is told as damage.
+
+    What follows the columns of the value itself, a key and its position, is looked at too.
+    """
+    kinds = (int, bytes, str, str, str, int, (int, _NO), (int, _NO), str, int)
+    return [typed(row, *kinds[: len(row)]) for row in rows]
+
+
 def cargo_of_chunk(row: Any) -> Cargo:
     """Return a chunk's row as cargo."""
+    typed((row.member_id, row.offset, row.raw_bytes, row.digest), int, int, int, bytes)
     return Cargo((row.member_id, row.offset), row.raw_bytes, row.digest)
 
 
@@ -51,12 +67,14 @@ def members_of(connection: Connection, cargo: Iterable[Cargo]) -> list[Any]:
     """Return the rows of the members in which cargo lies."""
     wanted = sorted({each.spot[0] for each in cargo})
     return [
-        row for batch in batches(wanted) for row in connection.execute(queries.members_by_id(batch))
+        typed(row, int, int, int, int, int, bytes, str, int)
+        for batch in batches(wanted)
+        for row in connection.execute(queries.members_by_id(batch))
     ]
 
 
 def carry(
-    cargo: Iterable[Cargo],
+    cargo: Sequence[Cargo],
     members: Sequence[Any],
     payloads: PayloadStore,
     cipher: Cipher,
@@ -65,7 +83,7 @@ def carry(
     """Add all cargo to a payload and return the number that each chunk has there.
 
     Raises CorruptionError, which names the payload, if bytes are not those that were saved;
-    FileNotFoundError if a payload is gone: then the rows must be asked again.
+    FileNotFoundError or LostRace if a payload is gone: then the rows must be asked again.
     """
     by_member: dict[int, list[Cargo]] = defaultdict(list)
     for each in sorted(cargo, key=lambda each: each.spot):
@@ -75,6 +93,8 @@ def carry(
         for each in by_member[member.id]:
             chunk = _checked(each, plain, cipher.digests, member.name)
             numbers[each.spot] = packer.add(chunk)
+    if any(each.spot not in numbers for each in cargo):
+        raise LostRace("members went while the rows were read")
     return numbers
 
 
@@ -103,6 +123,8 @@ def _opened(payloads: PayloadStore, name: str) -> Iterator[PayloadReader]:
 
 
 def _plain(member: Any, reader: PayloadReader, cipher: Cipher) -> bytes:
+    if not 0 <= member.offset <= member.offset + member.stored_bytes <= reader.stored_bytes:
+        raise CorruptionError(f"its member at {member.offset} lies outside of it")
     stored = reader.read(member.offset, member.stored_bytes)
     if sha256(stored).digest() != member.sha256 or member.raw_bytes > MEMBER_BYTES:
         raise CorruptionError(f"its member at {member.offset} is not what was written")
@@ -113,13 +135,19 @@ def _plain(member: Any, reader: PayloadReader, cipher: Cipher) -> bytes:
 def _checked(each: Cargo, plain: bytes, digests: Digests, name: str) -> Chunk:
     at = each.spot[1]
     data = plain[at : at + each.raw_bytes]  # a copy: a view would keep the whole member
-    digest = found = digests.chunk(data)
-    if each.owner is not None:
-        serializer, layout = each.owner
-        found = digests.value(serializer, layout_of(layout), [digest])
+    digest = digests.chunk(data)
+    found = digest if each.owner is None else _value_digest(*each.owner, digest, digests)
     if found != each.digest or len(data) != each.raw_bytes:
         raise CorruptionError("a chunk is not what its row says", payload=name)
     return Chunk(memoryview(data), digest, "", each.owner is None)
+
+
+def _value_digest(serializer: str, layout: str, chunk: bytes, digests: Digests) -> bytes | None:
+    """Return the digest of a value of one chunk; None if there is none of such a layout."""
+    try:
+        return digests.value(serializer, layout_of(layout), [chunk])
+    except struct.error:
+        return None
 
 
 def layout_of(layout: str) -> tuple[int, ...]:

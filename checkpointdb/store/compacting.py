@@ -41,6 +41,7 @@ from checkpointdb.store.carrying import (
     manifest_of,
     members_of,
     spots_of,
+    typed_values,
 )
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
@@ -83,7 +84,7 @@ class _Alive(NamedTuple):
 
 def _alive_in(connection: Connection, rows: Sequence[Any]) -> _Alive:
     ids = [row.id for row in rows]
-    values = list(connection.execute(queries.values_defined(ids)))
+    values = typed_values(connection.execute(queries.values_defined(ids)))
     spread = [row.id for row in values if row.member_id is None]
     return _Alive(
         ids,

@@ -40,6 +40,7 @@ from checkpointdb.store.carrying import (
     layout_of,
     manifest_of,
     members_of,
+    typed_values,
 )
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
@@ -198,7 +199,7 @@ class Merger:
 
 def _read_state(connection: Connection, place: Any) -> _State:
     where = {"chain_id": place.chain_id, "depth": place.depth}
-    keys = list(connection.execute(queries.whole_state(), where))
+    keys = typed_values(connection.execute(queries.whole_state(), where))
     chunks: dict[int, list[Any]] = {row.id: [] for row in keys if row.member_id is None}
     for batch in batches(sorted(chunks)):
         for chunk in connection.execute(queries.chunks_of_defined(batch)):

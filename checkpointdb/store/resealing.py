@@ -254,5 +254,5 @@ class _Resealing:
         file = (packer.sha256, packer.stored_bytes, packer.epoch)
         move_payload(connection, row.id, row.name, name, *file, moved)
         self._trash.clear_spent(connection)
-        self._payloads.publish(packer.writer, name)
+        self._payloads.publish(packer.flushed(), name)
         return True

@@ -202,7 +202,7 @@ class Saver:
             touched.update(remove_checkpoints(connection, forgotten))
             freed = collect(connection, touched)
             self.trash.clear_spent(connection)
-            self.payloads.publish(saved.staged.packer.writer, name)
+            self.payloads.publish(saved.staged.packer.flushed(), name)
         return head, freed
 
     def _forgettable(self, connection: Connection, head: Head, now: datetime) -> list[int]:

@@ -59,12 +59,14 @@ _path = click.Path(path_type=Path)
 def import_(session: Session, /, source: Path, progress: bool, **options: Any) -> Output:
     """Take checkpoints from SOURCE: a directory of the predecessor, or a file that `export` wrote.
 
-    For a directory the store is made if there is none. SOURCE is not changed.
+    The store is made if there is none. SOURCE is not changed.
     """
     key = _key_in(options["source_key_file"])
     chosen = {"on_conflict": options["on_conflict"], "allow_plain": options["allow_plain"]}
     trusted = None if options["trust_all"] else [*SAFE_GLOBALS, *options["patterns"]]
-    with session.open_or_make() as store, bar("Importing checkpoints", progress) as moved:
+    # One file comes whole or leaves nothing; a directory's import is gone on with.
+    opened = session.open_or_make() if source.is_dir() else session.open_or_publish()
+    with opened as store, bar("Importing checkpoints", progress) as moved:
         if source.is_dir():
             zone = options["time_zone"]
             report = store.import_legacy(

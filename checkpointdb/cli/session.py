@@ -26,10 +26,15 @@ class Session:
     """One run of the command line."""
 
     store: Path = Path("checkpoints")
-    pipeline: str = "default"
+    named_pipeline: str | None = None
     key_file: Path | None = None
     busy_seconds: float = 60.0
     is_json: bool = False
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that was named, or the default one."""
+        return "default" if self.named_pipeline is None else self.named_pipeline
 
     @property
     def key(self) -> Key | None:

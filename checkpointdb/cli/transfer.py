@@ -130,7 +130,7 @@ def export(
     "pipelines",
     multiple=True,
     metavar="NAME",
-    help="Copy only this pipeline; all, if none is named.",
+    help="Copy only this pipeline, or else that of --pipeline; all, if none is named.",
 )
 @click.option(
     "--new-key-file",
@@ -145,13 +145,14 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
     """Copy checkpoints into the store at TARGET; what that has already is left out."""
     conditions = [parse_where(text) for text in options["where"]]
     key = _key_in(options["new_key_file"])
+    named = () if session.named_pipeline is None else (session.named_pipeline,)
     with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
         copied = store.copy_into(
             target,
             key=key,
             encrypted=False if options["plain"] else None,
             where=reduce(and_, conditions) if conditions else None,
-            pipelines=options["pipelines"] or None,
+            pipelines=options["pipelines"] or named or None,
             progress=moved,
         )
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")

@@ -80,6 +80,15 @@ def test_a_source_that_is_not_there_makes_no_store(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_copy_is_of_the_pipeline_that_is_named_and_else_of_all(run, store, tmp_path):
+    store(pipeline="other").save({"a": 1}, "apart")
+    for words in (["--pipeline", "other"], ["--only-pipeline", "other"]):
+        target = tmp_path / words[0]
+        assert run("copy", target, *words, "--json").document["copied"] == 1
+        assert run("--store", target, "pipelines", "--json").document["pipelines"] == ["other"]
+    assert run("copy", tmp_path / "all", "--json").document["copied"] == 4
+
+
 def test_a_file_that_cannot_be_imported_leaves_no_store(run, tmp_path, tree):
     (tmp_path / "noise").write_bytes(b"noise")
     (tmp_path / "above").mkdir()

@@ -14,21 +14,22 @@ import re
 import stat
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from checkpointdb.directories import make_private, sync, sync_directory
+from checkpointdb.directories import Unlinker, make_private, sync, sync_directory
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 
 _INCOMING = "incoming"
 
-# Of what a name must not have, lest it leave the root: separators, a drive, control characters.
+# What lets a name leave the root: separators, a drive, control characters.
 _ACTS = re.compile(r"[\\:\x00-\x1f\x7f]")
 _MOST_CITED = 200
+_MANY = 16
 # Neither a link is followed, nor a pipe waited for, where a file should be.
 _TO_READ = (
     os.O_RDONLY
@@ -102,6 +103,10 @@ class PayloadStore(Protocol):
 
     def delete(self, name: str) -> None:
         """Delete a payload; one that is gone already is no error."""
+        ...
+
+    def delete_all(self, names: Collection[str]) -> dict[str, Exception]:
+        """Delete payloads; return those that could not be, each with why."""
         ...
 
     def files(self) -> Iterator[PayloadFile]:
@@ -186,6 +191,17 @@ class LocalPayloads:
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self._inside(name))
+
+    def delete_all(self, names: Collection[str]) -> dict[str, Exception]:
+        failed: dict[str, Exception] = {}
+        with Unlinker() as unlinker:
+            many = Unlinker.WORKS and len(names) >= _MANY  # for few it costs more than it saves
+            for name in names:
+                try:
+                    unlinker.unlink(self._path(name)) if many else self.delete(name)
+                except (CorruptionError, OSError) as error:
+                    failed[name] = error
+        return failed
 
     def files(self) -> Iterator[PayloadFile]:
         if not self._root.is_dir():

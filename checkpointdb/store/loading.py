@@ -21,8 +21,9 @@ from checkpointdb.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from checkpointdb.local_payloads import advice
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
-from checkpointdb.payloads import PayloadStore, advice
+from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.sealing import DATA, Cipher
 from checkpointdb.serialize import Serialized

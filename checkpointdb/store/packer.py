@@ -63,8 +63,9 @@ class Packer:
         cipher: Cipher,
         name: str,
     ) -> None:
-        """Begin a payload; of its name the sequence need not be known yet."""
+        """Begin a payload under the name that `inventory.first_name` gave."""
         self._payloads = payloads
+        self._name = name
         self._level = level
         self._pool = pool
         self._digests = cipher.digests
@@ -89,7 +90,7 @@ class Packer:
     def writer(self) -> PayloadWriter:
         """The file, made when the first bytes are ready."""
         if self._writer is None:
-            self._writer = self._payloads.create()
+            self._writer = self._payloads.create(self._name)
             if self._seal.header:
                 self._writer.write([self._seal.header])
         return self._writer
@@ -160,7 +161,8 @@ class Packer:
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
         self._take_back(wait=True)
-        if self.stored_bytes <= _FLUSHED_MEANWHILE_BYTES:
+        is_quick = not self._payloads.names_first  # no request over a network
+        if is_quick and self.stored_bytes <= _FLUSHED_MEANWHILE_BYTES:
             self._flushing.append(self._pool.submit(self.writer.finish))
             return
         self._wait_for_flushes()

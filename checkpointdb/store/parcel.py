@@ -36,8 +36,8 @@ from checkpointdb.errors import (
 from checkpointdb.format import payload_name
 from checkpointdb.keyring import MOST_BYTES
 from checkpointdb.keys import Key
+from checkpointdb.local_payloads import LocalPayloads, advice
 from checkpointdb.manifests import read_manifest
-from checkpointdb.payloads import LocalPayloads, advice
 from checkpointdb.reports import ImportReport
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN

@@ -12,7 +12,7 @@ from breaking import KEEP_ALL, assert_sound, state_of, tag_of, tags_of
 from sqlalchemy import select, update
 
 from checkpointdb import CorruptionError, NotFoundError, PipelineCheckpoint, StateChangedError
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import checkpoints, payloads, removals
 from checkpointdb.store.packer import Packer
 

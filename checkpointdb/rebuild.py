@@ -17,7 +17,7 @@ from checkpointdb import format, recording
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import merged_chain
-from checkpointdb.errors import CorruptionError, InvalidInputError
+from checkpointdb.errors import CorruptionError, InvalidInputError, StoreUnavailableError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import directory_of
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
@@ -138,6 +138,8 @@ def _read_sources(
         try:
             source = _read_source(payloads, cipher, file.name)
             _check_pipeline(source, directory)
+        except StoreUnavailableError:
+            raise  # not this payload alone: what is left out now would seem to be lost
         except (CorruptionError, OSError) as error:
             log.unreadable.append((file.name, str(error)))
         else:

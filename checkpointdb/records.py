@@ -46,6 +46,9 @@ class CloudBackupConfig:
     credentials_path: str | None = None
     auto_sync: bool = False
     sync_interval_seconds: int = 3600
+    prefix: str = ""
+    endpoint_url: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,8 @@ class DatabaseInfo:
     """A store's database, and what this version of the library makes of it.
 
     `state` is "current", "older" (to be upgraded), "newer" (upgrade checkpointdb) or "empty".
+    `readable_since` is the first version of checkpointdb that reads this schema; None where this
+    one does not know it.
     """
 
     path: str
@@ -83,6 +85,7 @@ class DatabaseInfo:
     sqlite_version: str
     database_bytes: int
     log_bytes: int
+    readable_since: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.format import CompressionLevel
-from checkpointdb.inventory import free_name
+from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Manifest, Value
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
@@ -209,13 +209,14 @@ class Compactor:
         if not rows:
             return
         # Under the name of the newest: that is what a sealed file's key is derived from.
-        packer = Packer(self._payloads, self._level, self._pool, self._cipher, rows[-1].name)
+        begun_as = first_name(self._database, self._payloads, rows[-1].pipeline_id, rows[-1].name)
+        packer = Packer(self._payloads, self._level, self._pool, self._cipher, begun_as)
         try:
             numbers = carry(cargo, members, self._payloads, self._cipher, packer)
             kept = self._checkpoints(rows, alive)
             packer.finish(Manifest(packer.flush(), _values(alive, numbers), kept))
             if packer.stored_bytes < sum(row.stored_bytes for row in rows):
-                self._move(rows, alive, numbers, packer)
+                self._move(rows, alive, numbers, packer, begun_as)
         finally:
             packer.discard()
 
@@ -252,17 +253,17 @@ class Compactor:
         alive: _Alive,
         numbers: dict[Spot, int],
         packer: Packer,
+        begun_as: str,
     ) -> None:
-        last = rows[-1]
         with self._database.write(retried=True) as connection:
-            name = free_name(connection, self._payloads, last.pipeline_id, last.name)
+            name = free_name(connection, self._payloads, rows[-1].pipeline_id, begun_as)
             check_epoch(self._cipher, packer.epoch, connection.scalar(queries.keyring_generation()))
             now = list(connection.execute(queries.payloads_by_id(alive.payload_ids)))
             if _alive_in(connection, now) != alive:
                 raise LostRace("what is alive in the payloads changed meanwhile")
             freed = _repointed(connection, now, alive, numbers, packer, name)
             self._trash.clear_spent(connection)
-            self._payloads.publish(packer.writer, name)
+            self._payloads.publish(packer.flushed(), name)
         self._trash.empty(freed)
         self._rewritten += [row.name for row in now]
         self._written += 1

@@ -24,7 +24,7 @@ from checkpointdb.digests import merged_chain
 from checkpointdb.errors import CorruptionError, StoreBusyError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.format import CompressionLevel
-from checkpointdb.inventory import free_name
+from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
@@ -131,14 +131,15 @@ class Merger:
             state = _read_state(connection, place)
         self._check(state)
         unnumbered = format.payload_name(place.pipeline, 0, place.checkpoint_id)
-        packer = Packer(self._payloads, self._level, self._pool, self._cipher, unnumbered)
+        begun_as = first_name(self._database, self._payloads, place.pipeline_id, unnumbered)
+        packer = Packer(self._payloads, self._level, self._pool, self._cipher, begun_as)
         try:
             cargo = state.cargo
             numbers = carry(cargo, state.members, self._payloads, self._cipher, packer)
             values = tuple(_values(state, numbers))
             manifest = Manifest(packer.flush(), values, (self._described(state),))
             packer.finish(manifest)
-            freed_bytes, freed = self._move(state, manifest, packer, unnumbered)
+            freed_bytes, freed = self._move(state, manifest, packer, begun_as)
         finally:
             packer.discard()
         self._trash.empty(freed)
@@ -176,13 +177,13 @@ class Merger:
         )
 
     def _move(
-        self, state: _State, manifest: Manifest, packer: Packer, unnumbered: str
+        self, state: _State, manifest: Manifest, packer: Packer, begun_as: str
     ) -> tuple[int, list[str]]:
         """Give the checkpoint's row its new place; return the bytes and the files that it frees."""
         before = state.place
         size = queries.stored_bytes(before.pipeline)
         with self._database.write(retried=True) as connection:
-            name = free_name(connection, self._payloads, before.pipeline_id, unnumbered)
+            name = free_name(connection, self._payloads, before.pipeline_id, begun_as)
             check_epoch(self._cipher, packer.epoch, connection.scalar(queries.keyring_generation()))
             now = connection.execute(queries.whole_place(), {"id": before.id}).one_or_none()
             if now is None or (now.chain_id, now.depth) != (before.chain_id, before.depth):
@@ -193,7 +194,7 @@ class Merger:
             freed = collect(connection, touched)
             has_bytes = connection.execute(size).one().stored_bytes - packer.stored_bytes
             self._trash.clear_spent(connection)
-            self._payloads.publish(packer.writer, name)
+            self._payloads.publish(packer.flushed(), name)
         return int(had_bytes - has_bytes), freed
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 8
 _THREAD_PAYS_BYTES = 128 << 10
+_FLUSHED_MEANWHILE_BYTES = 64 << 10
 _FLUSH_BYTES = 8 << 20  # the disk begins while the rest is still being compressed
 
 
@@ -62,8 +63,9 @@ class Packer:
         cipher: Cipher,
         name: str,
     ) -> None:
-        """Begin a payload; of its name the sequence need not be known yet."""
+        """Begin a payload under the name that `inventory.first_name` gave."""
         self._payloads = payloads
+        self._name = name
         self._level = level
         self._pool = pool
         self._digests = cipher.digests
@@ -88,7 +90,7 @@ class Packer:
     def writer(self) -> PayloadWriter:
         """The file, made when the first bytes are ready."""
         if self._writer is None:
-            self._writer = self._payloads.create()
+            self._writer = self._payloads.create(self._name)
             if self._seal.header:
                 self._writer.write([self._seal.header])
         return self._writer
@@ -142,7 +144,11 @@ class Packer:
         )
 
     def finish(self, manifest: Manifest) -> None:
-        """Write manifest and footer and flush the file to the medium."""
+        """Write manifest and footer and begin to flush the file to the medium.
+
+        A small one is flushed while the caller inserts its rows, which takes as long; to wait for
+        a large one under the lock would hold up others.
+        """
         described = encode_manifest(manifest)
         if len(described) > MANIFEST_BYTES:
             raise InvalidInputError(
@@ -155,9 +161,21 @@ class Packer:
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
         self._take_back(wait=True)
+        is_quick = not self._payloads.names_first  # no request over a network
+        if is_quick and self.stored_bytes <= _FLUSHED_MEANWHILE_BYTES:
+            self._flushing.append(self._pool.submit(self.writer.finish))
+            return
+        self._wait_for_flushes()
+        self.writer.finish()
+
+    def flushed(self) -> PayloadWriter:
+        """Return the finished file once it is on the medium, to be published."""
+        self._wait_for_flushes()
+        return self.writer
+
+    def _wait_for_flushes(self) -> None:
         for future in self._flushing:
             future.result()
-        self.writer.finish()
 
     def discard(self) -> None:
         """Remove the file unless it was published; wait for threads that still use it."""

@@ -171,3 +171,15 @@ class Upkeep:
         from checkpointdb.store.revising import upgrade_database
 
         return upgrade_database(Path(checkpoint_dir))
+
+    @staticmethod
+    def upgrade_sql(checkpoint_dir: str | os.PathLike[str]) -> str:
+        """Return the SQL that `upgrade_database` would run, to be run by `sqlite3`; nothing is.
+
+        One transaction; empty if the database is up to date. No backup is made by it.
+
+        Raises what `upgrade_database` does.
+        """
+        from checkpointdb.store.revising import upgrade_sql
+
+        return upgrade_sql(Path(checkpoint_dir))

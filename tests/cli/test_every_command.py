@@ -23,6 +23,7 @@ CASES = {
     "db info": ["db", "info"],
     "db upgrade": ["db", "upgrade"],
     "delete": ["delete", "--yes", "one", "nobody"],
+    "demo": ["demo", "{target}"],
     "diff": ["diff", "one", "two", "--values"],
     "encrypt": ["encrypt", "{target}", "--new-key-file", "{key}"],
     "export": ["export", "one", "{file}"],
@@ -111,7 +112,7 @@ def test_every_command_explains_itself_and_says_what_its_document_is(run, name):
     assert COMMANDS[name].shape
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"import", "key generate"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo", "import", "key generate"}))
 def test_no_command_makes_a_store_where_there_is_none(run, words, name, tmp_path):
     nowhere = tmp_path / "nowhere"
     case = words(name)

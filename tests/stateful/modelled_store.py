@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from checkpointdb import CheckReport, PipelineCheckpoint, RebuildReport, RetentionPolicy, format
 from checkpointdb.database import Database
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.rebuild import rebuild
 from checkpointdb.schema import checkpoints
 from checkpointdb.store.carrying import manifest_of

@@ -5,12 +5,12 @@ HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing, suppress
 
 import pytest
+from effort import NIGHTLY, some
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -30,7 +30,6 @@ from modelled_store import (
 from checkpointdb import WrongKeyError, generate_encryption_key
 
 HANDLES = st.integers(0, 2)
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 pytestmark = pytest.mark.slow
 
@@ -268,7 +267,7 @@ class EncryptedMachine(RebuildMachine):
 
 
 def steps(examples, count):
-    """Settings of a machine: a short run always, a long one at night."""
+    """Settings of a machine: a short run always, a longer one by choice, a long one at night."""
     return settings(
         max_examples=examples * (40 if NIGHTLY else 1),
         stateful_step_count=count * (2 if NIGHTLY else 1),
@@ -278,8 +277,8 @@ def steps(examples, count):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = steps(20, 25)
+TestStore.settings = steps(some(8, long=20), 25)
 TestRebuild = RebuildMachine.TestCase
-TestRebuild.settings = steps(8, 18)
+TestRebuild.settings = steps(some(4, long=8), 18)
 TestEncrypted = EncryptedMachine.TestCase
-TestEncrypted.settings = steps(6, 18)
+TestEncrypted.settings = steps(some(3, long=6), 18)

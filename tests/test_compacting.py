@@ -11,7 +11,7 @@ from checkpointdb import (
     RetentionPolicy,
     generate_encryption_key,
 )
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 
 KEY = generate_encryption_key()
 
@@ -175,10 +175,10 @@ def test_a_share_that_is_none_is_refused(archive, share):
 
 
 def test_what_changes_while_it_is_rewritten_is_looked_at_again(filled, monkeypatch):
-    def forget_first(payloads):
+    def forget_first(payloads, name):
         monkeypatch.undo()
         filled.delete_checkpoint("2")
-        return LocalPayloads.create(payloads)
+        return LocalPayloads.create(payloads, name)
 
     monkeypatch.setattr(LocalPayloads, "create", forget_first)
     filled.compact()

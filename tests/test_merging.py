@@ -15,7 +15,7 @@ from checkpointdb import (
     RetentionPolicy,
     generate_encryption_key,
 )
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 
 KEY = generate_encryption_key()
 
@@ -166,11 +166,11 @@ def test_a_save_that_was_under_way_notices_that_its_base_was_merged(filled, monk
 
     original = LocalPayloads.create
 
-    def merge_before_the_lock(payloads):
+    def merge_before_the_lock(payloads, name_of_file):
         monkeypatch.undo()
         with other(filled) as second:
             second.merge(name)
-        return original(payloads)
+        return original(payloads, name_of_file)
 
     monkeypatch.setattr(LocalPayloads, "create", merge_before_the_lock)
     state = {**filled.load(name), "n": 9}
@@ -182,11 +182,11 @@ def test_a_save_that_was_under_way_notices_that_its_base_was_merged(filled, monk
 def test_a_checkpoint_that_was_replaced_meanwhile_is_not_touched(filled, monkeypatch):
     original = LocalPayloads.create
 
-    def replace_first(payloads):
+    def replace_first(payloads, name_of_file):
         monkeypatch.undo()
         with other(filled) as second:
             second.save({"x": 1}, "3", force_full=True)
-        return original(payloads)
+        return original(payloads, name_of_file)
 
     monkeypatch.setattr(LocalPayloads, "create", replace_first)
     assert not filled.merge("3").is_merged

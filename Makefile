@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | fuzz | clean. Everything runs in .venv, made on first use.
+# make demo | test | test-long | lint | bench | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -10,12 +10,13 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test lint bench fuzz clean
+.PHONY: help demo test test-long lint bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
+	@echo 'make test-long  the same, with larger samples'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make bench   benchmarks beside the naive way'
 	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
@@ -24,9 +25,13 @@ help:
 demo: $(STAMP)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-# By two processes: most of the tests wait for the disk, or for processes of their own.
+# By more processes than cores: most tests wait for the disk, or for processes of their own.
 test: lint
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(ARGS)
+
+# What `make test` takes a sample of, whole: some minutes more.
+test-long: export CHECKPOINTDB_LONG_TESTS = 1
+test-long: test
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

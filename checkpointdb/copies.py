@@ -79,7 +79,8 @@ class Proof:
             ]
         suspects = set()
         for payload_id, run in groupby(members, key=lambda member: member.payload_id):
-            if not all([self._read_member(each, by_member[each.id]) for each in run]):
+            read = [self._read_member(each, by_member[each.id]) for each in run]
+            if not all(read):
                 suspects.add(payload_id)
         return suspects
 

@@ -78,6 +78,16 @@ def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
             yield key, double, None
 
 
+def check_path(path: str) -> None:
+    """Raise InvalidInputError for a path that names no field: as `flatten` writes none."""
+    storable(path, "the path")
+    if "\\" in path.replace("\\\\", "").replace("\\.", ""):
+        raise InvalidInputError(
+            rf"a backslash in the path {path!r} must be followed by a dot or another backslash: "
+            r"write a literal one as \\"
+        )
+
+
 def as_double(number: int | float) -> float | None:
     """Return the double that equals `number`; None for an integer that none equals."""
     try:

@@ -18,9 +18,10 @@ from checkpointdb import format, queries
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import PayloadRow, payload_row, payload_rows, still_named
+from checkpointdb.local_payloads import advice
 from checkpointdb.manifest import MEMBER_BYTES
 from checkpointdb.manifests import read_manifest
-from checkpointdb.payloads import PayloadReader, PayloadStore, advice
+from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.reports import Problem
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.sealing import DATA, Cipher, Seal

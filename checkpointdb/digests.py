@@ -48,6 +48,16 @@ class Digests:
         return self._new(b"".join((b"state", whose, *keys))).digest()
 
 
+def merged_chain(chain: str, depth: int) -> str:
+    """Return the chain that a checkpoint begins when it is merged: a name made of its old place.
+
+    Not a random one: manifests of what was forked from it name the old place, and are never
+    changed; so they still tell, without a column or a file that keeps the old place, what they
+    were forked from.
+    """
+    return blake3(f"merged {chain} {depth}".encode()).digest(length=16).hex()
+
+
 def _text(text: str) -> bytes:
     data = text.encode()
     return struct.pack("<Q", len(data)) + data

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
 
 
 def sync(descriptor: int) -> None:
@@ -57,3 +59,48 @@ def make_private(path: Path) -> None:
             raise
     else:
         path.chmod(0o700)
+
+
+class Unlinker:
+    """Unlinks many files, and opens each directory once; none that is a link.
+
+    Nothing outside of a directory is reached by that, whoever puts a link in its place meanwhile.
+    Files of one directory come one after the other: only one is kept open.
+    """
+
+    WORKS: ClassVar[bool] = os.unlink in os.supports_dir_fd
+
+    def __init__(self) -> None:
+        self._directory: str | None = None
+        self._descriptor = -1
+
+    def unlink(self, path: str) -> None:
+        """Unlink a file, unless it is gone. Raises OSError, also if its directory is a link."""
+        directory, _, name = path.rpartition("/")
+        try:
+            if directory != self._directory:
+                self._open(directory)
+            os.unlink(name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            pass
+
+    def _open(self, directory: str) -> None:
+        self._close()
+        self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        self._directory = directory
+
+    def _close(self) -> None:
+        if self._directory is not None:
+            self._directory = None
+            os.close(self._descriptor)
+
+    def __enter__(self) -> Unlinker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
+from checkpointdb.digests import merged_chain
 from checkpointdb.manifest import Checkpoint, Manifest, StoredChunk
 from checkpointdb.schema import (
     chains,
@@ -216,5 +217,6 @@ def _facts_of_checkpoint(each: Checkpoint) -> Iterator[Fact]:
     )
     if each.forked_from is not None:
         yield "fork", each.chain, *each.forked_from
+        yield "fork", each.chain, merged_chain(*each.forked_from), 0
     for entry in each.entries:
         yield "entry", each.chain, each.depth, entry.key, entry.position, entry.value

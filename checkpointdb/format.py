@@ -7,6 +7,7 @@ Pure functions from values to bytes and back; what is read is checked before it 
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -79,6 +80,11 @@ def with_sequence(name: str, sequence: int) -> str:
     sequence_of(name)
     directory, _, rest = name.partition("/")
     return f"{directory}/{sequence:010d}-{rest.partition('-')[2]}"
+
+
+def made_unique(name: str) -> str:
+    """Return a payload's name with some random digits at its end, in place of such before."""
+    return re.sub(r"(-[0-9a-f]{8})?\.ckpt\.gz$", f"-{os.urandom(4).hex()}{SUFFIX}", name)
 
 
 def _plain(text: str) -> str:

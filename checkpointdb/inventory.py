@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
 from checkpointdb.database import Database
-from checkpointdb.format import with_sequence
+from checkpointdb.format import made_unique, with_sequence
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.rows import typed
@@ -25,8 +24,7 @@ from checkpointdb.schema import pipelines, removals
 from checkpointdb.statements import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadRow:
+class PayloadRow(NamedTuple):
     """What the database says of a payload."""
 
     id: int
@@ -102,19 +100,42 @@ def under_lock(database: Database, *, retried: bool = False) -> Iterator[Connect
         yield connection
 
 
-def free_name(
-    connection: Connection, payloads: PayloadStore, pipeline_id: int, unnumbered: str
+def first_name(
+    database: Database, payloads: PayloadStore, pipeline_id: int, unnumbered: str
 ) -> str:
-    """Lock the pipeline and take the next sequence for a name under which there is no file.
+    """Return the name under which to begin a payload.
+
+    An object cannot be renamed: it gets its last name now, of the next sequence, and random
+    digits, since an upload of many parts would replace what has its name. So in a bucket the
+    sequence tells when a save began, not when it was committed, which matters to a rebuild alone,
+    where two at once saved one id. (To rename by copying would take as long as the object is
+    large, under the lock; a second object that tells the order, another request at each save.)
+    """
+    if not payloads.names_first:
+        return unnumbered
+    with database.write() as connection:
+        return with_sequence(made_unique(unnumbered), _next_sequence(connection, pipeline_id))
+
+
+def free_name(
+    connection: Connection, payloads: PayloadStore, pipeline_id: int, begun_as: str
+) -> str:
+    """Lock the pipeline and return the last name of a payload, under which there is no file.
 
     There may be one: a commit that failed may still come to life (when the log that it was
     written to is recovered after a crash), and then it needs the file of its name.
     """
     while True:
-        [(sequence,)] = _LOCK.run(connection, {"pipeline": pipeline_id})
-        name = with_sequence(unnumbered, sequence)
+        name = with_sequence(begun_as, _next_sequence(connection, pipeline_id))
+        if payloads.names_first:
+            return begun_as
         if not payloads.exists(name):
             return name
+
+
+def _next_sequence(connection: Connection, pipeline_id: int) -> int:
+    [(sequence,)] = _LOCK.run(connection, {"pipeline": pipeline_id})
+    return int(sequence)
 
 
 # Takes the pipeline's row, which is the writers' lock, and the sequence number in it.

@@ -14,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -48,8 +47,7 @@ class Secrets(NamedTuple):
         return f"Secrets(store={self.store.hex()}, epoch={self.epoch})"
 
 
-@dataclass(frozen=True)
-class Keyring:
+class Keyring(NamedTuple):
     """What opens a store; of two copies the one of the higher `generation` holds."""
 
     generation: int
@@ -113,7 +111,7 @@ class Keyring:
         """
         master = os.urandom(_KEY_BYTES)
         wrapped = {key.key_id: _wrapped(key, master) for key in keys}
-        newer = replace(self, epoch=self.epoch + 1)
+        newer = self._replace(epoch=self.epoch + 1)
         changed = secrets._replace(
             epoch=newer.epoch,
             masters={**secrets.masters, newer.epoch: master},
@@ -134,7 +132,7 @@ class Keyring:
         return self._next(rest, secrets._replace(masters=newest, leaving=frozenset()))
 
     def _next(self, keys: Mapping[str, bytes], secrets: Secrets) -> Keyring:
-        return _seal(replace(self, generation=self.generation + 1, keys=keys), secrets)
+        return _seal(self._replace(generation=self.generation + 1, keys=keys), secrets)
 
     def _associated(self) -> bytes:
         return _canonical(_document(self, sealed=None))
@@ -198,7 +196,7 @@ def _seal(keyring: Keyring, secrets: Secrets) -> Keyring:
     )
     nonce = os.urandom(_NONCE_BYTES)
     cipher = AESGCM(_sealing_key(secrets.masters[secrets.epoch]))
-    return replace(keyring, sealed=nonce + cipher.encrypt(nonce, inside, keyring._associated()))
+    return keyring._replace(sealed=nonce + cipher.encrypt(nonce, inside, keyring._associated()))
 
 
 def _sealing_key(master: bytes) -> bytes:

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, select, update
 from checkpointdb import format, recording
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import CorruptionError, InvalidInputError
+from checkpointdb.digests import merged_chain
+from checkpointdb.errors import CorruptionError, InvalidInputError, StoreUnavailableError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import directory_of
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
@@ -137,6 +138,8 @@ def _read_sources(
         try:
             source = _read_source(payloads, cipher, file.name)
             _check_pipeline(source, directory)
+        except StoreUnavailableError:
+            raise  # not this payload alone: what is left out now would seem to be lost
         except (CorruptionError, OSError) as error:
             log.unreadable.append((file.name, str(error)))
         else:
@@ -229,6 +232,7 @@ class _Rows:
             _created_at(source),
             [every[each] for each in kept],
             source.key_epoch,
+            sum(member.raw_bytes for member in every),
         )
         # Chunks are numbered through all members; nothing asks for those of members left out.
         found = iter(rows.places)
@@ -302,13 +306,19 @@ class _Rows:
         """Note what chains were forked from, where that checkpoint is back."""
         for source in self.sources:
             for each in source.manifest.checkpoints:
-                origin = None if each.forked_from is None else self.places.get(each.forked_from)
+                origin = self._origin(each.forked_from)
                 if origin is not None and each.chain in self.chains:
                     self.connection.execute(
                         update(chains)
                         .where(chains.c.id == self.chains[each.chain])
                         .values(forked_from=origin)
                     )
+
+    def _origin(self, place: tuple[str, int] | None) -> int | None:
+        """Return the checkpoint at a place, or the one that stood there until it was merged."""
+        if place is None:
+            return None
+        return self.places.get(place, self.places.get((merged_chain(*place), 0)))
 
     def _collect_chunks(self) -> None:
         """Delete the rows of chunks that lie in a member beside others that are needed."""

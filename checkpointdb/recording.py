@@ -105,14 +105,20 @@ def record_payload(
     created_at: datetime,
     stored: Sequence[Member],
     key_epoch: int | None,
+    raw_bytes: int | None = None,
 ) -> PayloadRows:
-    """Insert a payload, its members, and those of its chunks that can be shared."""
+    """Insert a payload, its members, and those of its chunks that can be shared.
+
+    `raw_bytes` are those of all of its members, if not all are `stored`.
+    """
+    if raw_bytes is None:
+        raw_bytes = sum(member.raw_bytes for member in stored)
     payload = {
         "pipeline_id": pipeline_id,
         "name": name,
         "sha256": sha256,
         "stored_bytes": stored_bytes,
-        "raw_bytes": sum(member.raw_bytes for member in stored),
+        "raw_bytes": raw_bytes,
         "created_at": created_at,
         "key_epoch": key_epoch,
     }

@@ -46,6 +46,7 @@ class CloudBackupConfig:
     credentials_path: str | None = None
     auto_sync: bool = False
     sync_interval_seconds: int = 3600
+    endpoint_url: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,9 @@ class _Repair:
                 keys = connection.execute(queries.keys_with(plan.recovered)).all()
             for payload_id in self.proof.read(plan.copies.values()):
                 self._examine(payload_id)
-                self._mark([each for each in self.damages.values() if each.payload_id == payload_id])
+                self._mark(
+                    [each for each in self.damages.values() if each.payload_id == payload_id]
+                )
             if any((each.kind, each.id) not in self.proof.sound for each in plan.copies.values()):
                 continue
             self._note_recovered(keys)
@@ -228,7 +230,7 @@ class _Repair:
                 if self.wishes.forget_damaged:
                     self.removed += self._forget(connection, plan)
                 report = self._report(connection, lost)
-                raise _RehearsedError
+                raise _RehearsedError  # noqa: TRY301 - what rolls the transaction back
         except _RehearsedError:
             assert report is not None
         return report

@@ -73,6 +73,8 @@ class DatabaseInfo:
     """A store's database, and what this version of the library makes of it.
 
     `state` is "current", "older" (to be upgraded), "newer" (upgrade checkpointdb) or "empty".
+    `readable_since` is the first version of checkpointdb that reads this schema; None where this
+    one does not know it.
     """
 
     path: str
@@ -83,6 +85,7 @@ class DatabaseInfo:
     sqlite_version: str
     database_bytes: int
     log_bytes: int
+    readable_since: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,36 @@ class SweepReport:
     removed_files: tuple[str, ...]
     freed_bytes: int
     missing_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """Which payloads `compact` rewrote, or would rewrite, and what that frees.
+
+    `rewritten` are their old names, `written` how many new files hold what was alive in them (what
+    would not become smaller stays); of a dry run `freed_bytes` is an estimate, and `written` is 0.
+    `left` are payloads that were left as they are, and why.
+    """
+
+    is_dry_run: bool
+    rewritten: tuple[str, ...]
+    written: int
+    freed_bytes: int
+    left: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What `merge` did: not `is_merged` if the checkpoint was a full already.
+
+    `stored_bytes` are those of its new payload; `freed_bytes` those of the payloads that it alone
+    had kept.
+    """
+
+    checkpoint_id: str
+    is_merged: bool
+    stored_bytes: int = 0
+    freed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby, pairwise
 
 from checkpointdb.digests import Digests
@@ -43,8 +44,14 @@ class Item:
     sequence: int
 
     @property
-    def age(self) -> tuple[int, int]:
-        return self.sequence, self.source
+    def age(self) -> tuple[int, datetime, bool, int]:
+        """What orders items from oldest to newest.
+
+        Two checkpoints have one sequence if a save died. Of what several files say of one, the
+        full is last, which it was merged to, else what the newest file says.
+        """
+        each = self.checkpoint
+        return self.sequence, each.created_at, not each.is_incremental, self.source
 
 
 @dataclass(frozen=True, slots=True)

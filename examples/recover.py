@@ -19,8 +19,8 @@ stored = raw[start : start + length]
 if (magic, version, digest) != (b"CKPTDB\r\n", 1, sha256(stored).digest()):
     sys.exit("this is no payload of format 1, or it was cut off or changed")
 manifest = json.loads(gzip.decompress(stored))
-checkpoint = manifest["checkpoints"][-1]
-if checkpoint["incremental"]:
+fulls = [each for each in manifest["checkpoints"] if not each["incremental"]]
+if not fulls:
     sys.exit("the checkpoint is incremental: other payloads hold a part of it")
 chunks, state = [], {}
 for start, length, _, expected, sizes in manifest["members"]:
@@ -28,7 +28,7 @@ for start, length, _, expected, sizes in manifest["members"]:
         sys.exit(f"the member at byte {start} is damaged")
     plain = BytesIO(gzip.decompress(raw[start : start + length]))
     chunks += [plain.read(size if isinstance(size, int) else size[0]) for size in sizes]
-for key, _, number in sorted(checkpoint["entries"], key=lambda entry: (entry[1], entry[0])):
+for key, _, number in sorted(fulls[-1]["entries"], key=lambda entry: (entry[1], entry[0])):
     _, type_name, _, layout, numbers = manifest["values"][number]
     plain = BytesIO(b"".join(chunks[each] for each in numbers))
     stream, *buffers = [bytearray(plain.read(size)) for size in layout]

@@ -1,4 +1,7 @@
-"""Run the migrations on the connection that `checkpointdb.database` hands over."""
+"""Run the migrations on the connection that `checkpointdb.database` hands over, or write them.
+
+Without a connection (Alembic's offline mode) the statements of `dialect` are written instead.
+"""
 
 from alembic import context
 
@@ -11,12 +14,19 @@ def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in schema.metadata.tables
 
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=schema.metadata,
-    version_table=VERSION_TABLE,
-    include_name=is_ours,
-    compare_type=True,
-)
+if context.is_offline_mode():
+    context.configure(
+        dialect_name=context.config.attributes["dialect"],
+        version_table=VERSION_TABLE,
+        transactional_ddl=True,  # of SQLite Alembic does not believe it
+    )
+else:
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=schema.metadata,
+        version_table=VERSION_TABLE,
+        include_name=is_ours,
+        compare_type=True,
+    )
 with context.begin_transaction():
     context.run_migrations()

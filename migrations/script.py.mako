@@ -11,6 +11,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+first_version = ""  # of checkpointdb that reads and writes this schema
 
 
 def upgrade() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from effort import some
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labels import label
@@ -716,7 +717,7 @@ EXPRESSIONS = st.recursive(
     max_leaves=5,
 )
 MANY_TIMES = settings(
-    max_examples=150,
+    max_examples=some(60, long=150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from checkpointdb import CorruptionError, format
 from checkpointdb.digests import Digests
+from checkpointdb.local_payloads import LocalReader
 from checkpointdb.manifest import (
     MEMBER_BYTES,
     Checkpoint,
@@ -34,7 +35,6 @@ from checkpointdb.manifest import (
     encode_manifest,
 )
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
-from checkpointdb.payloads import LocalReader
 from checkpointdb.sealing import PLAIN
 from checkpointdb.serialize import Pickle, dump
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from contextlib import suppress
 from hashlib import sha256
@@ -47,7 +46,7 @@ class Reversed:
 
 def forged(keyring, **changes):
     """Return a keyring with fields changed, as who has no key would write it."""
-    return decode_keyring(encode_keyring(dataclasses.replace(keyring, **changes)))
+    return decode_keyring(encode_keyring(keyring._replace(**changes)))
 
 
 def with_checksum(document):

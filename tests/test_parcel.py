@@ -314,3 +314,15 @@ def test_an_archive_writes_nothing_where_it_should_not(archive, tmp_path, tree, 
     with pytest.raises(CorruptionError, match=r"hostile\.tar"):
         archive.import_checkpoint(tmp_path / "hostile.tar", key=KEY)
     assert set(tree(tmp_path)) == set(before)
+
+
+def test_what_a_killed_export_left_beside_the_file_goes_a_day_later(archive, tmp_path):
+    archive.save(STATE, "one")
+    old, young = (tmp_path / f".one.gz.checkpointdb-{name}" for name in ("old", "young"))
+    theirs = tmp_path / ".one.gz.backup"
+    for each in (old, young, theirs):
+        (each / "store").mkdir(parents=True)
+    for each in (old, theirs):
+        os.utime(each, (0, 0))
+    archive.export_checkpoint("one", tmp_path / "one.gz")
+    assert [each.exists() for each in (old, young, theirs)] == [False, True, True]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from effort import some
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -364,7 +365,7 @@ def play(handle, steps):
         )
 
 
-@settings(max_examples=60)
+@settings(max_examples=some(25, long=60))
 @given(steps=STEPS, policy=POLICIES)
 def test_a_plan_frees_what_it_promises_and_what_is_kept_loads(empty_database, steps, policy):
     with tempfile.TemporaryDirectory() as folder:
@@ -383,7 +384,7 @@ def test_a_plan_frees_what_it_promises_and_what_is_kept_loads(empty_database, st
             assert handle.check(read_data=True).problems == ()
 
 
-@settings(max_examples=30)
+@settings(max_examples=some(15, long=30))
 @given(steps=STEPS, room=st.integers(1, 120_000))
 def test_unpinned_checkpoints_fit_in_the_bytes_that_they_are_given(empty_database, steps, room):
     with tempfile.TemporaryDirectory() as folder:

@@ -20,9 +20,9 @@ from checkpointdb import (
     StoreUnavailableError,
     format,
 )
+from checkpointdb.local_payloads import LocalReader
 from checkpointdb.manifest import encode_manifest
 from checkpointdb.manifests import read_manifest
-from checkpointdb.payloads import LocalReader
 from checkpointdb.rebuild import rebuild
 from checkpointdb.schema import chains, checkpoints, pipelines
 from checkpointdb.sealing import PLAIN

@@ -367,6 +367,8 @@ def test_kinds_of_buckets_differ():
         (lambda: KeepBest(1, ""), "named by its path"),
         (lambda: KeepBest(1, meta("loss")), "named by its path"),
         (lambda: KeepBest(1, "\0"), "NUL"),
+        (lambda: KeepBest(1, "a\\b"), "a backslash in the path"),
+        (lambda: AtMostPer(1, "a\\b"), "a backslash in the path"),
         (lambda: KeepWithin(-1), "days to keep"),
         (lambda: KeepWithin(timedelta(-1)), "must not be negative"),
         (lambda: KeepWithin("30d"), "days to keep"),

@@ -9,6 +9,8 @@ import pytest
 
 from checkpointdb import NotFoundError, PipelineCheckpoint, SchemaVersionError
 from checkpointdb.database import HEAD_REVISION, Database
+from checkpointdb.schema import metadata
+from checkpointdb.store.revising import first_versions, sql_of_upgrade
 
 
 def revise(directory, revision):
@@ -40,6 +42,28 @@ def test_an_older_database_is_told_and_not_changed(older, tree):
     assert tree(older) == before
 
 
+def test_every_schema_says_which_version_was_the_first_to_read_it():
+    versions = first_versions()
+    assert sorted(versions) == [f"{number:04}" for number in range(1, len(versions) + 1)]
+    assert HEAD_REVISION in versions
+    for first in versions.values():
+        assert all(part.isdecimal() for part in first.split(".")), versions
+
+
+def test_a_store_says_which_versions_read_it(older):
+    assert PipelineCheckpoint.database_info(older).readable_since == first_versions()["0001"]
+
+
+def test_the_sql_for_a_server_makes_every_table_and_view():
+    written = sql_of_upgrade(None, "postgresql")
+    for table in metadata.tables:
+        assert f"CREATE TABLE {table} " in written
+    assert written.count("CREATE VIEW") == 4
+    assert "fk_chains_forked_from_checkpoints" in written
+    assert written.startswith("BEGIN;")
+    assert written.rstrip().endswith("COMMIT;")
+
+
 @pytest.mark.damages
 def test_a_newer_database_is_told_and_not_upgraded(archive):
     archive.close()
@@ -47,6 +71,9 @@ def test_a_newer_database_is_told_and_not_upgraded(archive):
     assert PipelineCheckpoint.database_info(archive.checkpoint_dir).state == "newer"
     with pytest.raises(SchemaVersionError, match="newer"):
         PipelineCheckpoint.upgrade_database(archive.checkpoint_dir)
+    with pytest.raises(SchemaVersionError, match="newer"):
+        PipelineCheckpoint.upgrade_sql(archive.checkpoint_dir)
+    assert PipelineCheckpoint.database_info(archive.checkpoint_dir).readable_since is None
 
 
 def test_an_upgrade_says_what_it_did_and_where_the_backup_is(older):
@@ -67,6 +94,7 @@ def test_a_second_upgrade_does_nothing(older):
     [
         PipelineCheckpoint.database_info,
         PipelineCheckpoint.upgrade_database,
+        PipelineCheckpoint.upgrade_sql,
         lambda path: PipelineCheckpoint(path, enable_encryption=None),
     ],
 )

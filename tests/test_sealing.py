@@ -12,7 +12,7 @@ from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.format import compress_member, decompress_member
 from checkpointdb.keyring import Secrets
-from checkpointdb.payloads import LocalReader
+from checkpointdb.local_payloads import LocalReader
 from checkpointdb.sealing import (
     DATA,
     HEADER_BYTES,

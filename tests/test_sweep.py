@@ -13,7 +13,7 @@ import pytest
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError, SweepReport
 from checkpointdb.database import Database
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.sweep import sweep
 
 LATER = datetime.now(UTC) + timedelta(days=2)

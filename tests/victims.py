@@ -118,6 +118,26 @@ def keys_after(steps: int) -> set[int]:
     return found
 
 
+REWRITTEN = {each: each * 3 for each in "bdef"}  # what `save_mostly_dead` leaves: id to tag
+
+
+def save_mostly_dead(directory: str) -> None:
+    """Save upon one another and forget some, the first, whose chunks the others share, too."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for each in "abcdef":
+            handle.save(array_state_of(each * 3), each)
+        for each in "ac":
+            handle.delete_checkpoint(each)
+
+
+def write_again(directory: str) -> None:
+    """Compact and merge, which changes no state."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        say("rewritten", len(handle.compact(min_dead=0.01).rewritten))
+        say("merged", handle.merge("d").is_merged)
+        say("merged", handle.merge("f").is_merged)
+
+
 # --- to fail
 
 
@@ -138,7 +158,7 @@ def try_saves(directory: str, *ids: str) -> None:
 
 def fail_and_die_before_the_commit(directory: str) -> None:
     """Save an id, save it again (this is to fail), save it again and die once it is renamed."""
-    from checkpointdb import payloads
+    from checkpointdb import local_payloads
 
     handle = PipelineCheckpoint(directory, **KEEP_ALL)
     say("saved", handle.save(state_of("first"), "x"))
@@ -146,7 +166,7 @@ def fail_and_die_before_the_commit(directory: str) -> None:
         say("saved", handle.save(state_of("second"), "x"))
     except CheckpointError as error:
         say("failed", "x", type(error).__name__, error)
-    payloads.sync_directory = lambda _: os.kill(os.getpid(), 9)
+    local_payloads.sync_directory = lambda _: os.kill(os.getpid(), 9)
     handle.save(state_of("third"), "x")
 
 

@@ -82,7 +82,7 @@ def shared_options(*, first: bool = False) -> list[click.Option]:
     return [
         option("--store", envvar="CHECKPOINTDB_STORE", type=path, metavar="DIR",
                help="The store's directory; ./checkpoints if none is named."),
-        option("--pipeline", envvar="CHECKPOINTDB_PIPELINE", metavar="NAME",
+        option("--pipeline", "named_pipeline", envvar="CHECKPOINTDB_PIPELINE", metavar="NAME",
                help="The pipeline within the store; default if none is named."),
         option("--key-file", type=path, metavar="FILE",
                help="A file with the key of an encrypted store; else it is looked for as the "

@@ -13,12 +13,13 @@ from checkpointdb.cli.documents import plain
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.cli.upkeep import CHECK_SHAPE, checked
-from checkpointdb.reports import DatabaseInfo, UpgradeReport
+from checkpointdb.reports import DatabaseInfo
+from checkpointdb.store.revising import sql_of_upgrade
 
 _MEANING: Final = {
     "current": "that of this version",
-    "older": "of an older version: `checkpointdb db upgrade` brings it up to date",
-    "newer": "of a newer version: upgrade checkpointdb",
+    "older": "the store is the old side: `checkpointdb db upgrade` brings it up to date",
+    "newer": "checkpointdb is the old side here: upgrade it",
     "empty": "none yet: it was never finished, `checkpointdb db upgrade` does",
 }
 
@@ -36,6 +37,14 @@ def info(session: Session) -> Output:
     rows = [
         ("database", found.path),
         ("schema", f"{found.schema or '-'}, {_MEANING[found.state]}"),
+        (
+            "read by",
+            f"checkpointdb {found.readable_since} and later"
+            if found.readable_since
+            else "versions later than this one"
+            if found.schema
+            else "-",
+        ),
         ("checkpointdb", f"{found.library_version}, which has schema {found.library_schema}"),
         ("SQLite", found.sqlite_version),
         ("size", f"{size(found.database_bytes)}, and {size(found.log_bytes)} in the log"),
@@ -43,16 +52,50 @@ def info(session: Session) -> Output:
     return Output(found, [f"{name + ':':<14}{safe(text)}" for name, text in rows])
 
 
-@db.command(shape=UpgradeReport)
+@db.command(
+    shape={
+        "before": "text or null",
+        "after": "text",
+        "backup": "text or null",
+        "sql": "text or null",
+    }
+)
+@click.option("--sql", is_flag=True, help="Print the SQL instead, for `sqlite3`; nothing is run.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["sqlite", "postgresql"]),
+    default="sqlite",
+    show_default=True,
+    metavar="NAME",
+    help="With --sql: of postgresql all that makes a new schema, whatever the store has.",
+)
 @click.pass_obj
-def upgrade(session: Session) -> Output:
+def upgrade(session: Session, sql: bool, dialect: str) -> Output:
     """Bring the database up to date, after a backup of it beside it."""
+    if dialect != "sqlite" and not sql:
+        raise click.UsageError("--dialect is of use with --sql alone")
+    return _printed(session, dialect) if sql else _upgraded(session)
+
+
+def _printed(session: Session, dialect: str) -> Output:
+    found = PipelineCheckpoint.database_info(session.store)
+    text = (
+        PipelineCheckpoint.upgrade_sql(session.store)
+        if dialect == "sqlite"
+        else sql_of_upgrade(None, dialect)
+    )
+    before = found.schema if dialect == "sqlite" else None
+    document = {"before": before, "after": found.library_schema, "backup": None, "sql": text}
+    return Output(document, text.rstrip() or f"-- schema {before} is up to date")
+
+
+def _upgraded(session: Session) -> Output:
     report = PipelineCheckpoint.upgrade_database(session.store)
     if report.before == report.after:
-        return Output(report, f"schema {report.after} is up to date")
+        return Output({**plain(report), "sql": None}, f"schema {report.after} is up to date")
     lines = [f"upgraded from schema {report.before or '-'} to {report.after}"]
     lines += [f"the backup is {safe(report.backup)}"] if report.backup else []
-    return Output(report, "\n".join(lines))
+    return Output({**plain(report), "sql": None}, "\n".join(lines))
 
 
 @db.command(shape=CHECK_SHAPE)

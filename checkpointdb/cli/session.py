@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from checkpointdb import (
@@ -14,6 +16,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     RetentionPolicy,
 )
+from checkpointdb.directories import sync_directory
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
 
@@ -23,10 +26,15 @@ class Session:
     """One run of the command line."""
 
     store: Path = Path("checkpoints")
-    pipeline: str = "default"
+    named_pipeline: str | None = None
     key_file: Path | None = None
     busy_seconds: float = 60.0
     is_json: bool = False
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that was named, or the default one."""
+        return "default" if self.named_pipeline is None else self.named_pipeline
 
     @property
     def key(self) -> Key | None:
@@ -45,6 +53,22 @@ class Session:
             upgrade=False,
             trusted_globals=trusted_globals,
         )
+
+    @contextmanager
+    def open_or_publish(self) -> Iterator[PipelineCheckpoint]:
+        """Open the store as it is; where there is none, make one that appears if all went well."""
+        if self.store.exists():
+            with self.open_or_make() as handle:
+                yield handle
+            return
+        store = self.store.absolute()
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{store.name[:60]}.", dir=store.parent) as room:
+            made = Path(room) / "store"
+            with replace(self, store=made).open_or_make() as handle:
+                yield handle
+            made.rename(store)  # fails where another process was first
+            sync_directory(store.parent)
 
     def open_or_make(self) -> PipelineCheckpoint:
         """Open the store as it is, or make one in the clear; for an import alone."""

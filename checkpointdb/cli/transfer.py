@@ -59,12 +59,14 @@ _path = click.Path(path_type=Path)
 def import_(session: Session, /, source: Path, progress: bool, **options: Any) -> Output:
     """Take checkpoints from SOURCE: a directory of the predecessor, or a file that `export` wrote.
 
-    For a directory the store is made if there is none. SOURCE is not changed.
+    The store is made if there is none. SOURCE is not changed.
     """
     key = _key_in(options["source_key_file"])
     chosen = {"on_conflict": options["on_conflict"], "allow_plain": options["allow_plain"]}
     trusted = None if options["trust_all"] else [*SAFE_GLOBALS, *options["patterns"]]
-    with session.open_or_make() as store, bar("Importing checkpoints", progress) as moved:
+    # One file comes whole or leaves nothing; a directory's import is gone on with.
+    opened = session.open_or_make() if source.is_dir() else session.open_or_publish()
+    with opened as store, bar("Importing checkpoints", progress) as moved:
         if source.is_dir():
             zone = options["time_zone"]
             report = store.import_legacy(
@@ -128,7 +130,7 @@ def export(
     "pipelines",
     multiple=True,
     metavar="NAME",
-    help="Copy only this pipeline; all, if none is named.",
+    help="Copy only this pipeline, or else that of --pipeline; all, if none is named.",
 )
 @click.option(
     "--new-key-file",
@@ -143,13 +145,14 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
     """Copy checkpoints into the store at TARGET; what that has already is left out."""
     conditions = [parse_where(text) for text in options["where"]]
     key = _key_in(options["new_key_file"])
+    named = () if session.named_pipeline is None else (session.named_pipeline,)
     with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
         copied = store.copy_into(
             target,
             key=key,
             encrypted=False if options["plain"] else None,
             where=reduce(and_, conditions) if conditions else None,
-            pipelines=options["pipelines"] or None,
+            pipelines=options["pipelines"] or named or None,
             progress=moved,
         )
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")

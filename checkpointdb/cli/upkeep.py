@@ -1,7 +1,8 @@
-"""Commands that keep a store healthy: check, sweep, rebuild, encrypt."""
+"""Commands that keep a store healthy: check, repair, sweep, compact, merge, rebuild, encrypt."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,14 @@ from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
-from checkpointdb.reports import Problem, RebuildReport, SweepReport
+from checkpointdb.reports import (
+    CompactReport,
+    DamagedCheckpoint,
+    MergeReport,
+    Problem,
+    RebuildReport,
+    SweepReport,
+)
 from checkpointdb.store.key_sources import given_key, key_beside, key_in_file
 from checkpointdb.store.opening import PAYLOAD_DIRECTORY
 
@@ -93,6 +101,76 @@ def checked(report: CheckReport) -> Output:
     return Output(document, [summary + f"{len(rows)} problems", "", found], CORRUPT)
 
 
+REPAIR_SHAPE: Final = {
+    "is_dry_run": "true or false",
+    "read_payloads": "number",
+    "damaged": [["text", "text"]],
+    "restored": ["text"],
+    "recovered": [DamagedCheckpoint],
+    "lost": [DamagedCheckpoint],
+    "only_in_database": [["text", "text"]],
+    "forgotten": ["text"],
+    "removed_files": ["text"],
+    "orphans": ["text"],
+    "problems": [Problem],
+    "is_ok": "true or false",
+}
+
+
+@click.command(cls=Command, shape=REPAIR_SHAPE)
+@click.option(
+    "--known",
+    is_flag=True,
+    help="Read only payloads that are known to be damaged, missing, or of another length.",
+)
+@click.option(
+    "--forget-damaged",
+    is_flag=True,
+    help="Forget checkpoints that lost a key for good, but for those that are pinned.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@progress_option
+@click.pass_obj
+def repair(
+    session: Session, known: bool, forget_damaged: bool, dry_run: bool, progress: bool
+) -> Output:
+    """Take what is damaged in the whole store out of service, and recover what has a copy."""
+    with session.open_whole() as store, bar("Reading payloads", progress) as moved:
+        report = store.repair(
+            read_data=not known, forget_damaged=forget_damaged, dry_run=dry_run, progress=moved
+        )
+    rows = [
+        *(("damaged", name, reason) for name, reason in report.damaged),
+        *(("whole again", name, "back in service") for name in report.restored),
+        *(("recovered", each.checkpoint_id, _keys(each.keys)) for each in report.recovered),
+        *(("lost", each.checkpoint_id, _losses(each)) for each in report.lost),
+        *(("not in files", each, _NOT_IN_FILES) for _, each in report.only_in_database),
+        *(("forgotten", each, "") for each in report.forgotten),
+        *(("no row", name, "a file: rebuild or sweep") for name in report.orphans),
+        *((each.kind, each.subject, each.detail) for each in report.problems),
+    ]
+    if dry_run:
+        summary = f"{report.read_payloads} payloads read; a dry run, nothing was changed"
+    else:
+        summary = f"{report.read_payloads} payloads read, {len(report.removed_files)} removed"
+    text: list[Any] = [summary, "", Table(("what", "in", "details"), rows)] if rows else [summary]
+    document = {**plain(report), "is_ok": report.is_ok}
+    return Output(document, text, OK if report.is_ok else PARTIAL)
+
+
+_NOT_IN_FILES: Final = "loads, but a rebuild would not find it: save or export it"
+
+
+def _keys(keys: Sequence[str]) -> str:
+    return f"keys {', '.join(keys)}"
+
+
+def _losses(each: DamagedCheckpoint) -> str:
+    pinned = "pinned; " if each.pinned else ""
+    rest = f"; {_keys(each.whole_keys)} still load" if each.whole_keys else ""
+    return f"{pinned}{_keys(each.keys)}{rest}"
+
+
 @click.command(cls=Command, shape=SweepReport)
 @click.pass_obj
 def sweep(session: Session) -> Output:
@@ -102,6 +180,49 @@ def sweep(session: Session) -> Output:
     removed = [f"removed {safe(name)}" for name in report.removed_files]
     missing = tuple(f"{name} is missing: run check" for name in report.missing_files)
     return Output(report, [*removed, f"{size(report.freed_bytes)} freed"], OK, missing)
+
+
+@click.command(cls=Command, shape=CompactReport)
+@click.option(
+    "--min-dead",
+    metavar="SHARE",
+    default="50%",
+    show_default=True,
+    callback=amounts.share,
+    help="Rewrite the payloads of which at least so much is dead.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be rewritten, and do nothing.")
+@progress_option
+@click.pass_obj
+def compact(session: Session, min_dead: float, dry_run: bool, progress: bool) -> Output:
+    """Write payloads of the whole store that are mostly dead again, without what is dead."""
+    with session.open_whole() as store, bar("Rewriting payloads", progress) as moved:
+        report = store.compact(min_dead=min_dead, dry_run=dry_run, progress=moved)
+    notes = tuple(f"{name} was left as it is: {reason}" for name, reason in report.left)
+    if dry_run:
+        names = [f"would rewrite {safe(name)}" for name in report.rewritten]
+        return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, notes)
+    summary = (
+        f"{len(report.rewritten)} payloads rewritten into {report.written}, "
+        f"{size(report.freed_bytes)} freed"
+    )
+    return Output(report, summary, PARTIAL if report.left else OK, notes)
+
+
+@click.command(cls=Command, shape=MergeReport)
+@click.argument("checkpoint_id", metavar="ID")
+@click.pass_obj
+def merge(session: Session, checkpoint_id: str) -> Output:
+    """Make a full of a checkpoint: one payload that is enough to restore it."""
+    with session.open() as store:
+        report = store.merge(checkpoint_id)
+    if not report.is_merged:
+        return Output(report, f"{checkpoint_id} is a full already")
+    return Output(
+        report,
+        f"{checkpoint_id} is a full of {size(report.stored_bytes)}, "
+        f"{size(report.freed_bytes)} freed",
+    )
 
 
 @click.command(cls=Command, shape=RebuildReport)
@@ -144,4 +265,12 @@ def encrypt(session: Session, target: Path, new_key_file: Path | None, progress:
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (check, sweep, rebuild, encrypt)
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    check,
+    repair,
+    sweep,
+    compact,
+    merge,
+    rebuild,
+    encrypt,
+)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Column, ColumnElement, and_, exists, or_, select, true, union_all
 
-from checkpointdb.custom_metadata import MAX_INDEXED_TEXT, as_double
+from checkpointdb.custom_metadata import MAX_INDEXED_TEXT, as_double, check_path
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.conditions import Condition
 from checkpointdb.schema import checkpoint_metadata, checkpoints
@@ -39,12 +39,8 @@ def meta(path: str) -> Field:
     """
     if not isinstance(path, str):
         raise InvalidInputError(f"the path of a metadata field is text, not {_kind(path)}")
-    if "\\" in path.replace("\\\\", "").replace("\\.", ""):
-        raise InvalidInputError(
-            rf"a backslash in the path {path!r} must be followed by a dot or another backslash: "
-            r"write a literal one as \\"
-        )
-    return Field(storable(str.__str__(path), "the path"))
+    check_path(path)
+    return Field(str.__str__(path))
 
 
 class Field:

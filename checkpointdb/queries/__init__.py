@@ -5,6 +5,18 @@ their arguments.
 """
 
 from checkpointdb.queries.batches import BATCH, batches
+from checkpointdb.queries.contents import (
+    checkpoints_saved,
+    chunks_of_defined,
+    chunks_stored,
+    entries_opened,
+    mostly_dead,
+    origin_of,
+    payloads_by_id,
+    values_defined,
+    whole_place,
+    whole_state,
+)
 from checkpointdb.queries.damage import (
     copies_of,
     described_by,
@@ -66,13 +78,17 @@ __all__ = [
     "all_chains",
     "batches",
     "checkpoints_of_chain",
+    "checkpoints_saved",
     "chunks_by_digest",
     "chunks_of",
+    "chunks_of_defined",
+    "chunks_stored",
     "copies_of",
     "covers",
     "damaged_payloads",
     "described_by",
     "entries_of_chain",
+    "entries_opened",
     "freed_payloads",
     "head_values",
     "history",
@@ -89,7 +105,9 @@ __all__ = [
     "members_of_values",
     "metadata_of_checkpoints",
     "metadata_rows",
+    "mostly_dead",
     "newest_place",
+    "origin_of",
     "overview",
     "parent",
     "payload_name",
@@ -97,6 +115,7 @@ __all__ = [
     "payload_needs",
     "payload_sequences",
     "payloads_before",
+    "payloads_by_id",
     "pieces_in",
     "pipeline_id",
     "pipeline_names",
@@ -109,4 +128,7 @@ __all__ = [
     "stored_bytes",
     "values_at",
     "values_by_digest",
+    "values_defined",
+    "whole_place",
+    "whole_state",
 ]

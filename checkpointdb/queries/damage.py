@@ -44,12 +44,14 @@ def pieces_in(member_ids: Collection[int]) -> CompoundSelect[Any]:
     """Return (value, kind, row) of what lies in members: chunks, and values with a place."""
     lost = listed(member_ids)
     spread = (
-        select(value_chunks.c.value_id, literal("chunk").label("kind"), chunks.c.id)
+        select(value_chunks.c.value_id, literal("chunk").label("kind"), chunks.c.id.label("id"))
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
         .where(chunks.c.member_id.in_(select(lost.c.id)))
     )
     placed = select(
-        state_values.c.id.label("value_id"), literal("value").label("kind"), state_values.c.id
+        state_values.c.id.label("value_id"),
+        literal("value").label("kind"),
+        state_values.c.id.label("id"),
     ).where(state_values.c.member_id.in_(select(lost.c.id)))
     return union_all(spread, placed).order_by("value_id", "id")
 
@@ -73,7 +75,7 @@ def _chunk_copies(lost_members: CTE) -> Select[Any]:
         select(
             literal("chunk").label("kind"),
             lost.c.id.label("lost_id"),
-            chunks.c.id,
+            chunks.c.id.label("id"),
             chunks.c.digest,
             null().label("serializer"),
             null().label("layout"),
@@ -102,7 +104,7 @@ def _value_copies(lost_members: CTE) -> Select[Any]:
         select(
             literal("value").label("kind"),
             lost.c.id.label("lost_id"),
-            state_values.c.id,
+            state_values.c.id.label("id"),
             state_values.c.digest,
             state_values.c.serializer,
             state_values.c.layout,

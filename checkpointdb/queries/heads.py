@@ -39,8 +39,8 @@ def place_of_save() -> Select[Any]:
 
     What tells which payloads are damaged; the row that :checkpoint_id has
     now, and whether it is pinned; and of the base
-    :base_id, its chain's next depth (NULL if the base is gone); and the generation of the keyring,
-    NULL in a store in the clear.
+    :base_id, its chain and that one's next depth (NULL if the base is gone); and the generation of
+    the keyring, NULL in a store in the clear.
     """
 
     def of_replaced(column: Column[Any]) -> ScalarSelect[Any]:
@@ -58,6 +58,7 @@ def place_of_save() -> Select[Any]:
         .scalar_subquery()
     )
     base_id: BindParameter[int] = bindparam("base_id")
+    base_chain = select(checkpoints.c.chain_id).where(checkpoints.c.id == base_id)
     return select(
         damaged_payloads().label("damaged"),
         of_replaced(checkpoints.c.id).label("replaced_id"),
@@ -65,6 +66,7 @@ def place_of_save() -> Select[Any]:
         next_depth.label("next_depth"),
         base_id.label("base_id"),
         keyring_generation().scalar_subquery().label("keyring"),
+        base_chain.scalar_subquery().label("base_chain"),
     )
 
 

@@ -148,11 +148,12 @@ def lineage(pipeline: str) -> Select[Any]:
     )
 
 
-def ids(pipeline_id: int) -> Select[Any]:
-    """Return row and id of a pipeline's checkpoints, the oldest first."""
+@cache
+def ids() -> Select[Any]:
+    """Return row and id of the checkpoints of :pipeline_id, the oldest first."""
     return (
         select(checkpoints.c.id, checkpoints.c.checkpoint_id)
-        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
         .order_by(checkpoints.c.id)
     )
 

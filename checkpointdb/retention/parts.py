@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, false, select
 
+from checkpointdb.custom_metadata import check_path
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.schema import checkpoints
-from checkpointdb.text import storable
 
 if TYPE_CHECKING:
     from checkpointdb.retention.policy import Policy, Retention
@@ -108,4 +108,4 @@ def check_field(path: object) -> None:
     """Raise InvalidInputError unless `path` can name a field of the metadata."""
     if not isinstance(path, str) or not path:
         raise InvalidInputError(f"a metadata field is named by its path, not {path!r}")
-    storable(path, "the path")
+    check_path(path)

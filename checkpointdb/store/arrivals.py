@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.reports import ImportReport
 
@@ -22,6 +23,14 @@ def checked_rule(on_conflict: object) -> None:
         raise InvalidInputError(
             f"on_conflict must be one of {', '.join(get_args(OnConflict))}, not {on_conflict!r}"
         )
+
+
+def taken_ids(theirs: PipelineCheckpoint) -> dict[str, datetime]:
+    """Return the ids of a pipeline's checkpoints, and their times: without their keys, quickly."""
+    with theirs._engine.database.read() as connection:
+        pipeline_id = connection.scalar(queries.pipeline_id(theirs.pipeline))
+        found = connection.execute(queries.ages(), {"pipeline_id": pipeline_id})
+        return {each.checkpoint_id: each.created_at for each in found}
 
 
 class Arrival(NamedTuple):
@@ -56,11 +65,7 @@ class Arrivals:
     def into(cls, theirs: PipelineCheckpoint, on_conflict: OnConflict) -> Arrivals:
         """Look at what a pipeline has. Raises InvalidInputError for an unknown choice."""
         checked_rule(on_conflict)
-        found = theirs.list_checkpoints()
-        return cls(
-            {each.checkpoint_id: datetime.fromisoformat(each.timestamp) for each in found},
-            on_conflict,
-        )
+        return cls(taken_ids(theirs), on_conflict)
 
     def place(self, checkpoint_id: str, created_at: datetime) -> Arrival:
         """Say what becomes of a checkpoint.

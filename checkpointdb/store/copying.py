@@ -17,6 +17,7 @@ from checkpointdb.errors import InvalidInputError, NotFoundError
 from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, RetentionPolicy
 from checkpointdb.schema import checkpoints
+from checkpointdb.store.arrivals import taken_ids
 from checkpointdb.store.request import SaveRequest
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def _missing(
     ours: PipelineCheckpoint, theirs: PipelineCheckpoint, where: ColumnElement[bool] | None
 ) -> Iterator[CheckpointMetadata]:
     """Yield what is to be copied in the order of saving: what was saved upon another follows it."""
-    copies = {each.checkpoint_id: each.timestamp for each in theirs.list_checkpoints()}
+    copies = taken_ids(theirs)
     for each in ours.list_checkpoints(checkpoints.c.id, reverse=False, where=where):
         if each.checkpoint_id not in copies:
             yield each
-        elif copies[each.checkpoint_id] != each.timestamp:
+        elif copies[each.checkpoint_id] != datetime.fromisoformat(each.timestamp):
             raise InvalidInputError(
                 f"{str(theirs.checkpoint_dir)!r} has another checkpoint {each.checkpoint_id!r} in "
                 f"pipeline {theirs.pipeline!r} than {str(ours.checkpoint_dir)!r}: it was not "

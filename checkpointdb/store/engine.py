@@ -30,8 +30,15 @@ from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
+    from checkpointdb.format import CompressionLevel
     from checkpointdb.repair import Wishes
-    from checkpointdb.reports import PruneReport, RepairReport, RetentionPlan
+    from checkpointdb.reports import (
+        CompactReport,
+        MergeReport,
+        PruneReport,
+        RepairReport,
+        RetentionPlan,
+    )
     from checkpointdb.serialize import Serialized
     from checkpointdb.store.loading import Plan
 
@@ -299,9 +306,7 @@ class Engine:
             int(before.stored_bytes - after.stored_bytes),
         )
 
-    def repair(
-        self, wishes: Wishes, progress: Callable[[int, int], object] | None
-    ) -> RepairReport:
+    def repair(self, wishes: Wishes, progress: Callable[[int, int], object] | None) -> RepairReport:
         """Repair the whole store, or rehearse it."""
         from checkpointdb.repair import repair
 
@@ -315,6 +320,34 @@ class Engine:
             cipher=self.cipher,
             progress=progress,
         )
+
+    # --- writing again
+
+    def compact(
+        self, min_dead: float, progress: Callable[[int, int], object] | None, *, dry_run: bool
+    ) -> CompactReport:
+        """Rewrite the payloads of the whole store that are mostly dead, or say which."""
+        from checkpointdb.store.compacting import Compactor
+
+        self._follow_fork()
+        compactor = Compactor(*self._rewriter())
+        if dry_run:
+            return compactor.plan(min_dead)
+        self._begin_writing()
+        return compactor.run(min_dead, progress)
+
+    def merge(self, find: Find) -> MergeReport:
+        """Make a full of a checkpoint."""
+        from checkpointdb.store.merging import Merger
+
+        self._begin_writing()
+        return Merger(*self._rewriter()).merge(find)
+
+    def _rewriter(
+        self,
+    ) -> tuple[Database, PayloadStore, Cipher, Pool, Trash, CompressionLevel]:
+        level = self._settings.compression_level
+        return self.database, self.payloads, self.cipher, self._pool, self._trash, level
 
     def _tidy(self) -> None:
         """Do what a prune leaves to do, if it can be: what was asked for is done."""

@@ -21,8 +21,9 @@ from checkpointdb.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from checkpointdb.local_payloads import advice
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
-from checkpointdb.payloads import PayloadStore, advice
+from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.sealing import DATA, Cipher
 from checkpointdb.serialize import Serialized
@@ -32,7 +33,6 @@ from checkpointdb.text import is_storable
 _NOTHING = memoryview(b"")
 _LAYOUT = re.compile(r"\d{1,18}(,\d{1,18})*")
 _LEAST_SHARE_BYTES = 512 << 10  # of a thread: with less, threads only wait for each other
-
 
 # Where a chunk lies: its member, the offset in that one's plain bytes, its length. A tuple, as a
 # large state has thousands, and each object more makes the garbage collector work.
@@ -75,7 +75,7 @@ class _Value:
         return digests.value(self.serializer, self.layout, self.digests) == self.digest
 
 
-# What is to be taken from a member: offset, length, and who takes it, as arguments of `put`.
+# What is to be taken of a member: offset, length, and the arguments of `put`.
 _Piece = tuple[int, int, _Value, int, memoryview | None]
 
 
@@ -366,8 +366,8 @@ def _read_run(
                 f"it has {reader.stored_bytes} bytes where {run[0].payload_bytes} were written"
             )
         seal = reading.cipher.open(run[0].name, reader)
-        for member in run:
-            stored = reader.read(member.offset, member.stored_bytes)
+        parts = reader.read_each((member.offset, member.stored_bytes) for member in run)
+        for member, stored in zip(run, parts, strict=True):
             if reading.verify_hash and sha256(stored).digest() != member.sha256:
                 raise CorruptionError(
                     f"its bytes {member.offset} to {member.offset + member.stored_bytes} are not "

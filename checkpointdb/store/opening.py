@@ -17,7 +17,7 @@ from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
 from checkpointdb.errors import NotFoundError, StoreUnavailableError
 from checkpointdb.keys import Key
-from checkpointdb.payloads import LocalPayloads, unavailable
+from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
 from checkpointdb.store.encryption import Unlocked, check_copies, check_key, unlock
 from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies

@@ -62,8 +62,9 @@ class Packer:
         cipher: Cipher,
         name: str,
     ) -> None:
-        """Begin a payload; of its name the sequence need not be known yet."""
+        """Begin a payload under the name that `inventory.first_name` gave."""
         self._payloads = payloads
+        self._name = name
         self._level = level
         self._pool = pool
         self._digests = cipher.digests
@@ -88,7 +89,7 @@ class Packer:
     def writer(self) -> PayloadWriter:
         """The file, made when the first bytes are ready."""
         if self._writer is None:
-            self._writer = self._payloads.create()
+            self._writer = self._payloads.create(self._name)
             if self._seal.header:
                 self._writer.write([self._seal.header])
         return self._writer

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
@@ -35,8 +36,8 @@ from checkpointdb.errors import (
 from checkpointdb.format import payload_name
 from checkpointdb.keyring import MOST_BYTES
 from checkpointdb.keys import Key
+from checkpointdb.local_payloads import LocalPayloads, advice
 from checkpointdb.manifests import read_manifest
-from checkpointdb.payloads import LocalPayloads, advice
 from checkpointdb.reports import ImportReport
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN
@@ -75,7 +76,8 @@ def write_parcel(
     if not overwrite and os.path.lexists(file):
         raise _exists(file)
     try:
-        with TemporaryDirectory(prefix=f".{file.name[:60]}.", dir=file.parent) as room:
+        remove_rooms(file.parent, prefix := f".{file.name[:60]}.checkpointdb-")
+        with TemporaryDirectory(prefix=prefix, dir=file.parent) as room:
             directory = Path(room) / "store"
             target = opener(directory, key, is_encrypted=key is not None)
             if not copy_store(
@@ -159,11 +161,11 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
         yield Parcel(file, opener(directory, found, is_encrypted=is_encrypted), found)
 
 
-def remove_rooms(directory: Path) -> list[str]:
-    """Remove what imports that were killed over a day ago left in a store; return the names."""
+def remove_rooms(directory: Path, prefix: str = _ROOM) -> list[str]:
+    """Remove what imports or exports that were killed over a day ago left; return the names."""
     latest = time.time() - timedelta(days=1).total_seconds()
     removed = []
-    for room in sorted(directory.glob(_ROOM + "*")):
+    for room in sorted(directory.glob(escape(prefix) + "*")):
         if room.is_dir() and not room.is_symlink() and room.stat().st_mtime <= latest:
             shutil.rmtree(room)
             removed.append(room.name)

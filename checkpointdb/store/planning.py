@@ -50,6 +50,7 @@ def _planned(
 
 # By the driver itself: SQLAlchemy takes twice as long for 100 000 rows.
 _AGES = Prepared(queries.ages())
+_IDS = Prepared(queries.ids())
 
 
 # --- execution
@@ -61,7 +62,7 @@ def still_planned(
     """Return what a plan may forget now, and the ids of what it may not any more, each with why."""
     scope = Scope(connection.scalar(queries.pipeline_id(plan.pipeline)) or 0, plan.planned_at)
     # The id beside the row: a database that was rebuilt meanwhile has other rows.
-    living = {(row, name) for row, name in connection.execute(queries.ids(scope.pipeline_id))}
+    living = set(_IDS.run(connection, {"pipeline_id": scope.pipeline_id}))
     exempt = exemptions(scope, connection.execute)
     forgettable, spared = [], []
     for each in plan.forgotten:
@@ -79,7 +80,7 @@ def rehearse(connection: Connection, plan: RetentionPlan) -> PruneReport:
     pipeline_id = connection.scalar(queries.pipeline_id(plan.pipeline)) or 0
     forgettable, spared = still_planned(connection, plan)
     gone = {each.row for each in forgettable}
-    rows = connection.execute(queries.ids(pipeline_id))
+    rows = _IDS.run(connection, {"pipeline_id": pipeline_id})
     survivors = queries.listed(row for row, _ in rows if row not in gone)
     freed = connection.execute(queries.freed_payloads(pipeline_id, survivors)).one()
     return PruneReport(

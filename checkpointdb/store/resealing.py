@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from checkpointdb import format, queries
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError, EncryptionError, WrongKeyError
-from checkpointdb.inventory import free_name, names_to_remove
+from checkpointdb.inventory import first_name, free_name, names_to_remove
 from checkpointdb.keyring import Keyring, Secrets
 from checkpointdb.keys import Key
 from checkpointdb.manifest import Manifest
@@ -200,13 +200,14 @@ class _Resealing:
             return list(connection.execute(queries.payloads_before(self.epoch)).all())
 
     def _reseal(self, row: Any) -> None:
+        begun_as = first_name(self._database, self._payloads, row.pipeline_id, row.name)
         reader = self._payloads.open(row.name)
-        packer = Packer(self._payloads, "fast", self._pool, self._cipher, row.name)
+        packer = Packer(self._payloads, "fast", self._pool, self._cipher, begun_as)
         try:
             old = read_manifest(reader, row.name, self._cipher)
             packer.finish(self._copy(reader, row, old, packer))
             with self._database.write(retried=True) as connection:
-                is_moved = self._move(connection, row, old, packer)
+                is_moved = self._move(connection, row, old, packer, begun_as)
         except LostRace:
             self._expect_newest()
             return self._reseal(row)  # a key was added or removed
@@ -244,9 +245,11 @@ class _Resealing:
             ),
         )
 
-    def _move(self, connection: Connection, row: Any, old: Manifest, packer: Packer) -> bool:
+    def _move(
+        self, connection: Connection, row: Any, old: Manifest, packer: Packer, begun_as: str
+    ) -> bool:
         """Give the row the copy; False if it is gone, or has another already."""
-        name = free_name(connection, self._payloads, row.pipeline_id, row.name)
+        name = free_name(connection, self._payloads, row.pipeline_id, begun_as)
         if connection.scalar(queries.payload_name(row.id)) != row.name:
             return False
         check_epoch(self._cipher, packer.epoch, connection.scalar(queries.keyring_generation()))

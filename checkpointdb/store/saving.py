@@ -24,7 +24,7 @@ from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import InvalidInputError, NotFoundError, StoreBusyError
 from checkpointdb.forgetting import collect, remove_checkpoints
-from checkpointdb.inventory import free_name
+from checkpointdb.inventory import first_name, free_name
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher, check_epoch
@@ -82,11 +82,12 @@ class Saver:
         origin, head = self._base(writer, request.base, is_compared=not must_be_full)
         unnumbered = format.payload_name(self.pipeline, 0, request.checkpoint_id)
         level = self.settings.compression_level
-        packer = Packer(self.payloads, level, self.pool, self.cipher, unnumbered)
+        name = first_name(self.database, self.payloads, self.pipeline_id, unnumbered)
+        packer = Packer(self.payloads, level, self.pool, self.cipher, name)
         try:
             saved = self._stage(writer, request, packer, origin, head)
             packer.finish(saved.manifest)
-            writer.head, freed = self._commit(saved, request, unnumbered)
+            writer.head, freed = self._commit(saved, request, name)
         except BaseException:
             packer.discard()
             raise
@@ -168,11 +169,9 @@ class Saver:
 
     # --- the transaction
 
-    def _commit(
-        self, saved: Saved, request: SaveRequest, unnumbered: str
-    ) -> tuple[Head, list[str]]:
+    def _commit(self, saved: Saved, request: SaveRequest, begun_as: str) -> tuple[Head, list[str]]:
         with self.database.write(retried=True) as connection:
-            name = free_name(connection, self.payloads, self.pipeline_id, unnumbered)
+            name = free_name(connection, self.payloads, self.pipeline_id, begun_as)
             # A statement of its own: in PostgreSQL the one that waited for the lock would still
             # see what was there before it.
             where = {
@@ -224,6 +223,7 @@ class _Place(NamedTuple):
     next_depth: int | None
     base_id: int | None
     keyring: int | None
+    base_chain: int | None
 
 
 def _exists(request: SaveRequest) -> InvalidInputError:
@@ -239,6 +239,8 @@ def _check_base(saved: Saved, place: _Place) -> None:
         return
     if place.next_depth is None:
         raise LostRace("the checkpoint that was compared with is gone")
+    if place.base_chain != saved.base.chain_id:  # its old values may be gone, its chain another's
+        raise LostRace("the checkpoint that was compared with was merged meanwhile")
     if place.damaged != saved.base.damaged:
         raise LostRace("payloads were marked damaged meanwhile")
     if saved.appends and place.next_depth != saved.checkpoint.depth:

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Text, delete, literal, select
 
-from checkpointdb.errors import CorruptionError
 from checkpointdb.inventory import names_to_remove
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import items
@@ -35,16 +34,12 @@ class Trash:
 
     def empty(self, names: Iterable[str]) -> None:
         """Unlink payloads whose removal is committed; what fails is left for a sweep."""
-        gone = []
-        for name in names:
-            try:
-                self._payloads.delete(name)
-            except (CorruptionError, OSError) as error:
-                log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
-            else:
-                gone.append(name)
+        names = list(names)
+        failed = self._payloads.delete_all(names)
+        for name, error in failed.items():
+            log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
         with self._lock:
-            self._spent += gone
+            self._spent += [name for name in names if name not in failed]
 
     def empty_leftovers(self, connection: Connection) -> None:
         """Unlink what a process that stopped between commit and unlinking has left."""

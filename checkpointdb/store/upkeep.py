@@ -9,13 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from checkpointdb.store.validation import checked_scope
+from checkpointdb.store.validation import checked_scope, checked_share
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
     from checkpointdb.reports import (
         CheckReport,
+        CompactReport,
         DatabaseInfo,
+        MergeReport,
         RebuildReport,
         RepairReport,
         SweepReport,
@@ -124,6 +126,37 @@ class Upkeep:
         removed = remove_rooms(self.checkpoint_dir)
         return replace(report, removed_files=(*report.removed_files, *removed))
 
+    def compact(
+        self,
+        *,
+        min_dead: float = 0.5,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> CompactReport:
+        """Write payloads of the whole store again of which that share is dead, without what is.
+
+        What is alive of several goes into one, checked on the way, while others save and load;
+        nothing of a checkpoint changes. Payloads that are damaged are left as they are, and told.
+        With `dry_run` the report says what would be done, and nothing is. `progress` is called
+        with the numbers of payloads that are done and that were to be rewritten.
+
+        Raises InvalidInputError unless `min_dead` is over 0 and at most 1.
+        """
+        share = checked_share(min_dead, "min_dead")
+        return self._engine.compact(share, progress, dry_run=dry_run)
+
+    def merge(self, checkpoint_id: str) -> MergeReport:
+        """Make a full of a checkpoint of this pipeline: one file that is enough to restore it.
+
+        Its id, time, metadata, pin and place in the order of saving stay. What was saved upon it
+        in its chain has the checkpoint before it for its base from then on, as if it had been
+        forgotten. A full is left as it is.
+
+        Raises NotFoundError, CorruptionError if what it needs is not whole, StoreBusyError if
+        others changed it again and again.
+        """
+        return self._engine.merge(self._engine.place_of(checkpoint_id))
+
     @staticmethod
     def rebuild(
         checkpoint_dir: str | os.PathLike[str],
@@ -162,3 +195,15 @@ class Upkeep:
         from checkpointdb.store.revising import upgrade_database
 
         return upgrade_database(Path(checkpoint_dir))
+
+    @staticmethod
+    def upgrade_sql(checkpoint_dir: str | os.PathLike[str]) -> str:
+        """Return the SQL that `upgrade_database` would run, to be run by `sqlite3`; nothing is.
+
+        One transaction; empty if the database is up to date. No backup is made by it.
+
+        Raises what `upgrade_database` does.
+        """
+        from checkpointdb.store.revising import upgrade_sql
+
+        return upgrade_sql(Path(checkpoint_dir))

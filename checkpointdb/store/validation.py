@@ -80,16 +80,22 @@ def checked_seconds(value: object, what: str) -> float:
     return float(value)
 
 
+def checked_share(share: object, what: str) -> float:
+    """Return a part of a whole. Raises InvalidInputError unless it is over 0 and at most 1."""
+    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise InvalidInputError(f"{what} must be over 0 and at most 1, not {share!r}")
+    return float(share)
+
+
 def checked_scope(read_data: bool, share: object, seconds: object) -> Scope | None:
     """Return how much to read, None for nothing. Raises InvalidInputError for nonsense."""
     from checkpointdb.verifying import Scope  # imported when used
 
-    if not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise InvalidInputError(f"share must be over 0 and at most 1, not {share!r}")
+    part = checked_share(share, "share")
     limit = None if seconds is None else checked_seconds(seconds, "seconds")
-    if not read_data and (share != 1 or limit is not None):
+    if not read_data and (part != 1 or limit is not None):
         raise InvalidInputError("share and seconds are for read_data=True: nothing else is read")
-    return Scope(float(share), limit) if read_data else None
+    return Scope(part, limit) if read_data else None
 
 
 def checked_count(value: object, what: str, *, least: int = 1) -> int:

@@ -10,6 +10,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+first_version = "0.1.0"  # of checkpointdb that reads and writes this schema
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 BY_CODE_POINT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -268,7 +269,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_value_chunks_chunk_id"), "value_chunks", ["chunk_id"], unique=False)
     # The tables refer to each other in a circle; SQLite takes the constraint as it creates.
-    if op.get_bind().dialect.name != "sqlite":
+    if op.get_context().dialect.name != "sqlite":
         op.create_foreign_key(
             op.f("fk_chains_forked_from_checkpoints"),
             "chains",

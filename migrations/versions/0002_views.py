@@ -12,6 +12,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+first_version = "0.1.0"  # of checkpointdb that reads and writes this schema
 
 CHECKPOINT_OVERVIEW = """
 CREATE VIEW checkpoint_overview AS

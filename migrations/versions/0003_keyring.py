@@ -10,6 +10,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+first_version = "0.1.0"  # of checkpointdb that reads and writes this schema
 
 
 def upgrade() -> None:

@@ -17,11 +17,13 @@ SEALED = ["--store", "{sealed}", "--key-file", "{key}"]
 NEW = ["--new-key-file", "{new}"]
 CASES = {
     "check": ["check", "--read-data"],
+    "compact": ["compact", "--dry-run"],
     "copy": ["copy", "{target}"],
     "db check": ["db", "check"],
     "db info": ["db", "info"],
     "db upgrade": ["db", "upgrade"],
     "delete": ["delete", "--yes", "one", "nobody"],
+    "demo": ["demo", "{target}"],
     "diff": ["diff", "one", "two", "--values"],
     "encrypt": ["encrypt", "{target}", "--new-key-file", "{key}"],
     "export": ["export", "one", "{file}"],
@@ -35,6 +37,7 @@ CASES = {
     "key remove": [*SEALED, "key", "remove", "{new_id}"],
     "key rotate": [*SEALED, "key", "rotate", *NEW],
     "list": ["list", "--where", "accuracy > 0", "--sort", "accuracy"],
+    "merge": ["merge", "two"],
     "pin": ["pin", "one", "nobody"],
     "pipelines": ["pipelines"],
     "prune": ["prune", "--keep-last", "1", "--dry-run"],
@@ -42,6 +45,7 @@ CASES = {
     "show": ["show", "two"],
     "sql": ["sql", "SELECT * FROM checkpoint_overview, payloads"],
     "stats": ["stats"],
+    "repair": ["repair"],
     "sweep": ["sweep"],
     "tree": ["tree"],
     "unpin": ["unpin", "fork", "nobody"],
@@ -109,7 +113,7 @@ def test_every_command_explains_itself_and_says_what_its_document_is(run, name):
     assert COMMANDS[name].shape
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"import", "key generate"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo", "import", "key generate"}))
 def test_no_command_makes_a_store_where_there_is_none(run, words, name, tmp_path):
     nowhere = tmp_path / "nowhere"
     case = words(name)

@@ -78,3 +78,30 @@ def test_a_copy_of_an_encrypted_store_is_encrypted_unless_told_otherwise(
 def test_a_source_that_is_not_there_makes_no_store(run, tmp_path):
     assert run("--store", tmp_path / "new", "import", tmp_path / "nothing").code == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_a_copy_is_of_the_pipeline_that_is_named_and_else_of_all(run, store, tmp_path):
+    store(pipeline="other").save({"a": 1}, "apart")
+    for words in (["--pipeline", "other"], ["--only-pipeline", "other"]):
+        target = tmp_path / words[0]
+        assert run("copy", target, *words, "--json").document["copied"] == 1
+        assert run("--store", target, "pipelines", "--json").document["pipelines"] == ["other"]
+    assert run("copy", tmp_path / "all", "--json").document["copied"] == 4
+
+
+def test_a_file_that_cannot_be_imported_leaves_no_store(run, tmp_path, tree):
+    (tmp_path / "noise").write_bytes(b"noise")
+    (tmp_path / "above").mkdir()
+    new = tmp_path / "above" / "new"
+    assert run("--store", new, "import", tmp_path / "noise").code == 4
+    assert tree(tmp_path / "above") == {}
+
+
+def test_a_file_is_imported_into_a_store_that_is_made_for_it(run, handle, tmp_path, tree):
+    assert run("export", "two", tmp_path / "two.gz").code == 0
+    new = tmp_path / "above" / "new"
+    assert run("--store", new, "import", tmp_path / "two.gz", "--json").code == 0
+    assert sorted(path.name for path in new.parent.iterdir()) == ["new"]
+    with PipelineCheckpoint(new) as other:
+        assert other.load("two")["n"] == 2
+        assert other.check(read_data=True).problems == ()

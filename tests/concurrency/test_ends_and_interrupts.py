@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, state_of, tags_of
+from effort import some
 
 from checkpointdb import CheckpointError, PipelineCheckpoint
 from checkpointdb.database import Database
@@ -63,9 +64,10 @@ def test_a_handle_collected_as_garbage_by_its_own_thread_ends_quietly(tmp_path):
 def test_saves_interrupted_at_any_moment_lose_nothing_and_the_handle_goes_on(tmp_path):
     if not hasattr(signal, "setitimer"):
         pytest.skip("there is no such timer here")
-    lines = run_well("be_interrupted", tmp_path, 150)
+    times = some(50, long=150)
+    lines = run_well("be_interrupted", tmp_path, times)
     interrupted = [line for line in lines if line.startswith("interrupted")]
-    assert len(interrupted) > 30
+    assert len(interrupted) > times // 5
     assert lines[-1] == "saved after"
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         found = tags_of(handle)

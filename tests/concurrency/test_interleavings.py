@@ -12,8 +12,9 @@ from breaking import KEEP_ALL, assert_sound, state_of, tag_of, tags_of
 from sqlalchemy import select, update
 
 from checkpointdb import CorruptionError, NotFoundError, PipelineCheckpoint, StateChangedError
-from checkpointdb.payloads import LocalPayloads, LocalWriter
+from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import checkpoints, payloads, removals
+from checkpointdb.store.packer import Packer
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def meanwhile(monkeypatch):
 
 
 BEFORE_READING = (LocalPayloads, "open")  # rows are read, bytes are not
-BEFORE_COMMIT = (LocalWriter, "finish")  # staged, not locked
+BEFORE_COMMIT = (Packer, "finish")  # staged, not locked
 BEFORE_RENAME = (LocalPayloads, "publish")  # locked, rows written
 BEFORE_UNLINK = (LocalPayloads, "delete")  # committed
 

@@ -8,10 +8,11 @@ import time
 
 import pytest
 from breaking import KEEP_ALL, assert_sound, start, tags_of
+from effort import some
 
 from checkpointdb import PipelineCheckpoint
 
-ROUNDS = 6
+ROUNDS = some(4, long=6)
 
 
 def killed_while_saving(directory, first, kind, chosen):

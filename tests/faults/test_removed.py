@@ -9,7 +9,7 @@ import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, state_of, tag_of, tags_of
 
 from checkpointdb import CheckpointError, PipelineCheckpoint, StoreUnavailableError
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 
 
 @pytest.fixture

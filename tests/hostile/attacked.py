@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ STATE = {
 }
 IDS = ("one", "two", "three")
 OPTIONS = {"durable": False, "busy_seconds": 2, "retention_policy": RetentionPolicy.KEEP_ALL}
-IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 
 def make_store(directory: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from checkpointdb import CorruptionError, format
+from checkpointdb.local_payloads import LocalReader
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
-from checkpointdb.payloads import LocalReader
 from checkpointdb.sealing import PLAIN
 
 # --- taking apart and putting together

@@ -96,11 +96,14 @@ def test_a_manifest_that_claims_gigabytes_and_has_none_is_refused(copy):
     directory = without_database(copy())
     path = payload(directory, "three")
     _, document = taken_apart(path.read_bytes())
+    liars = []
     for claimed in (0xFFFFFFFF, MANIFEST_BYTES, 1):
         member = gzipped(json.dumps(document).encode())[:-4] + claimed.to_bytes(4, "little")
-        write(path, member)
-        assert path.name in run(directory, "rebuild")
-        without_database(directory)
+        liars.append(path.with_name(f"{claimed:010}-three.ckpt.gz"))
+        write(liars[-1], member)
+    path.unlink()
+    told = run(directory, "rebuild")  # of all three in one process: to start it takes longest
+    assert all(liar.name in told for liar in liars)
 
 
 @needs_limits
@@ -124,7 +127,7 @@ def test_a_sparse_file_of_gigabytes_is_refused_without_reading_it(copy):
 def test_lists_within_lists_are_refused_when_memory_ends(copy, item):
     directory = without_database(copy())
     path = payload(directory, "three")
-    write(path, bomb(200 << 20, item, b'{"members":['))
+    write(path, bomb(64 << 20, item, b'{"members":['))
     assert path.name in run(directory, "rebuild")
 
 

@@ -6,9 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
-from attacked import IS_NIGHTLY, attack
+from attacked import attack
+from effort import NIGHTLY, some
 
-CASES = 3_000 if IS_NIGHTLY else 120
+CASES = 3_000 if NIGHTLY else some(60, long=120)
 PAGE_BYTES = 4096
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from attacked import IDS, OPTIONS, assert_ours, copy_store, load_right
+from effort import LONG
 from forging import forged_manifests, mutated, put_together, read_payload, taken_apart
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from checkpointdb.manifest import decode_manifest, encode_manifest
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.ckpt.gz"))
 # Fixtures of a function are those of all of its examples: each begins with a fresh copy.
 again = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+rarely = again if LONG else settings(again, max_examples=20)  # those that take a store each
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_a_mutated_payload_gives_its_bytes_or_is_refused(payloads, tmp_path, dat
         assert read_payload(path) == read_payload(source)
 
 
-@again
+@rarely
 @given(data=st.data())
 def test_a_store_with_a_mutated_payload_gives_right_states_or_names_the_file(
     pattern, payloads, tmp_path, data
@@ -84,7 +86,7 @@ def list_of(chunk):
     return chunk.raw_bytes if chunk.digest is None else [chunk.raw_bytes, chunk.digest.hex()]
 
 
-@again
+@rarely
 @given(data=st.data())
 def test_a_rebuild_beside_a_forged_manifest_gives_right_states_or_names_the_file(
     pattern, payloads, tmp_path, data

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attacked import IDS, OPTIONS, alter, attack, load_right
 
-from checkpointdb import CorruptionError, PipelineCheckpoint
+from checkpointdb import CorruptionError, KeepNewest, PipelineCheckpoint
 from checkpointdb.sweep import sweep
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
@@ -205,3 +205,23 @@ def test_a_payload_root_that_the_user_linked_is_followed(copy, tmp_path):
         handle.save({"a": 1}, "new")
         load_right(handle, "two")
         assert handle.check(read_data=True).problems == ()
+
+
+def test_a_prune_of_many_files_unlinks_nothing_through_a_link(store, caplog, tmp_path):
+    """Many are unlinked by their directory, which is opened once, and not if it is a link."""
+    handle = store(retention_policy="keep_all")
+    for number in range(30):
+        handle.save({"a": number}, f"c{number}", force_full=True)
+    plan = handle.plan_retention(KeepNewest(2))
+    assert plan.freed_payloads > 16
+    real = handle.checkpoint_dir / "payloads" / "p-default"
+    moved = real.rename(tmp_path / "moved")
+    real.symlink_to(moved)
+    before = sorted(moved.iterdir())
+    handle.prune(plan)
+    assert sorted(moved.iterdir()) == before
+    assert "could not be removed" in caplog.text
+    real.unlink()
+    moved.rename(real)
+    handle.sweep()
+    assert len(list(real.iterdir())) == 2

@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -22,9 +21,10 @@ from hypothesis import strategies as st
 
 from checkpointdb import CheckReport, PipelineCheckpoint, RebuildReport, RetentionPolicy, format
 from checkpointdb.database import Database
-from checkpointdb.payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.rebuild import rebuild
 from checkpointdb.schema import checkpoints
+from checkpointdb.store.carrying import manifest_of
 from checkpointdb.sweep import sweep
 
 HOSTILE = ["", "__deleted_keys__", "\N{PARTY POPPER}", "a.b", "../x", "k" * 300, "NULL", "a b'c"]
@@ -149,14 +149,6 @@ class Killed(BaseException):
     """The process dies here, as far as the store can tell."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """What some save, acknowledged or not, wrote to a payload file."""
-
-    checkpoint_id: str
-    state: dict
-
-
 @cache
 def empty_store():
     """An empty store, made by the migrations once: most of the time would go there."""
@@ -176,7 +168,7 @@ def opened(directory, key=None, **options):
 class Store:
     """A directory, its payload files and its database, and what must be in it.
 
-    `written` is what was ever written to each payload file; `strays` all files that may lie
+    `written` is what was ever saved, by id and sequence; `strays` all files that may lie
     there without a row; `stash` has a link to every payload that there ever was.
     """
 
@@ -190,6 +182,7 @@ class Store:
         self.pinned = set()
         self.past = {}
         self.written = {}
+        self.manifests = {}
         self.strays = set()
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
 
@@ -216,8 +209,12 @@ class Store:
         for each in loose[: max(len(loose) - count, 0)] if count else []:
             del self.states[each]
         name = self.name_of(checkpoint_id)
-        self.written[name] = Written(checkpoint_id, state)
+        self.wrote(name, checkpoint_id, state)
         self.strays.discard(name)
+
+    def wrote(self, name, checkpoint_id, state):
+        """Note what some save, acknowledged or not, wrote to a payload file."""
+        self.written[checkpoint_id, format.sequence_of(name)] = state
 
     def tried(self, checkpoint_id, state):
         self.past.setdefault(checkpoint_id, []).append(state)
@@ -275,12 +272,11 @@ class Store:
             assert problem.kind == "orphan", problem
             assert problem.subject in self.strays, problem
 
-    def resealed(self, key, old_names):
+    def resealed(self, key):
         """Note that every payload is another file now, opened by `key` alone."""
         self.observer.close()
         self.key = key
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
-        self.written = {self.name_of(each): self.written[name] for each, name in old_names.items()}
         shutil.rmtree(self.stash, ignore_errors=True)
 
     def sweep(self):
@@ -344,13 +340,27 @@ class Store:
         They died before they were acknowledged, or a rebuild left them out since a payload that
         they refer to was gone; and a save since then may have stored its bytes again.
         """
-        sequence = format.sequence_of(self.name_of(checkpoint_id))
-        return [
-            self.written[name].state
-            for name in self.written.keys() & self.files()
-            if self.written[name].checkpoint_id == checkpoint_id
-            and format.sequence_of(name) > sequence
+        mine = self.sequence_of(checkpoint_id)
+        found = (each for name in self.files() for each in self.described(name))
+        later = {each.sequence for each in found if each.checkpoint_id == checkpoint_id}
+        return [self.written[checkpoint_id, sequence] for sequence in later if sequence > mine]
+
+    def sequence_of(self, checkpoint_id):
+        """Return the sequence that a checkpoint was saved with, as its payload tells."""
+        [place] = [each for each in self.observer.lineage() if each.checkpoint_id == checkpoint_id]
+        [told] = [
+            each
+            for each in self.described(self.name_of(checkpoint_id))
+            if (each.chain, each.depth) == (place.chain, place.depth)
         ]
+        return told.sequence
+
+    def described(self, name):
+        """Return the checkpoints that a payload describes; it never changes."""
+        if name not in self.manifests:
+            engine = self.observer._engine
+            self.manifests[name] = manifest_of(engine.payloads, name, engine.cipher).checkpoints
+        return self.manifests[name]
 
     def go_on(self, target: Path):
         """Leave the old directory; from now on the rebuilt one is the store."""

@@ -5,12 +5,12 @@ HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
+from effort import NIGHTLY, some
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,7 +21,6 @@ from modelled_store import (
     POLICIES,
     Killed,
     Store,
-    Written,
     edited,
     killed_at_commit,
     opened,
@@ -31,7 +30,6 @@ from modelled_store import (
 from checkpointdb import WrongKeyError, generate_encryption_key
 
 HANDLES = st.integers(0, 2)
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +131,31 @@ class StoreMachine(RuleBasedStateMachine):
             self.handles[number].pin(name)
             self.store.pinned.add(name)
 
+    # --- writing again
+
+    @rule(number=HANDLES, min_dead=st.sampled_from([0.01, 0.5]))
+    def compact(self, number, min_dead):
+        assert self.handles[number].compact(min_dead=min_dead).left == ()
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data())
+    def merge(self, number, data):
+        name = self.draw_id(data)
+        self.handles[number].merge(name)
+        assert not self.handles[number].get_checkpoint_info(name).is_incremental
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data(), merges=st.booleans())
+    def die_while_it_is_written_again(self, number, data, merges):
+        """The file has its name, the rows are as they were."""
+        handle, before = self.handles[number], self.store.files()
+        with suppress(Killed), killed_at_commit(lambda: self.store.files() - before):
+            if merges:
+                handle.merge(self.draw_id(data))
+            else:
+                handle.compact(min_dead=0.01)
+        self.store.strays |= self.store.files() - before
+
     # --- what happens to processes and files
 
     @rule(number=HANDLES, policy=POLICIES, options=OPTIONS)
@@ -150,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.handles[number].save(state, name)
         [left] = self.store.files() - before
         self.store.strays.add(left)
-        self.store.written[left] = Written(name, state)
+        self.store.wrote(left, name, state)
         self.store.tried(name, state)
         if not survives:
             self.handles[number].close()
@@ -212,13 +235,12 @@ class EncryptedMachine(RebuildMachine):
     @rule(number=HANDLES, policies=st.tuples(POLICIES, POLICIES, POLICIES))
     def replace_the_master_key(self, number, policies):
         self.store.sweep()  # what no row names is not sealed anew
-        old = {each: self.store.name_of(each) for each in self.store.states}
         new = generate_encryption_key()
         try:
             self.handles[number].rotate_key(new, reencrypt=True)
         except WrongKeyError:
             return
-        self.store.resealed(new, old)
+        self.store.resealed(new)
         for handle in self.handles:
             handle.close()
         self.handles = [self.store.open(**policy) for policy in policies]
@@ -245,7 +267,7 @@ class EncryptedMachine(RebuildMachine):
 
 
 def steps(examples, count):
-    """Settings of a machine: a short run always, a long one at night."""
+    """Settings of a machine: a short run always, a longer one by choice, a long one at night."""
     return settings(
         max_examples=examples * (40 if NIGHTLY else 1),
         stateful_step_count=count * (2 if NIGHTLY else 1),
@@ -255,8 +277,8 @@ def steps(examples, count):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = steps(20, 25)
+TestStore.settings = steps(some(8, long=20), 25)
 TestRebuild = RebuildMachine.TestCase
-TestRebuild.settings = steps(8, 18)
+TestRebuild.settings = steps(some(4, long=8), 18)
 TestEncrypted = EncryptedMachine.TestCase
-TestEncrypted.settings = steps(6, 18)
+TestEncrypted.settings = steps(some(3, long=6), 18)

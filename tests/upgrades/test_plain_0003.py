@@ -77,6 +77,22 @@ def test_without_leave_to_upgrade_it_is_refused_and_stays(vector):
     assert not list(vector.glob("*.backup"))
 
 
+def test_the_printed_sql_upgrades_it_as_well(vector):
+    with closing(sqlite3.connect(vector / "checkpoints.db")) as database:
+        database.executescript(PipelineCheckpoint.upgrade_sql(vector))
+    assert PipelineCheckpoint.upgrade_sql(vector) == ""
+    with PipelineCheckpoint(vector, upgrade=False) as handle:
+        assert {each: handle.load(each) for each in STATES} == STATES
+        assert handle.check(read_data=True).problems == ()
+    assert not list(vector.glob("*.backup"))
+
+
+def test_the_sql_is_printed_and_nothing_is_run(vector):
+    before = (vector / "checkpoints.db").read_bytes()
+    assert "ADD COLUMN checked_at" in PipelineCheckpoint.upgrade_sql(vector)
+    assert (vector / "checkpoints.db").read_bytes() == before
+
+
 def test_its_database_can_be_made_anew(vector):
     (vector / "checkpoints.db").unlink()
     report = PipelineCheckpoint.rebuild(vector)

@@ -1,0 +1,285 @@
+"""A bucket at one of the providers: its few requests, retried, and their errors in our words.
+
+Everything here goes through `obstore`, which is imported by the first request.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from checkpointdb.bucket_urls import Location
+from checkpointdb.errors import InvalidInputError, NotSupportedError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import MemoryStore
+
+# A request and each of its repetitions, all of them together, and how often at most.
+_REQUEST_SECONDS = 60.0
+_CONNECT_SECONDS = 10.0
+PATIENCE_SECONDS = 90.0
+_MOST_RETRIES = 12
+
+PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
+_PARTS_AT_ONCE = 3
+_MOST_SHOWN = 300
+
+
+class Object(NamedTuple):
+    """What a bucket says of an object, its path below the bucket."""
+
+    path: str
+    stored_bytes: int
+    modified_at: datetime
+
+
+class Bucket:
+    """A bucket. Errors are StoreUnavailableError, or FileNotFoundError for an object.
+
+    `patience_seconds` is how long a request is repeated before it counts as failed.
+    """
+
+    def __init__(self, location: Location, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self.location = location
+        self.patience_seconds = patience_seconds
+        self._lock = threading.Lock()
+        self._made: Any = None
+        self._probing = threading.Lock()
+        self._is_conditional: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"Bucket({self.location.url!r})"
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Store an object unless there is one: False, if there is.
+
+        Some servers take no notice of the condition, and replace it: they are asked before.
+        """
+        if self._keeps_conditions():
+            return self._put_if_new(path, data)
+        if self.find(path) is not None:
+            return False
+        with self._explained("written"):
+            self._store.put(path, data, use_multipart=False)
+        return True
+
+    def put_parts(self, path: str, parts: Iterator[bytes]) -> None:
+        """Store an object in parts, sent as they come; if they raise, all of it is given up."""
+        with self._explained("written"):
+            self._store.put(
+                path,
+                parts,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    def find(self, path: str) -> Object | None:
+        """Return what there is of an object."""
+        try:
+            with self._explained("read", may_be_missing=True):
+                return _object(self._store.head(path))
+        except FileNotFoundError:
+            return None
+
+    def read(self, path: str, start: int, end: int) -> bytes:
+        """Return the bytes of a range, which must be one. Raises FileNotFoundError."""
+        with self._explained("read", may_be_missing=True):
+            return bytes(self._store.get_range(path, start=start, end=end))
+
+    def list(self, prefix: str, page: int = 1000) -> Iterator[Object]:
+        """Yield the objects whose paths begin with whole parts of a prefix, ordered by path."""
+        with self._explained("listed"):
+            pages = iter(self._store.list(prefix or None, chunk_size=page))
+        while True:
+            with self._explained("listed"):
+                found = next(pages, None)
+            if found is None:
+                return
+            yield from map(_object, found)
+
+    def delete(self, path: str) -> None:
+        """Delete an object; none is no error."""
+        try:
+            with self._explained("deleted from", may_be_missing=True):
+                self._store.delete(path)
+        except FileNotFoundError:
+            return
+
+    def _put_if_new(self, path: str, data: bytes) -> bool:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._explained("written"):
+            try:
+                self._store.put(path, data, mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+        return True
+
+    def _keeps_conditions(self) -> bool:
+        """Say whether the server refuses to replace an object, found out by two writes, once."""
+        with self._probing:
+            if self._is_conditional is None:
+                path = self.location.path_of(f"probe-{uuid.uuid4().hex}")
+                try:
+                    is_new = self._put_if_new(path, b"1")
+                    self._is_conditional = is_new and not self._put_if_new(path, b"2")
+                finally:
+                    self.delete(path)
+            return self._is_conditional
+
+    @property
+    def _store(self) -> Any:
+        _refuse_after_fork(self.location)
+        with self._lock:
+            if self._made is None:
+                self._made = _connect(self.location, self.patience_seconds)
+            return self._made
+
+    @contextmanager
+    def _explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:
+            if may_be_missing and isinstance(error, FileNotFoundError):
+                raise
+            raise StoreUnavailableError(
+                f"{self.location.url!r} cannot be {done}: {_advice(error)} ({_shown(error)})"
+            ) from error
+
+
+def _object(meta: Any) -> Object:
+    return Object(str(meta["path"]), int(meta["size"]), meta["last_modified"])
+
+
+# --- forks
+
+
+class _Used:
+    """The process whose threads work for obstore: they are not there in its children."""
+
+    by: int | None = None
+
+
+def _refuse_after_fork(location: Location) -> None:
+    """Raise StoreUnavailableError in a child of a process that has used a bucket.
+
+    A request would wait for ever for threads that were not forked; a store made anew would too,
+    as the threads are those of the process.
+    """
+    if _Used.by is None:
+        _Used.by = os.getpid()
+    elif _Used.by != os.getpid():
+        raise StoreUnavailableError(
+            f"{location.url!r} cannot be used in this process: it was forked from one that had "
+            "used a bucket already, whose threads are not here. Start it by "
+            'multiprocessing.get_context("spawn"), or open no store in a bucket before the fork'
+        )
+
+
+# --- connecting
+
+
+# One for each name: what one handle put there, another of the process finds.
+_memories: dict[str, MemoryStore] = {}
+_memories_lock = threading.Lock()
+
+
+def _connect(location: Location, patience_seconds: float) -> Any:
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+    except ImportError as error:
+        raise NotSupportedError(
+            f"{location.url!r} needs the package `obstore`: pip install 'checkpointdb[cloud]'"
+        ) from error
+    if location.scheme == "memory":
+        with _memories_lock:
+            return _memories.setdefault(location.bucket, MemoryStore())
+    request_seconds = min(_REQUEST_SECONDS, patience_seconds)
+    made = {"s3": S3Store, "az": AzureStore, "gs": GCSStore}[location.scheme]
+    try:
+        return made(
+            location.bucket,
+            config=_config(location),
+            client_options={
+                "allow_http": (location.endpoint or "").startswith("http://"),
+                "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, request_seconds)),
+                "timeout": timedelta(seconds=request_seconds),
+            },
+            retry_config={
+                "max_retries": _MOST_RETRIES,
+                "retry_timeout": timedelta(seconds=patience_seconds),
+            },
+        )
+    except BaseError as error:
+        raise InvalidInputError(
+            f"{location.url!r} cannot be used: {_shown(error)}. Look at its options and at its "
+            "credentials"
+        ) from error
+
+
+def _config(location: Location) -> Any:
+    config: dict[str, Any] = _credentials(location)
+    if location.endpoint:
+        config["base_url" if location.scheme == "gs" else "endpoint"] = location.endpoint
+    if location.region:
+        config["region"] = location.region
+    if location.account:
+        config["account_name"] = location.account
+    return config
+
+
+def _credentials(location: Location) -> dict[str, Any]:
+    """Return what a file of credentials says.
+
+    For Google that is its own JSON, which obstore reads; for the others an INI file as the
+    tools of AWS write it, whose section is AWS_PROFILE or `default`.
+    """
+    path = location.credentials_path
+    if path is None:
+        return {}
+    if location.scheme == "gs":
+        return {"service_account": path}
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(Path(path).read_text(encoding="utf-8"))
+        profile = os.environ.get("AWS_PROFILE", "default") if location.scheme == "s3" else "default"
+        return dict(parser[profile])
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
+        kind = type(error).__name__  # not its text, which may cite a secret
+        raise InvalidInputError(f"no credentials can be read from {path!r}: {kind}") from error
+
+
+# --- errors
+
+
+def _shown(error: BaseException) -> str:
+    """Return the first lines of an error of obstore, without what may be a signature."""
+    text, _, _ = str(error).partition("Debug source")
+    code = re.search(r"<Code>([^<]*)</Code>", text)
+    text = re.sub(r"\?\S*", "", text.partition("<")[0])
+    text = " ".join(text.split()).rstrip(": ")
+    return (f"{text}: {code[1]}" if code else text)[:_MOST_SHOWN]
+
+
+def _advice(error: BaseException) -> str:
+    text = str(error)
+    kind = type(error).__name__
+    if kind in {"PermissionDeniedError", "UnauthenticatedError"}:
+        return "permission is denied, look at the credentials and at the rights of the bucket"
+    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text or "404" in text:
+        return "there is no such bucket, make it first"
+    if kind == "GenericError":
+        return "it was not reached, or failed, each time; try again, or look at its endpoint"
+    return "see the cause"

@@ -1,0 +1,185 @@
+"""Chunks carried from payloads into a new one as they are: each checked, nothing unpickled.
+
+Members are read one by one in the order of files, so that memory does not follow the amount.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from checkpointdb import format, queries
+from checkpointdb.database_errors import LostRace
+from checkpointdb.digests import Digests
+from checkpointdb.errors import CorruptionError
+from checkpointdb.manifest import MEMBER_BYTES, Manifest, Member
+from checkpointdb.manifests import read_manifest
+from checkpointdb.payloads import PayloadReader, PayloadStore
+from checkpointdb.queries import batches
+from checkpointdb.rows import typed
+from checkpointdb.sealing import DATA, Cipher
+from checkpointdb.store.packer import Chunk, Packer
+
+Spot = tuple[int, int]  # where bytes lie: a member, and the offset in its plain bytes
+
+
+class Cargo(NamedTuple):
+    """A chunk to carry. `owner` is the value that has it for itself, and that `digest` names."""
+
+    spot: Spot
+    raw_bytes: int
+    digest: bytes
+    owner: tuple[str, str] | None = None  # its serializer and layout
+
+
+_NO = type(None)
+
+
+def typed_values(rows: Iterable[Any]) -> list[Any]:
+    """Return rows of values, each of the right types: called where a TypeError is told as damage.
+
+    What follows the columns of the value itself, a key and its position, is looked at too.
+    """
+    kinds = (int, bytes, str, str, str, int, (int, _NO), (int, _NO), str, int)
+    return [typed(row, *kinds[: len(row)]) for row in rows]
+
+
+def cargo_of_chunk(row: Any) -> Cargo:
+    """Return a chunk's row as cargo."""
+    typed((row.member_id, row.offset, row.raw_bytes, row.digest), int, int, int, bytes)
+    return Cargo((row.member_id, row.offset), row.raw_bytes, row.digest)
+
+
+def cargo_of_value(row: Any) -> Cargo:
+    """Return the only chunk of a value that carries its place."""
+    owner = (row.serializer, row.layout)
+    return Cargo((row.member_id, row.offset), row.raw_bytes, row.digest, owner)
+
+
+def members_of(connection: Connection, cargo: Iterable[Cargo]) -> list[Any]:
+    """Return the rows of the members in which cargo lies."""
+    wanted = sorted({each.spot[0] for each in cargo})
+    return [
+        typed(row, int, int, int, int, int, bytes, str, int)
+        for batch in batches(wanted)
+        for row in connection.execute(queries.members_by_id(batch))
+    ]
+
+
+def carry(
+    cargo: Sequence[Cargo],
+    members: Sequence[Any],
+    payloads: PayloadStore,
+    cipher: Cipher,
+    packer: Packer,
+) -> dict[Spot, int]:
+    """Add all cargo to a payload and return the number that each chunk has there.
+
+    Raises CorruptionError, which names the payload, if bytes are not those that were saved;
+    FileNotFoundError or LostRace if a payload is gone: then the rows must be asked again.
+    """
+    by_member: dict[int, list[Cargo]] = defaultdict(list)
+    for each in sorted(cargo, key=lambda each: each.spot):
+        by_member[each.spot[0]].append(each)
+    numbers: dict[Spot, int] = {}
+    for member, plain in _plain_members(members, payloads, cipher):
+        for each in by_member[member.id]:
+            chunk = _checked(each, plain, cipher.digests, member.name)
+            numbers[each.spot] = packer.add(chunk)
+    if any(each.spot not in numbers for each in cargo):
+        raise LostRace("members went while the rows were read")
+    return numbers
+
+
+def _plain_members(
+    members: Sequence[Any], payloads: PayloadStore, cipher: Cipher
+) -> Iterator[tuple[Any, bytes]]:
+    for name, group in groupby(members, key=lambda member: member.name):
+        with _opened(payloads, name) as reader:
+            for member in group:
+                yield member, _plain(member, reader, cipher)
+
+
+@contextmanager
+def _opened(payloads: PayloadStore, name: str) -> Iterator[PayloadReader]:
+    """Open a payload; whatever is wrong with it, but that it is gone, is told with its name."""
+    try:
+        reader = payloads.open(name)
+        try:
+            yield reader
+        finally:
+            reader.close()
+    except FileNotFoundError:
+        raise
+    except (CorruptionError, OSError) as error:
+        raise CorruptionError(str(error), payload=name) from error
+
+
+def _plain(member: Any, reader: PayloadReader, cipher: Cipher) -> bytes:
+    if not 0 <= member.offset <= member.offset + member.stored_bytes <= reader.stored_bytes:
+        raise CorruptionError(f"its member at {member.offset} lies outside of it")
+    stored = reader.read(member.offset, member.stored_bytes)
+    if sha256(stored).digest() != member.sha256 or member.raw_bytes > MEMBER_BYTES:
+        raise CorruptionError(f"its member at {member.offset} is not what was written")
+    _, packed = cipher.open(member.name, reader).unseal(DATA, stored)
+    return format.decompress_member(packed, member.raw_bytes)
+
+
+def _checked(each: Cargo, plain: bytes, digests: Digests, name: str) -> Chunk:
+    at = each.spot[1]
+    data = plain[at : at + each.raw_bytes]  # a copy: a view would keep the whole member
+    digest = digests.chunk(data)
+    found = digest if each.owner is None else _value_digest(*each.owner, digest, digests)
+    if found != each.digest or len(data) != each.raw_bytes:
+        raise CorruptionError("a chunk is not what its row says", payload=name)
+    return Chunk(memoryview(data), digest, "", each.owner is None)
+
+
+def _value_digest(serializer: str, layout: str, chunk: bytes, digests: Digests) -> bytes | None:
+    """Return the digest of a value of one chunk; None if there is none of such a layout."""
+    try:
+        return digests.value(serializer, layout_of(layout), [chunk])
+    except struct.error:
+        return None
+
+
+def layout_of(layout: str) -> tuple[int, ...]:
+    """Return a value's layout from its column. Raises CorruptionError if it is none."""
+    try:
+        return tuple(map(int, layout.split(",")))
+    except ValueError as error:
+        raise CorruptionError(f"{layout!r} is no layout of a value") from error
+
+
+def spots_of(members: Sequence[Member], member_ids: Sequence[int]) -> list[Spot]:
+    """Return where the chunks of a payload lie, by their numbers."""
+    spots: list[Spot] = []
+    for member_id, member in zip(member_ids, members, strict=True):
+        at = 0
+        for chunk in member.chunks:
+            spots.append((member_id, at))
+            at += chunk.raw_bytes
+    return spots
+
+
+def manifest_of(payloads: PayloadStore, name: str, cipher: Cipher) -> Manifest:
+    """Read a payload's manifest, each checkpoint with the sequence that it was saved with.
+
+    Raises what `carry` raises.
+    """
+    with _opened(payloads, name) as reader:
+        manifest = read_manifest(reader, name, cipher)
+    saved_with = format.sequence_of(name)
+    return manifest._replace(
+        checkpoints=tuple(
+            each._replace(sequence=saved_with if each.sequence is None else each.sequence)
+            for each in manifest.checkpoints
+        )
+    )

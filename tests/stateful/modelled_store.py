@@ -289,6 +289,7 @@ class Store:
         assert report.missing_files == ()
         assert set(report.removed_files) <= self.strays
         self.strays.clear()
+        self.manifests.clear()  # the next save may have the name of one that died
         assert self.observer.check(read_data=True).is_ok
 
     def rebuilt(self) -> tuple[Path, RebuildReport]:
@@ -356,7 +357,7 @@ class Store:
         return told.sequence
 
     def described(self, name):
-        """Return the checkpoints that a payload describes; it never changes."""
+        """Return the checkpoints that a payload describes; while it is there it stays the same."""
         if name not in self.manifests:
             engine = self.observer._engine
             self.manifests[name] = manifest_of(engine.payloads, name, engine.cipher).checkpoints

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +18,10 @@ from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.reports import (
     CompactReport,
-    DamagedCheckpoint,
     MergeReport,
     Problem,
     RebuildReport,
+    RepairReport,
     SweepReport,
 )
 from checkpointdb.store.key_sources import given_key, key_beside, key_in_file
@@ -101,74 +100,55 @@ def checked(report: CheckReport) -> Output:
     return Output(document, [summary + f"{len(rows)} problems", "", found], CORRUPT)
 
 
-REPAIR_SHAPE: Final = {
-    "is_dry_run": "true or false",
-    "read_payloads": "number",
-    "damaged": [["text", "text"]],
-    "restored": ["text"],
-    "recovered": [DamagedCheckpoint],
-    "lost": [DamagedCheckpoint],
-    "only_in_database": [["text", "text"]],
-    "forgotten": ["text"],
-    "removed_files": ["text"],
-    "orphans": ["text"],
-    "problems": [Problem],
-    "is_ok": "true or false",
-}
-
-
-@click.command(cls=Command, shape=REPAIR_SHAPE)
-@click.option(
-    "--known",
-    is_flag=True,
-    help="Read only payloads that are known to be damaged, missing, or of another length.",
-)
+@click.command(cls=Command, shape=RepairReport)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option(
     "--forget-damaged",
     is_flag=True,
-    help="Forget checkpoints that lost a key for good, but for those that are pinned.",
+    help="Forget the checkpoints that lost keys, but for pinned ones.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--known-only",
+    is_flag=True,
+    help="Read only payloads known to be damaged, missing or of another length.",
+)
 @progress_option
 @click.pass_obj
 def repair(
-    session: Session, known: bool, forget_damaged: bool, dry_run: bool, progress: bool
+    session: Session, dry_run: bool, forget_damaged: bool, known_only: bool, progress: bool
 ) -> Output:
-    """Take what is damaged in the whole store out of service, and recover what has a copy."""
+    """Take damaged payloads out of service, and recover what other payloads hold too."""
     with session.open_whole() as store, bar("Reading payloads", progress) as moved:
         report = store.repair(
-            read_data=not known, forget_damaged=forget_damaged, dry_run=dry_run, progress=moved
+            read_data=not known_only,
+            forget_damaged=forget_damaged,
+            dry_run=dry_run,
+            progress=moved,
         )
-    rows = [
+    return Output(report, _repaired(report), OK if report.is_ok else PARTIAL)
+
+
+def _repaired(report: RepairReport) -> list[str | Table]:
+    would = "a dry run: nothing was changed; " if report.is_dry_run else ""
+    found: list[tuple[Any, ...]] = [
         *(("damaged", name, reason) for name, reason in report.damaged),
         *(("whole again", name, "back in service") for name in report.restored),
-        *(("recovered", each.checkpoint_id, _keys(each.keys)) for each in report.recovered),
-        *(("lost", each.checkpoint_id, _losses(each)) for each in report.lost),
-        *(("not in files", each, _NOT_IN_FILES) for _, each in report.only_in_database),
-        *(("forgotten", each, "") for each in report.forgotten),
-        *(("no row", name, "a file: rebuild or sweep") for name in report.orphans),
-        *((each.kind, each.subject, each.detail) for each in report.problems),
+        *(("recovered", each.checkpoint_id, ", ".join(each.keys)) for each in report.recovered),
+        *(("lost", each.checkpoint_id, ", ".join(each.keys)) for each in report.lost),
+        *(("only in database", each, _NO_REBUILD) for _, each in report.only_in_database),
+        *(("forgotten", each, "it had lost keys") for each in report.forgotten),
+        *(("removed", name, "nothing needs it any more") for name in report.removed_files),
+        *(("orphan", name, "no row names it: see sweep") for name in report.orphans),
+        *((each.kind, each.subject, f"{each.detail}: see rebuild") for each in report.problems),
     ]
-    if dry_run:
-        summary = f"{report.read_payloads} payloads read; a dry run, nothing was changed"
-    else:
-        summary = f"{report.read_payloads} payloads read, {len(report.removed_files)} removed"
-    text: list[Any] = [summary, "", Table(("what", "in", "details"), rows)] if rows else [summary]
-    document = {**plain(report), "is_ok": report.is_ok}
-    return Output(document, text, OK if report.is_ok else PARTIAL)
+    summary = (
+        f"{would}{report.read_payloads} payloads read, {len(report.damaged)} damaged, "
+        f"{len(report.recovered)} checkpoints recovered, {len(report.lost)} lost keys"
+    )
+    return [summary, "", Table(("what", "where", "which"), found)] if found else [summary]
 
 
-_NOT_IN_FILES: Final = "loads, but a rebuild would not find it: save or export it"
-
-
-def _keys(keys: Sequence[str]) -> str:
-    return f"keys {', '.join(keys)}"
-
-
-def _losses(each: DamagedCheckpoint) -> str:
-    pinned = "pinned; " if each.pinned else ""
-    rest = f"; {_keys(each.whole_keys)} still load" if each.whole_keys else ""
-    return f"{pinned}{_keys(each.keys)}{rest}"
+_NO_REBUILD = "it loads, but a rebuild would lose it"
 
 
 @click.command(cls=Command, shape=SweepReport)

@@ -9,23 +9,27 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries
+from checkpointdb.damage import read_member
+from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
-from checkpointdb.manifest import MEMBER_BYTES, Manifest, Member
+from checkpointdb.format import CompressionLevel
+from checkpointdb.manifest import Manifest, Member
 from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.rows import typed
-from checkpointdb.sealing import DATA, Cipher
+from checkpointdb.sealing import Cipher
 from checkpointdb.store.packer import Chunk, Packer
+from checkpointdb.store.pool import Pool
+from checkpointdb.store.trash import Trash
 
 Spot = tuple[int, int]  # where bytes lie: a member, and the offset in its plain bytes
 
@@ -103,8 +107,9 @@ def _plain_members(
 ) -> Iterator[tuple[Any, bytes]]:
     for name, group in groupby(members, key=lambda member: member.name):
         with _opened(payloads, name) as reader:
+            seal = cipher.open(name, reader)
             for member in group:
-                yield member, _plain(member, reader, cipher)
+                yield member, read_member(reader, seal, member)
 
 
 @contextmanager
@@ -120,16 +125,6 @@ def _opened(payloads: PayloadStore, name: str) -> Iterator[PayloadReader]:
         raise
     except (CorruptionError, OSError) as error:
         raise CorruptionError(str(error), payload=name) from error
-
-
-def _plain(member: Any, reader: PayloadReader, cipher: Cipher) -> bytes:
-    if not 0 <= member.offset <= member.offset + member.stored_bytes <= reader.stored_bytes:
-        raise CorruptionError(f"its member at {member.offset} lies outside of it")
-    stored = reader.read(member.offset, member.stored_bytes)
-    if sha256(stored).digest() != member.sha256 or member.raw_bytes > MEMBER_BYTES:
-        raise CorruptionError(f"its member at {member.offset} is not what was written")
-    _, packed = cipher.open(member.name, reader).unseal(DATA, stored)
-    return format.decompress_member(packed, member.raw_bytes)
 
 
 def _checked(each: Cargo, plain: bytes, digests: Digests, name: str) -> Chunk:
@@ -183,3 +178,26 @@ def manifest_of(payloads: PayloadStore, name: str, cipher: Cipher) -> Manifest:
             for each in manifest.checkpoints
         )
     )
+
+
+class Tools(NamedTuple):
+    """What of a handle is needed to write payloads again."""
+
+    database: Database
+    payloads: PayloadStore
+    cipher: Cipher
+    pool: Pool
+    trash: Trash
+    level: CompressionLevel
+
+
+class Rewriter:
+    """Writes again what payloads hold."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._database = tools.database
+        self._payloads = tools.payloads
+        self._cipher = tools.cipher
+        self._pool = tools.pool
+        self._trash = tools.trash
+        self._level = tools.level

@@ -19,21 +19,20 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import queries, recording
-from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import Touched, collect
-from checkpointdb.format import CompressionLevel
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Manifest, Value
-from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.repointing import Moved, Places, repoint
 from checkpointdb.reports import CompactReport
-from checkpointdb.sealing import Cipher, check_epoch
+from checkpointdb.sealing import check_epoch
 from checkpointdb.store.carrying import (
     Cargo,
+    Rewriter,
     Spot,
+    Tools,
     cargo_of_chunk,
     cargo_of_value,
     carry,
@@ -44,8 +43,6 @@ from checkpointdb.store.carrying import (
     typed_values,
 )
 from checkpointdb.store.packer import Packer
-from checkpointdb.store.pool import Pool
-from checkpointdb.store.trash import Trash
 
 Progress = Callable[[int, int], object]  # payloads done, payloads to do
 
@@ -100,24 +97,11 @@ def _alive_in(connection: Connection, rows: Sequence[Any]) -> _Alive:
     )
 
 
-class Compactor:
+class Compactor(Rewriter):
     """One pass over the payloads of a store that are mostly dead."""
 
-    def __init__(
-        self,
-        database: Database,
-        payloads: PayloadStore,
-        cipher: Cipher,
-        pool: Pool,
-        trash: Trash,
-        level: CompressionLevel,
-    ) -> None:
-        self._database = database
-        self._payloads = payloads
-        self._cipher = cipher
-        self._pool = pool
-        self._trash = trash
-        self._level = level
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
         self._rewritten: list[str] = []
         self._written = 0
         self._freed_bytes = 0

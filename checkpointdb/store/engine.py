@@ -30,7 +30,6 @@ from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
-    from checkpointdb.format import CompressionLevel
     from checkpointdb.repair import Wishes
     from checkpointdb.reports import (
         CompactReport,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         RetentionPlan,
     )
     from checkpointdb.serialize import Serialized
+    from checkpointdb.store.carrying import Tools
     from checkpointdb.store.loading import Plan
 
 log = logging.getLogger("checkpointdb")
@@ -330,7 +330,7 @@ class Engine:
         from checkpointdb.store.compacting import Compactor
 
         self._follow_fork()
-        compactor = Compactor(*self._rewriter())
+        compactor = Compactor(self._tools())
         if dry_run:
             return compactor.plan(min_dead)
         self._begin_writing()
@@ -341,13 +341,13 @@ class Engine:
         from checkpointdb.store.merging import Merger
 
         self._begin_writing()
-        return Merger(*self._rewriter()).merge(find)
+        return Merger(self._tools()).merge(find)
 
-    def _rewriter(
-        self,
-    ) -> tuple[Database, PayloadStore, Cipher, Pool, Trash, CompressionLevel]:
+    def _tools(self) -> Tools:
+        from checkpointdb.store.carrying import Tools
+
         level = self._settings.compression_level
-        return self.database, self.payloads, self.cipher, self._pool, self._trash, level
+        return Tools(self.database, self.payloads, self.cipher, self._pool, self._trash, level)
 
     def _tidy(self) -> None:
         """Do what a prune leaves to do, if it can be: what was asked for is done."""

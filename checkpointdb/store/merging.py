@@ -18,21 +18,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, update
 
 from checkpointdb import format, queries, recording
-from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import merged_chain
 from checkpointdb.errors import CorruptionError, StoreBusyError
 from checkpointdb.forgetting import Touched, collect
-from checkpointdb.format import CompressionLevel
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
-from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.reports import MergeReport
 from checkpointdb.schema import checkpoints
-from checkpointdb.sealing import Cipher, check_epoch
+from checkpointdb.sealing import check_epoch
 from checkpointdb.store.carrying import (
     Cargo,
+    Rewriter,
     Spot,
     cargo_of_chunk,
     cargo_of_value,
@@ -43,8 +41,6 @@ from checkpointdb.store.carrying import (
     typed_values,
 )
 from checkpointdb.store.packer import Packer
-from checkpointdb.store.pool import Pool
-from checkpointdb.store.trash import Trash
 
 _TRIES = 6
 
@@ -81,24 +77,8 @@ def _cargo(values: dict[bytes, Any], chunks: dict[int, list[Any]]) -> list[Cargo
     return [*placed, *shared.values()]
 
 
-class Merger:
+class Merger(Rewriter):
     """Makes fulls of checkpoints."""
-
-    def __init__(
-        self,
-        database: Database,
-        payloads: PayloadStore,
-        cipher: Cipher,
-        pool: Pool,
-        trash: Trash,
-        level: CompressionLevel,
-    ) -> None:
-        self._database = database
-        self._payloads = payloads
-        self._cipher = cipher
-        self._pool = pool
-        self._trash = trash
-        self._level = level
 
     def merge(self, find: Callable[[Connection], Any]) -> MergeReport:
         """Make a full of the checkpoint that `find` finds, unless it is one.

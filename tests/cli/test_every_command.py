@@ -45,7 +45,7 @@ CASES = {
     "show": ["show", "two"],
     "sql": ["sql", "SELECT * FROM checkpoint_overview, payloads"],
     "stats": ["stats"],
-    "repair": ["repair"],
+    "repair": ["repair", "--dry-run"],
     "sweep": ["sweep"],
     "tree": ["tree"],
     "unpin": ["unpin", "fork", "nobody"],

@@ -42,6 +42,20 @@ def test_check_names_what_is_affected(run, handle):
 
 
 @pytest.mark.damages
+def test_repair_names_what_is_lost_and_ends_in_a_code_of_its_own(run, handle):
+    assert run("repair").code == 0
+    Path(handle.get_checkpoint_info("two").file_path).unlink()
+    rehearsed = run("repair", "--dry-run", "--json")
+    result = run("repair", "--known-only", "--json")
+    assert (rehearsed.code, result.code) == (9, 9)
+    assert rehearsed.document["lost"] == result.document["lost"]
+    assert {each["checkpoint_id"] for each in result.document["lost"]} == {"two"}
+    assert "lost" in run("repair").out
+    assert run("repair", "--forget-damaged", "--json").document["forgotten"] == ["two"]
+    assert run("check", "--read-data").code == 0
+
+
+@pytest.mark.damages
 def test_an_unfinished_file_is_a_save_under_way_for_a_day(run, handle):
     path = handle.checkpoint_dir / "payloads" / "incoming"
     path.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-# make demo | test | test-long | lint | bench | fuzz | clean. Everything runs in .venv, made on first use.
+# make demo | test | test-long | lint | docs | bench | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -10,7 +10,7 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test test-long lint bench fuzz clean
+.PHONY: help demo test test-long lint docs bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
 	@echo 'make lint    ruff, mypy and import-linter alone'
+	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make bench   benchmarks beside the naive way'
 	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
 	@echo 'make clean   remove .venv, caches and build results'
@@ -38,6 +39,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Anew each time: what autodoc reads from the sources, an older build would not look at again.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -E -q -W --keep-going -d build/doctrees docs build/site
+	@echo 'build/site/index.html'
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)

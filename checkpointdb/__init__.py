@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     )
     from checkpointdb.safe_globals import SAFE_GLOBALS
     from checkpointdb.serialize import Serializer, register_serializer
+    from checkpointdb.store.background import PendingSave
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
@@ -124,6 +125,7 @@ _LATER = {
     ),
     "serialize": ("Serializer", "register_serializer"),
     "safe_globals": ("SAFE_GLOBALS",),
+    "store.background": ("PendingSave",),
 }
 
 
@@ -181,6 +183,7 @@ __all__ = [
     "NotFoundError",
     "NotSupportedError",
     "PassphraseKey",
+    "PendingSave",
     "PipelineCheckpoint",
     "PlannedCheckpoint",
     "Problem",

@@ -605,6 +605,40 @@ class Interrupted(BaseException):
     """What the timer's handler raises, as Ctrl-C does."""
 
 
+def leave_saves_behind(directory: str, end: str) -> None:
+    """Exit while saves are in line, by returning or by an exception that is caught by nobody."""
+    handle = PipelineCheckpoint(directory, **KEEP_ALL)
+    for number in range(6):
+        handle.save(array_state_of(f"tag {number}"), f"s{number}", wait=False)
+    if end == "raise":
+        raise SystemExit(0)
+
+
+def be_interrupted_in_the_background(directory: str) -> None:
+    """Be interrupted while saves are captured, put in line and waited for, then close."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
+    signal.signal(signal.SIGALRM, interrupt)
+    chosen = random.Random(11)
+    for number in range(60):
+        each = f"s{number}"
+        try:
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.0002, 0.01))
+            pending = handle.save(state_of(each), each, wait=False)
+            handle.save(state_of(each), f"then {each}", wait=False)
+            say("saved", pending.result())
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupted:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            say("interrupted")
+    handle.close()
+    say("closed")
+
+
 def be_interrupted(directory: str, times: str) -> None:
     """Be interrupted at random moments of saves and loads, and go on with the same handle."""
     import signal

@@ -9,24 +9,22 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import update
 
 from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.errors import (
     CheckpointError,
     CorruptionError,
-    InvalidInputError,
-    NotFoundError,
     StoreUnavailableError,
 )
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import payloads
 from checkpointdb.sealing import Cipher
+from checkpointdb.store.finding import Find, Finding
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
-from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
@@ -39,12 +37,11 @@ if TYPE_CHECKING:
         RetentionPlan,
     )
     from checkpointdb.serialize import Serialized
+    from checkpointdb.store.background import Background, PendingSave
     from checkpointdb.store.carrying import Tools
     from checkpointdb.store.loading import Plan
 
 log = logging.getLogger("checkpointdb")
-
-Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
 
 
 def _import_all() -> None:
@@ -56,6 +53,8 @@ def _import_all() -> None:
     import checkpointdb.filters
     import checkpointdb.forgetting
     import checkpointdb.recording
+    import checkpointdb.store.background
+    import checkpointdb.store.capturing
     import checkpointdb.store.comparing
     import checkpointdb.store.loading
     import checkpointdb.store.planning
@@ -63,7 +62,7 @@ def _import_all() -> None:
     import checkpointdb.store.saving  # noqa: F401
 
 
-class Engine:
+class Engine(Finding):
     """One pipeline of one store, for one handle."""
 
     def __init__(
@@ -79,7 +78,7 @@ class Engine:
         self.database = database
         self.payloads = payloads
         self.cipher = cipher
-        self.pipeline = pipeline
+        super().__init__(pipeline)
         self._settings = settings
         self.trusted = trusted
         self._pipeline_id: int | None = None
@@ -88,13 +87,22 @@ class Engine:
             with database.read() as connection:
                 self._trash.empty_leftovers(connection)
 
+    @property
+    def background(self) -> Background:
+        """The saves that nobody waits for."""
+        self._follow_fork()
+        return self._background
+
     def _start(self) -> None:
         """Begin without threads and writers: a forked child must not go on with its parent's."""
+        from checkpointdb.store.background import Background
+
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._local = threading.local()
         self._trash = Trash(self.payloads)
         self._pool = Pool()
+        self._background = Background(self._save)
 
     def close(self) -> None:
         """Stop the threads and close the connections."""
@@ -106,9 +114,30 @@ class Engine:
 
     def save(self, request: SaveRequest) -> None:
         """Save a checkpoint by this thread's writer."""
+        self._begin_writing()
+        self.background.raise_unheard(self._writer)
+        self._save(self._writer, request)
+
+    def save_later(self, request: SaveRequest, handle: object) -> PendingSave:
+        """Save a checkpoint as it is now by this thread's writer, and return before that is done.
+
+        The handle is kept open until then.
+        """
+        from checkpointdb.store.background import PendingSave
+        from checkpointdb.store.capturing import capture, held_bytes
+        from checkpointdb.store.saved import current_time
+
+        self._check_writable()
+        self.background.raise_unheard(self._writer)
+        state = capture(request.state, self._settings.serializer)
+        captured = request._replace(state=state, created_at=current_time())
+        pending = PendingSave(self._writer, captured, held_bytes(state), handle)
+        self.background.add(pending)
+        return pending
+
+    def _save(self, writer: Writer, request: SaveRequest) -> None:
         from checkpointdb.store.saving import Saver
 
-        self._begin_writing()
         saver = Saver(
             self.database,
             self.payloads,
@@ -119,7 +148,7 @@ class Engine:
             self._settings,
             self._trash,
         )
-        saver.save(self._writer, request)
+        saver.save(writer, request)
 
     @property
     def _writer(self) -> Writer:
@@ -131,6 +160,11 @@ class Engine:
         return writer
 
     def _begin_writing(self) -> None:
+        """Begin what comes after all that this thread has saved before."""
+        self._check_writable()
+        self.background.wait(self._writer)
+
+    def _check_writable(self) -> None:
         self._follow_fork()
         if self.database.read_only:
             raise StoreUnavailableError(
@@ -153,45 +187,6 @@ class Engine:
                 self._pipeline_id = made
             return self._pipeline_id
 
-    # --- finding
-
-    def place_of(self, checkpoint_id: object) -> Find:
-        """Return what finds a checkpoint of the pipeline by its id."""
-        if not isinstance(checkpoint_id, str):
-            kind = type(checkpoint_id).__name__
-            raise InvalidInputError(f"the checkpoint id must be text, not {kind}")
-        unknown = f"checkpoint {checkpoint_id!r} is not in pipeline {self.pipeline!r}"
-        if not is_storable(checkpoint_id):
-            raise NotFoundError(unknown, checkpoint_id=checkpoint_id)
-
-        def find(connection: Connection) -> Any:
-            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            where = {"pipeline_id": pipeline_id, "checkpoint_id": checkpoint_id}
-            query = queries.place_by_checkpoint_id()
-            return _found(connection, query, where, unknown, checkpoint_id)
-
-        return find
-
-    def place_of_row(self, row_id: int, checkpoint_id: str) -> Find:
-        """Return what finds the checkpoint of a row, and never one that replaced it."""
-
-        def find(connection: Connection) -> Any:
-            gone = f"checkpoint {checkpoint_id!r} was forgotten or replaced since it was opened"
-            return _found(connection, queries.place_by_row(), {"id": row_id}, gone, checkpoint_id)
-
-        return find
-
-    def newest_place(self) -> Find:
-        """Return what finds the pipeline's newest checkpoint."""
-
-        def find(connection: Connection) -> Any:
-            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            empty = f"pipeline {self.pipeline!r} has no checkpoint"
-            where = {"pipeline_id": pipeline_id}
-            return _found(connection, queries.newest_place(), where, empty, None)
-
-        return find
-
     # --- loading
 
     def load(
@@ -200,6 +195,7 @@ class Engine:
         """Load a state, or some keys of it, and return its place and it."""
         from checkpointdb.store.restoring import restore
 
+        self.background.wait(self._writer)
         place, plan, _ = self._read(find, keys, verify_hash=verify_hash)
         state = restore(plan, self.trusted)
         if keys is None:
@@ -360,16 +356,3 @@ class Engine:
             self.database.give_back_pages()
         except CheckpointError as error:
             log.warning("the database keeps its free pages for now: %s", error)
-
-
-def _found(
-    connection: Connection,
-    query: Any,
-    where: dict[str, Any],
-    message: str,
-    checkpoint_id: str | None,
-) -> Any:
-    place = connection.execute(query, where).one_or_none()
-    if place is None:
-        raise NotFoundError(message, checkpoint_id=checkpoint_id)
-    return place

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
-from checkpointdb.errors import InvalidInputError, NotFoundError
+from checkpointdb.errors import CheckpointError, InvalidInputError, NotFoundError
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
@@ -32,7 +32,8 @@ from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.pruning import Pruning
-from checkpointdb.store.request import SaveRequest, SaveSettings
+from checkpointdb.store.request import SaveSettings
+from checkpointdb.store.saves import Saves
 from checkpointdb.store.transfer import Transfer
 from checkpointdb.store.upkeep import Upkeep
 from checkpointdb.store.validation import (
@@ -40,8 +41,6 @@ from checkpointdb.store.validation import (
     checked_id,
     checked_keys,
     checked_seconds,
-    checked_state,
-    new_id,
 )
 from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from checkpointdb.retention import Policy
 
 
-class PipelineCheckpoint(Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
+class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;
@@ -149,50 +148,24 @@ class PipelineCheckpoint(Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except CheckpointError as unheard:
+            if error is None:
+                raise
+            error.add_note(f"and a save in the background had failed: {unheard!r}")
 
     def close(self) -> None:
-        """Close the handle's connections and threads. What was saved needs no closing."""
-        self._finalizer()
+        """Wait for saves in the background, then close the handle's connections and threads.
 
-    # --- saving and loading
-
-    def save(
-        self,
-        state: dict[str, Any],
-        checkpoint_id: str | None = None,
-        force_full: bool = False,
-        custom_metadata: dict[str, Any] | None = None,
-        *,
-        pinned: bool | None = None,
-        base: str | None = None,
-    ) -> str:
-        """Save a state and return its id, one made up if none is given.
-
-        When this returns the checkpoint survives a crash (and, in a durable store, a power
-        loss). An id that exists is replaced; checkpoints saved upon the old one are unharmed.
-        `base` names the checkpoint to compare with, instead of what this thread saved or
-        loaded last. A pinned checkpoint is exempt from retention; one
-        that replaces a pinned one is pinned too, unless told otherwise.
-
-        Raises InvalidStateError if the state is no dict with text keys or a value cannot be
-        pickled (the key is named), InvalidInputError for a bad id or metadata that is no JSON,
-        NotFoundError for an unknown `base`, StateChangedError if a value changes meanwhile,
-        StoreUnavailableError and StoreBusyError if it cannot be written. Then nothing is saved.
+        What `save` has returned from needs no closing. Raises the error of a save in the
+        background that nobody has asked for; the handle is closed all the same.
         """
-        # Imported here, since nobody who only reads needs it.
-        from checkpointdb.custom_metadata import checked
+        self._engine.background.wait()
+        self._finalizer()
+        self._engine.background.raise_unheard()
 
-        request = SaveRequest(
-            state=checked_state(state),
-            checkpoint_id=new_id() if checkpoint_id is None else checked_id(checkpoint_id),
-            custom_metadata=checked(custom_metadata),
-            force_full=force_full,
-            pinned=pinned,
-            base=None if base is None else checked_id(base, "the base"),
-        )
-        self._engine.save(request)
-        return request.checkpoint_id
+    # --- loading
 
     def load(
         self,

@@ -33,7 +33,7 @@ _GROUP_VALUES = 500
 _GROUP_BYTES = 1 << 20
 # Objects that a writer holds on to until its next save, to see at once that they are the same.
 _HELD_BYTES = 32 << 20
-_UNCHANGEABLE = {str, bytes, int, float, complex, bool}
+UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 
 # Of less, the digests are taken before a thread has begun.
 _THREAD_PAYS_BYTES = 4 << 20
@@ -197,7 +197,7 @@ class Staged:
         """Yield all items but those whose very object was saved before and cannot change."""
         head = None if self.is_full else self.head
         for key, value in items:
-            if type(value) in _UNCHANGEABLE:
+            if type(value) in UNCHANGEABLE:
                 self.objects[key] = value
                 if head is not None and self._is_held(head, key, value):
                     continue

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "text",
     "array",
     "small",
+    "background",
     "encryption",
     "memory",
     "import",

@@ -1,0 +1,30 @@
+"""A state captured: bytes of its own, that nobody changes while they wait to be saved."""
+
+from __future__ import annotations
+
+from checkpointdb import serialize
+from checkpointdb.serialize import Serialized, Serializer
+from checkpointdb.store.staging import UNCHANGEABLE
+
+
+def capture(state: dict[str, object], serializer: Serializer) -> dict[str, object]:
+    """Return the state as it is now: values that cannot change themselves, others serialized.
+
+    Raises InvalidStateError, naming the key, for a value that cannot be.
+    """
+    return {
+        key: value if type(value) in UNCHANGEABLE else _captured(key, value, serializer)
+        for key, value in state.items()
+    }
+
+
+def held_bytes(captured: dict[str, object]) -> int:
+    """Return how much memory a captured state takes that its owner would not take otherwise."""
+    return sum(sum(each.layout) for each in captured.values() if isinstance(each, Serialized))
+
+
+def _captured(key: str, value: object, serializer: Serializer) -> Serialized:
+    found = value if isinstance(value, Serialized) else serialize.dump(key, value, serializer)
+    # The buffers of an array are the array's own memory; a pickle is nobody else's.
+    parts = (part if type(part.obj) is bytes else memoryview(bytes(part)) for part in found.parts)
+    return found._replace(parts=tuple(parts))

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Table, bindparam, select, update
 
 from checkpointdb import queries
-from checkpointdb.damage import read_member
+from checkpointdb.damage import only_damage, read_member
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
-from checkpointdb.errors import CorruptionError, StoreUnavailableError
+from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.queries import batches
@@ -87,14 +87,13 @@ class Proof:
     def _read_member(self, member: Any, copies: list[Any]) -> bool:
         """Read a member and judge the copies in it; False if it cannot be read."""
         try:
-            reader = self.payloads.open(member.name)
-            try:
-                raw = read_member(reader, self.cipher.open(member.name, reader), member)
-            finally:
-                reader.close()
-        except StoreUnavailableError:
-            raise
-        except (CorruptionError, OSError):
+            with only_damage(self.payloads, member.name):
+                reader = self.payloads.open(member.name)
+                try:
+                    raw = read_member(reader, self.cipher.open(member.name, reader), member)
+                finally:
+                    reader.close()
+        except (CorruptionError, FileNotFoundError):
             self.refused.update((copy.kind, copy.id) for copy in copies)
             return False
         for copy in copies:

@@ -1,13 +1,13 @@
 """Which payloads are damaged, and which of their members can be read nevertheless.
 
 Damage is what a load would meet, or a rebuild: a file that is missing, of another length, or with
-other bytes. What is only forbidden to us is none, and nothing is concluded from it.
+other bytes. What only we cannot read now is none, and nothing is concluded from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -20,8 +20,7 @@ from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import PayloadRow, payload_row, payload_rows, still_named
 from checkpointdb.local_payloads import advice
 from checkpointdb.manifest import MEMBER_BYTES
-from checkpointdb.manifests import read_manifest
-from checkpointdb.payloads import PayloadReader, PayloadStore
+from checkpointdb.payloads import PayloadReader, PayloadStore, is_damage
 from checkpointdb.reports import Problem
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.sealing import DATA, Cipher, Seal
@@ -54,7 +53,7 @@ def examine(
 ) -> Examined:
     """Read a payload whole and say what is damaged in it; one that was removed is sound.
 
-    Raises StoreUnavailableError if it may not be read, or if no payload can be.
+    Raises StoreUnavailableError if it cannot be read now.
     """
     while True:
         with database.read() as connection:
@@ -71,57 +70,73 @@ def _examine(
     database: Database, payloads: PayloadStore, cipher: Cipher, row: PayloadRow, members: list[Any]
 ) -> Examined:
     try:
-        reader = payloads.open(row.name)
+        with only_damage(payloads, row.name):
+            reader = payloads.open(row.name)
     except FileNotFoundError:
         return Examined(_gone(row, members, "the file is missing"))
     except CorruptionError as error:
         return Examined(_gone(row, members, str(error)))
-    except PermissionError as error:
-        raise _forbidden(payloads.locate(row.name), error) from error
-    except StoreUnavailableError:  # not this payload alone
-        raise
-    except OSError as error:
-        return Examined(_gone(row, members, f"it cannot be read: {error}"))
     try:
         problems, _ = verify_payload(database, payloads, cipher, row.id)
-        reason = next((each.detail for each in problems if each.kind == "damaged"), None)
-        if reason is None:
+        found = {each.kind: each.detail for each in reversed(problems)}
+        if "unreadable" in found:
+            where = payloads.locate(row.name)
+            raise StoreUnavailableError(f"the payload {where!r}: {found['unreadable']}")
+        if "damaged" not in found:
             return Examined(None, tuple(problems))
-        return Examined(_partly(reader, cipher, row, members, reason))
+        if reader.stored_bytes != row.stored_bytes:
+            lengths = f"{reader.stored_bytes} bytes, it was saved with {row.stored_bytes}"
+            return Examined(_gone(row, members, f"the file has {lengths}"))
+        lost = _lost_members(payloads, reader, cipher, row, members)
     finally:
         reader.close()
+    whole = frozenset(member.id for member in members) - lost
+    # By what the rows say: a manifest may be whole, and another payload's.
+    is_described = "manifest" not in found
+    return Examined(Damage(row.id, row.name, found["damaged"], lost, whole, is_described))
 
 
-def _forbidden(path: str, error: OSError) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"nothing was repaired: the payload {path!r} cannot be read ({error.strerror}), which is "
-        f"no damage; {advice(error)}"
-    )
+@contextmanager
+def only_damage(payloads: PayloadStore, name: str) -> Iterator[None]:
+    """Raise CorruptionError for what tells of a payload's bytes, FileNotFoundError if it is gone.
+
+    Raises StoreUnavailableError for all else that keeps them from being read.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StoreUnavailableError):
+        raise
+    except OSError as error:
+        where = payloads.locate(name)
+        if is_damage(error):
+            raise CorruptionError(f"it cannot be read: {error}", payload=name) from error
+        raise StoreUnavailableError(
+            f"the payload {where!r} cannot be read now ({error.strerror}), which is no damage: "
+            f"{advice(error)}"
+        ) from error
 
 
 def _gone(row: PayloadRow, members: list[Any], reason: str) -> Damage:
-    every = frozenset(member.id for member in members)
-    return Damage(row.id, row.name, reason, every, frozenset(), is_described=False)
+    lost = frozenset(member.id for member in members)
+    return Damage(row.id, row.name, reason, lost, frozenset(), is_described=False)
 
 
-def _partly(
-    reader: PayloadReader, cipher: Cipher, row: PayloadRow, members: list[Any], reason: str
-) -> Damage:
-    """Return which members can be read as a load does, by which each file has its length."""
-    if reader.stored_bytes != row.stored_bytes:
-        reason = f"the file has {reader.stored_bytes} bytes, it was saved with {row.stored_bytes}"
-        return _gone(row, members, reason)
-    whole = set()
-    is_described = False
+def _lost_members(
+    payloads: PayloadStore,
+    reader: PayloadReader,
+    cipher: Cipher,
+    row: PayloadRow,
+    members: list[Any],
+) -> frozenset[int]:
+    """Return which members cannot be read as a load does."""
+    lost = set()
     for member in members:
-        with suppress(CorruptionError, OSError):
-            read_member(reader, cipher.open(row.name, reader), member)
-            whole.add(member.id)
-    with suppress(CorruptionError, OSError):
-        read_manifest(reader, row.name, cipher)
-        is_described = True
-    lost = frozenset(member.id for member in members) - whole
-    return Damage(row.id, row.name, reason, lost, frozenset(whole), is_described)
+        try:
+            with only_damage(payloads, row.name):
+                read_member(reader, cipher.open(row.name, reader), member)
+        except (CorruptionError, FileNotFoundError):
+            lost.add(member.id)
+    return frozenset(lost)
 
 
 def read_member(reader: PayloadReader, seal: Seal, member: Any) -> bytes:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from checkpointdb.errors import CorruptionError
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
 
 # What lets a name leave the root: separators, a drive, control characters.
 _ACTS = re.compile(r"[\\:\x00-\x1f\x7f]")
@@ -136,3 +137,19 @@ def checked_name(name: str, root: str) -> str:
             payload=shown,
         )
     return name
+
+
+def is_damage(error: OSError) -> bool:
+    """Say whether an error that reading a payload raised tells of its bytes.
+
+    Most others tell of this process (no descriptors, no rights), or of a network or a mount that
+    will be back: whatever is not known to be damage is none, since what is lost may be forgotten.
+    """
+    if isinstance(error, StoreUnavailableError):
+        return False
+    code = errno.errorcode.get(error.errno or 0)
+    return isinstance(error, FileNotFoundError) or code in _DAMAGE
+
+
+# By name: not every system has all of them. The last four: something else is in its place.
+_DAMAGE = {"EIO", "EBADMSG", "EUCLEAN", "ENODATA", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG"}

@@ -56,7 +56,7 @@ def repair(
     """Take what is damaged out of service, and recover what has copies elsewhere.
 
     `discard` unlinks payloads whose removal is committed. Raises CorruptionError if the database
-    itself is damaged, StoreUnavailableError if a payload may not be read.
+    itself is damaged, StoreUnavailableError if a payload cannot be read now.
     """
     problems = _row_problems(database, cipher)
     work = _Repair(database, payloads, cipher, wishes, discard)

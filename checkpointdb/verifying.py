@@ -20,7 +20,7 @@ from checkpointdb.errors import CorruptionError
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import PayloadRow, payload_row, still_named
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
-from checkpointdb.payloads import PayloadReader, PayloadStore
+from checkpointdb.payloads import PayloadReader, PayloadStore, is_damage
 from checkpointdb.queries import batches
 from checkpointdb.reports import Problem
 from checkpointdb.rows import typed
@@ -212,6 +212,9 @@ def _check_manifest(
     try:
         manifest = read_manifest(reader, row.name, cipher)
     except (CorruptionError, OSError) as error:
+        if not _is_damage(error):
+            yield _unreadable(database, row, error)
+            return
         detail = f"a rebuild could not use it: {error}"
         yield Problem("manifest", row.name, detail, affected_by(database, row))
         return
@@ -222,8 +225,12 @@ def _check_manifest(
 
 
 def _unreadable(database: Database, row: PayloadRow, error: Exception) -> Problem:
-    detail = f"it cannot be read: {error}"
-    return Problem("damaged", row.name, detail, affected_by(database, row))
+    kind = "damaged" if _is_damage(error) else "unreadable"
+    return Problem(kind, row.name, f"it cannot be read: {error}", affected_by(database, row))
+
+
+def _is_damage(error: Exception) -> bool:
+    return not isinstance(error, OSError) or is_damage(error)
 
 
 def affected_by(database: Database, row: PayloadRow) -> tuple[str, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +13,7 @@ from checkpointdb import (
     InvalidInputError,
     PipelineCheckpoint,
     RetentionPolicy,
+    StoreUnavailableError,
     generate_encryption_key,
 )
 from checkpointdb.local_payloads import LocalPayloads
@@ -166,6 +171,39 @@ def test_a_damaged_payload_is_left_as_it_is_and_named(archive):
     assert first.read_bytes() == raw
     assert len(report.rewritten) == 1  # the other one
     assert archive.load("3", keys=["n"]) == {"n": 3}
+
+
+@pytest.mark.damages
+def test_many_damaged_payloads_do_not_keep_the_others_from_it(archive):
+    state = {"large": noise(7, 2_000_000)}
+    archive.save(state, "first")
+    for number in range(9):
+        state |= {f"keep {number}": noise(number, 9_000), "blob": noise(number + 99, 30_000)}
+        archive.save(state, str(number))
+    paths = [Path(archive.get_checkpoint_info(str(number)).file_path) for number in range(8)]
+    for number in range(8):
+        archive.delete_checkpoint(str(number))
+    for path in paths[1:7]:
+        path.write_bytes(bytes(path.stat().st_size))
+    paths[0].unlink()
+    report = archive.compact()
+    assert [name for name, _ in report.left] == [f"p-default/{path.name}" for path in paths[:7]]
+    assert report.left[0][1] == "its file is missing: run repair"
+    assert report.rewritten == (f"p-default/{paths[7].name}",)
+
+
+def test_payloads_that_cannot_be_read_now_are_not_told_as_damaged(archive, monkeypatch):
+    fill(archive)
+
+    def fail(*_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "pread", fail)
+    for act in (archive.compact, lambda: archive.merge("3")):
+        with pytest.raises(StoreUnavailableError, match="cannot be read"):
+            act()
+    monkeypatch.undo()
+    assert_whole(archive)
 
 
 @pytest.mark.parametrize("share", [0, 1.5, -1, "half", None])

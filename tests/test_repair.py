@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import random
 import shutil
@@ -111,6 +113,23 @@ def test_a_damaged_end_costs_no_state_but_a_rebuild_would(archive, at):
     assert archive.load("one") == archive.load("two")
 
 
+def test_a_manifest_that_is_whole_and_of_another_payload_describes_nothing(archive):
+    by_length = {}
+    for number in itertools.count():
+        archive.save({"a": [1, 2, 3]}, f"{number:03}", force_full=True)
+        path = path_of(archive, f"{number:03}")
+        if path.stat().st_size in by_length:
+            break
+        by_length[path.stat().st_size] = path
+    shutil.copyfile(path, by_length[path.stat().st_size])
+    [(_, lost)] = archive.repair().only_in_database
+    archive.close()
+    for file in archive.checkpoint_dir.glob("checkpoints.db*"):
+        file.unlink()
+    rebuilt = PipelineCheckpoint.rebuild(archive.checkpoint_dir).checkpoints
+    assert {f"{each:03}" for each in range(number + 1)} - {*rebuilt} == {lost}
+
+
 def test_the_beginning_of_a_sealed_file_opens_all_of_it(tmp_path):
     with PipelineCheckpoint(tmp_path, generate_encryption_key(), True, **KEEP_ALL) as sealed:
         sealed.save({"a": BIG, "b": 1}, "one")
@@ -207,6 +226,25 @@ def test_a_store_that_cannot_be_written_is_only_rehearsed(archive, monkeypatch):
     with pytest.raises(StoreUnavailableError, match="read-only"):
         archive.repair()
     assert archive.repair(dry_run=True).lost[0].keys == ("n",)
+
+
+@pytest.mark.parametrize(("call", "number"), [("open", "EMFILE"), ("pread", "ESTALE")])
+def test_what_cannot_be_read_now_is_no_damage(archive, monkeypatch, call, number):
+    archive.save({"n": 1}, "one")
+    archive.save({"n": 1}, "two", force_full=True)
+    real = getattr(os, call)
+
+    def fail(target, *arguments):
+        if call == "open" and not str(target).endswith(".ckpt.gz"):
+            return real(target, *arguments)
+        raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StoreUnavailableError, match="cannot be read"):
+        archive.repair(forget_damaged=True)
+    monkeypatch.undo()
+    assert archive.load("one") == {"n": 1}
+    assert archive.repair().is_ok
 
 
 def test_a_directory_that_is_not_there_is_no_damage(archive):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries
-from checkpointdb.damage import read_member
+from checkpointdb.damage import only_damage, read_member
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import Digests
@@ -27,6 +27,7 @@ from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.queries import batches
 from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher
+from checkpointdb.store.loading import PayloadGoneError
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.trash import Trash
@@ -87,7 +88,7 @@ def carry(
     """Add all cargo to a payload and return the number that each chunk has there.
 
     Raises CorruptionError, which names the payload, if bytes are not those that were saved;
-    FileNotFoundError or LostRace if a payload is gone: then the rows must be asked again.
+    PayloadGoneError or LostRace if a payload is gone: then the rows must be asked again.
     """
     by_member: dict[int, list[Cargo]] = defaultdict(list)
     for each in sorted(cargo, key=lambda each: each.spot):
@@ -114,16 +115,20 @@ def _plain_members(
 
 @contextmanager
 def _opened(payloads: PayloadStore, name: str) -> Iterator[PayloadReader]:
-    """Open a payload; whatever is wrong with it, but that it is gone, is told with its name."""
+    """Open a payload; what is wrong with it is told with its name.
+
+    Raises StoreUnavailableError if it cannot be read now, which is no damage.
+    """
     try:
-        reader = payloads.open(name)
-        try:
-            yield reader
-        finally:
-            reader.close()
-    except FileNotFoundError:
-        raise
-    except (CorruptionError, OSError) as error:
+        with only_damage(payloads, name):
+            reader = payloads.open(name)
+            try:
+                yield reader
+            finally:
+                reader.close()
+    except FileNotFoundError as error:
+        raise PayloadGoneError(name) from error
+    except CorruptionError as error:
         raise CorruptionError(str(error), payload=name) from error
 
 

@@ -42,6 +42,7 @@ from checkpointdb.store.carrying import (
     spots_of,
     typed_values,
 )
+from checkpointdb.store.loading import PayloadGoneError
 from checkpointdb.store.packer import Packer
 
 Progress = Callable[[int, int], object]  # payloads done, payloads to do
@@ -171,27 +172,42 @@ class Compactor(Rewriter):
     def _rewrite(self, group: list[Any]) -> None:
         """Rewrite payloads into one; one that is damaged is left, and the others go on."""
         names = {row.id: row.name for row in group}
-        for _ in range(_TRIES):
+        tries = 0
+        while names and tries < _TRIES:
             try:
-                self._try(list(names))
+                self._try(names)
                 return
-            except (LostRace, FileNotFoundError):  # somebody changed what is alive, or where
+            except LostRace:  # somebody changed what is alive, or where
+                tries += 1
                 self._cipher.renew()
+            except PayloadGoneError as error:
+                tries += 1
+                if error.name in self._names(names):  # nobody removed it or wrote it again
+                    self._leave(names, error.name, "its file is missing: run repair")
             except CorruptionError as error:
-                damaged = [each for each, name in names.items() if name == error.payload]
-                for each in damaged or list(names):
-                    self._left.append((names.pop(each), str(error)))
-        reason = "it was changed again and again meanwhile, or its file is missing: run check"
+                self._leave(names, error.payload, str(error))
+        reason = "it was changed again and again meanwhile"
         self._left += [(name, reason) for name in names.values()]
 
-    def _try(self, payload_ids: list[int]) -> None:
+    def _leave(self, names: dict[int, str], name: str | None, reason: str) -> None:
+        """Take a payload out of a group; all of it, if none of it is to blame."""
+        for each in [each for each in names if names[each] == name] or list(names):
+            self._left.append((names.pop(each), reason))
+
+    def _names(self, payload_ids: Iterable[int]) -> set[str]:
         with self._database.read() as connection:
-            rows = list(connection.execute(queries.payloads_by_id(payload_ids)))
+            rows = connection.execute(queries.payloads_by_id(list(payload_ids)))
+            return {row.name for row in rows}
+
+    def _try(self, names: dict[int, str]) -> None:
+        with self._database.read() as connection:
+            rows = list(connection.execute(queries.payloads_by_id(list(names))))
             alive = _alive_in(connection, rows)
             cargo = alive.cargo
             members = members_of(connection, cargo)
         if not rows:
             return
+        names.update((row.id, row.name) for row in rows)  # a re-encryption gives others
         # Under the name of the newest: that is what a sealed file's key is derived from.
         begun_as = first_name(self._database, self._payloads, rows[-1].pipeline_id, rows[-1].name)
         packer = Packer(self._payloads, self._level, self._pool, self._cipher, begun_as)

@@ -40,6 +40,7 @@ from checkpointdb.store.carrying import (
     members_of,
     typed_values,
 )
+from checkpointdb.store.loading import PayloadGoneError
 from checkpointdb.store.packer import Packer
 
 _TRIES = 6
@@ -86,19 +87,20 @@ class Merger(Rewriter):
         Raises what `find` raises, CorruptionError if what it needs is not whole, StoreBusyError if
         others changed it again and again.
         """
-        gone: FileNotFoundError | None = None
+        gone: PayloadGoneError | None = None
         for _ in range(_TRIES):
             try:
                 return self._try(find)
             except LostRace:
                 gone = None
                 self._cipher.renew()
-            except FileNotFoundError as error:  # compacted or forgotten meanwhile: ask again
+            except PayloadGoneError as error:  # compacted or forgotten meanwhile: ask again
                 gone = error
         if gone is not None:
             raise CorruptionError(
-                f"a payload that the checkpoint needs is gone ({gone.filename}): restore it from a "
-                "backup"
+                f"the payload {self._payloads.locate(gone.name)!r}, which the checkpoint needs, is "
+                "gone: restore it from a backup",
+                payload=gone.name,
             ) from gone
         raise StoreBusyError("others changed the checkpoint again and again: try again")
 

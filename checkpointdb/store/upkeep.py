@@ -111,7 +111,7 @@ class Upkeep:
         stay even then. With `dry_run` the report says what would be done, and nothing is.
 
         Raises CorruptionError if the database itself is damaged: rebuild it;
-        StoreUnavailableError if the store is read-only, or a payload may not be read.
+        StoreUnavailableError if the store is read-only, or a payload cannot be read now.
         """
         from checkpointdb.repair import Wishes
 
@@ -140,7 +140,8 @@ class Upkeep:
         With `dry_run` the report says what would be done, and nothing is. `progress` is called
         with the numbers of payloads that are done and that were to be rewritten.
 
-        Raises InvalidInputError unless `min_dead` is over 0 and at most 1.
+        Raises InvalidInputError unless `min_dead` is over 0 and at most 1; StoreUnavailableError if
+        the store is read-only, or a payload cannot be read now.
         """
         share = checked_share(min_dead, "min_dead")
         return self._engine.compact(share, progress, dry_run=dry_run)
@@ -152,8 +153,8 @@ class Upkeep:
         in its chain has the checkpoint before it for its base from then on, as if it had been
         forgotten. A full is left as it is.
 
-        Raises NotFoundError, CorruptionError if what it needs is not whole, StoreBusyError if
-        others changed it again and again.
+        Raises NotFoundError, CorruptionError if what it needs is not whole, StoreUnavailableError
+        if that cannot be read now, StoreBusyError if others changed it again and again.
         """
         return self._engine.merge(self._engine.place_of(checkpoint_id))
 

@@ -59,7 +59,7 @@ def check(
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
             problems = list(_check_rows(connection, cipher.digests if cipher else None))
     except CorruptionError as error:  # SQLite cannot even read it
-        return CheckReport(0, 0, 0, (Problem("database", str(database.path), str(error)),))
+        return CheckReport(0, 0, 0, (Problem("database", database.where, str(error)),))
     problems += _check_files(database, payloads, rows)
     problems += _left_over(payloads, unfinished)
     if read_data is None:
@@ -77,7 +77,7 @@ def check_rows(database: Database, cipher: Cipher | None = PLAIN) -> CheckReport
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
             problems = tuple(_check_rows(connection, cipher.digests if cipher else None))
     except CorruptionError as error:
-        problems = (Problem("database", str(database.path), str(error)),)
+        problems = (Problem("database", database.where, str(error)),)
         count = 0
     return CheckReport(count, 0, 0, problems)
 

@@ -1,8 +1,8 @@
 """The database: connections, transactions, and the schema's revisions.
 
 A read transaction sees one state of the store from its first query on. A write transaction
-begins by taking the write lock (`BEGIN IMMEDIATE`): it never has to be upgraded, and so never
-fails half way because another writer was first.
+begins by taking the write lock (in SQLite `BEGIN IMMEDIATE`; see `postgres` for a server): it
+never has to be upgraded, and so never fails half way because another writer was first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,21 +23,23 @@ from checkpointdb.database_errors import (
     LostRace,
     busy,
     contradiction,
-    translate,
+    is_lost,
     translated,
+    unknown_outcome,
 )
 from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.revisions import is_known, migrations
+from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
-from checkpointdb.sqlite_file import give_back_pages, identity, path_of, state_of
+from checkpointdb.sqlite_file import create_file, give_back_pages, identity, path_of, state_of
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    from checkpointdb.postgres import Server
 
 VERSION_TABLE = "checkpointdb_version"
 HEAD_REVISION = "0004"  # the newest file in migrations/versions; a test compares
-APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the SQLite file: `file` and we know it
 _BUSY_SECONDS = 60.0
 
 
@@ -55,7 +56,8 @@ class Database:
     ) -> None:
         self.url = sa.make_url(url)
         self.path = path_of(self.url)  # the SQLite file; None for a server
-        self._where = str(self.path or self.url.render_as_string())
+        self.server = None if self.path else _server(self.url, durable, busy_seconds)
+        self.where = str(self.path) if self.server is None else self.server.where
         if self.path is not None and sqlite3.sqlite_version_info < (3, 35):
             raise StoreUnavailableError(
                 f"SQLite {sqlite3.sqlite_version} is too old, 3.35 is needed (for RETURNING): use "
@@ -71,7 +73,7 @@ class Database:
         self._start()
 
     def __repr__(self) -> str:
-        return f"Database({self.url.render_as_string()!r})"
+        return f"Database({self.where!r})"
 
     @classmethod
     def open_read_only(cls, path: Path, *, busy_seconds: float = _BUSY_SECONDS) -> Database:
@@ -95,12 +97,18 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that reads one state of the store."""
         self._follow_fork()
-        with self._transaction("BEGIN") as connection:
+        with self._transaction(self.server.begin_read() if self.server else "BEGIN") as connection:
             yield connection
 
     @contextmanager
-    def write(self, *, retried: bool = False) -> Iterator[sa.Connection]:
+    def write(
+        self, *, pipeline: int | None = None, retried: bool = False
+    ) -> Iterator[sa.Connection]:
         """Open a transaction that may write; committed at the end, rolled back on an error.
+
+        To the rows of a `pipeline`, given by its id; None: of the whole store. SQLite locks the
+        whole store either way. Raises UnknownOutcomeError if a server's answer to the commit was
+        lost.
 
         Where a constraint stops it, `retried` raises LostRace: the caller looks again. Nobody
         else can write to SQLite meanwhile, so rows that broke a constraint were broken before:
@@ -116,21 +124,22 @@ class Database:
             if not writer.acquire(timeout=self.busy_seconds):
                 raise busy(self.busy_seconds)
             self._writer_thread = me
-            with self._transaction("BEGIN IMMEDIATE") as connection:
+            begin = self.server.begin_write(pipeline) if self.server else "BEGIN IMMEDIATE"
+            with self._transaction(begin) as connection:
                 opened = connection.info  # of the pooled connection: it outlives the transaction
                 self._check_files(opened)
                 yield connection
                 # Committed here, and not by leaving the block: once the connection is back in the
                 # pool another thread may close it, and SQLite its log. If the files went
                 # meanwhile, nothing is acknowledged.
-                _commit(connection)
+                self._commit(connection)
                 self._check_files(opened)
         except LostRace as error:
             if retried:
                 raise
             if self.path is None:
                 raise busy(self.busy_seconds) from error
-            raise contradiction(self._where, error) from error
+            raise contradiction(self.where, error) from error
         finally:
             # Nothing here calls a function before the release: an interrupt would come in it.
             if self._writer_thread == me:
@@ -145,26 +154,24 @@ class Database:
         """Open a read transaction for a user's own statements, which cannot write."""
         self._follow_fork()
         # On a connection of its own: what the user does to it must not reach a save.
-        engine = sa.create_engine(self.url, poolclass=sa.NullPool, **self._options())
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool, **self._options())
         if self.path is not None:
             sa.event.listen(engine.pool, "connect", self._connected)
             sa.event.listen(engine.pool, "connect", refuse_writes)
         with self._gate.passing():
-            with translated(self._where, self.busy_seconds):
+            with translated(self.where, self.busy_seconds):
                 connection = engine.connect()
             # What the user's statements raise is SQLAlchemy's own: it is not about the store.
             with connection:
-                if self.path is None:
-                    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-                else:
-                    connection.connection.cursor().execute("BEGIN")
+                begin = self.server.begin_read() if self.server else "BEGIN"
+                connection.connection.cursor().execute(begin)
                 self._check_unwritten()
                 yield connection
 
     def give_back_pages(self) -> None:
         """Give what SQLite no longer uses back to the disk, after much was deleted."""
         if self.path is not None:
-            with self._gate.passing(), translated(self._where, self.busy_seconds):
+            with self._gate.passing(), translated(self.where, self.busy_seconds):
                 give_back_pages(self.path, self.busy_seconds)
 
     def close(self) -> None:
@@ -175,7 +182,7 @@ class Database:
     # --- connections
 
     def _start(self) -> None:
-        self._engine = sa.create_engine(self.url, max_overflow=-1, **self._options())
+        self._engine = sa.create_engine(self._url, max_overflow=-1, **self._options())
         # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
         self._writer = threading.RLock()
         self._writer_thread = None
@@ -184,9 +191,13 @@ class Database:
             sa.event.listen(self._engine.pool, "connect", self._connected)
             sa.event.listen(self._engine.pool, "invalidate", roll_back)
 
+    @property
+    def _url(self) -> sa.URL:
+        return self.url if self.server is None else self.server.url
+
     def _options(self) -> dict[str, Any]:
-        if self.path is None:
-            return {}
+        if self.server is not None:
+            return self.server.options()
         return {"connect_args": {"timeout": self.busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
@@ -194,20 +205,35 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sa.Connection]:
-        """Open a transaction, begun by `begin` in SQLite; a server's driver does so by itself.
+        """Open a transaction, begun by `begin`.
 
         Not by SQLAlchemy's "begin" event: an engine that has any listener calls all hooks for
         each statement, which makes a small save a third slower.
         """
         with (
             self._gate.passing(),
-            translated(self._where, self.busy_seconds, self._engine.dialect.loaded_dbapi),
+            translated(self.where, self.busy_seconds, self._engine.dialect.loaded_dbapi),
             self._engine.begin() as connection,
         ):
-            if self.path is not None:
-                connection.connection.cursor().execute(begin)
+            connection.connection.cursor().execute(begin)
             self._check_unwritten()
             yield connection
+
+    def _commit(self, connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        try:
+            connection.commit()
+        except BaseException as error:
+            # SQLAlchemy takes a commit that failed for the end of the transaction, and leaves it
+            # open; or, interrupted, has closed the connection already.
+            with suppress(*self._of_driver()):
+                driver.rollback()
+            if self.server is not None and is_lost(error):
+                raise unknown_outcome(self.where, error) from error
+            raise
+
+    def _of_driver(self) -> tuple[type[Exception], ...]:
+        return sqlite3.ProgrammingError, self._engine.dialect.loaded_dbapi.Error
 
     def _check_unwritten(self) -> None:
         """Raise StoreUnavailableError if what SQLite was told not to change has changed."""
@@ -227,8 +253,8 @@ class Database:
         """
         if self.path is None or self._identity is None:
             return
-        log = identity(f"{self._where}-wal")
-        if identity(self._where) != self._identity or log != opened.setdefault("log", log):
+        log = identity(f"{self.where}-wal")
+        if identity(self.where) != self._identity or log != opened.setdefault("log", log):
             raise StoreUnavailableError(
                 f"the database {str(self.path)!r} or its log was removed or replaced while it was "
                 "open: nothing is acknowledged; open the store again"
@@ -251,14 +277,14 @@ class Database:
     def revision(self) -> str | None:
         """Return the schema's revision, None for an empty database.
 
-        Raises StoreUnavailableError if it is another application's SQLite file.
+        Raises StoreUnavailableError if it is another application's.
         """
         with self.read() as connection:
             return self._revision(connection)
 
     def _revision(self, connection: sa.Connection) -> str | None:
         if self.path is not None:
-            check_schema(connection, self._where)
+            check_schema(connection, self.where)
         inspector = sa.inspect(connection)
         if inspector.has_table(VERSION_TABLE):
             table = sa.table(VERSION_TABLE, sa.column("version_num"))
@@ -268,23 +294,37 @@ class Database:
                 f"{str(self.path)!r} is a SQLite database of another application: "
                 "give checkpointdb a directory of its own"
             )
+        if self.server is not None and set(metadata.tables) & set(inspector.get_table_names()):
+            raise StoreUnavailableError(
+                f"{self.where!r} has tables of another application that are named as ours: "
+                "add ?schema=checkpoints to the URL"
+            )
         return None
 
     def prepare(
-        self, *, upgrade: bool = True, check: Callable[[], None] = lambda: None
+        self,
+        *,
+        upgrade: bool = True,
+        check: Callable[[], None] = lambda: None,
+        on_command: bool = False,
     ) -> Path | None:
         """Create the schema in an empty database, or bring an older one up to date.
 
         Before that `check` is called, which raises if it may not be, and a backup is made, whose
-        path is returned. Raises SchemaVersionError if the database is newer than this library, or
-        older and `upgrade` is False.
+        path is returned. A server is brought up to date `on_command` alone, and its backups are
+        its owner's: others may be writing to it by the version before.
+
+        Raises SchemaVersionError if the database is newer than this library, or older and
+        `upgrade` is False.
         """
         with _preparing:
-            self._create_file()
+            if self.path is not None and not self.read_only:
+                create_file(self.path, self.busy_seconds)
+            upgrade = upgrade and (self.server is None or on_command)
             found, backup = self.revision(), None
             if found != HEAD_REVISION:
                 backup = self._bring_to_head(found, check, upgrade=upgrade)
-            self._identity = identity(self._where) if self.path else None
+            self._identity = identity(self.where) if self.path else None
         return backup
 
     def _bring_to_head(
@@ -295,18 +335,25 @@ class Database:
             self._check_known(found)
             if not upgrade:
                 raise SchemaVersionError(
-                    f"the store {self._where!r} has schema {found}, this version of checkpointdb "
-                    f"needs {HEAD_REVISION}: open it with upgrade=True, or run `checkpointdb db "
-                    "upgrade`",
+                    f"the store {self.where!r} has schema {found}, this version of checkpointdb "
+                    f"needs {HEAD_REVISION}: {self._how_to_upgrade()}",
                     found=found,
                     expected=HEAD_REVISION,
                 )
             check()
             if self.path is not None:
-                with translated(self._where, self.busy_seconds):
+                with translated(self.where, self.busy_seconds):
                     backup = back_up(self.path, found, self.busy_seconds)
         self.migrate(HEAD_REVISION)
         return backup
+
+    def _how_to_upgrade(self) -> str:
+        if self.server is None:
+            return "open it with upgrade=True, or run `checkpointdb db upgrade`"
+        return (
+            "stop what uses it, make a backup, and run `checkpointdb db upgrade` with its "
+            "--database-url"
+        )
 
     def migrate(self, revision: str) -> None:
         """Run the migrations up to a revision, in one transaction, once.
@@ -315,63 +362,31 @@ class Database:
         """
         from alembic import command
 
-        with self.write() as connection:
+        with self._migration() as connection:
             if self._revision(connection) != revision:
                 command.upgrade(migrations(connection), revision)
+
+    @contextmanager
+    def _migration(self) -> Iterator[sa.Connection]:
+        if self.server is None:
+            with self.write() as connection:
+                yield connection
+            return
+        from checkpointdb.postgres import check_encoding
+
+        with self._transaction(self.server.begin_migration()) as connection:
+            check_encoding(connection, self.where)
+            yield connection
+            self._commit(connection)
 
     def _check_known(self, found: str) -> None:
         if not is_known(found):
             raise SchemaVersionError(
-                f"the store {self._where!r} has schema {found}, which is newer than this version "
+                f"the store {self.where!r} has schema {found}, which is newer than this version "
                 f"of checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
                 found=found,
                 expected=HEAD_REVISION,
             )
-
-    def _create_file(self) -> None:
-        """Create a new SQLite file, with what can only be set before its first table.
-
-        Only a new one is opened by ourselves: to close any descriptor of a database would drop
-        all locks that SQLite holds on it in this process.
-        """
-        if self.path is None or self.read_only:
-            return
-        if self.path.exists() and self.path.stat().st_size:
-            return
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass  # another process was first; both set the same
-        except OSError as error:
-            raise StoreUnavailableError(
-                f"the database {str(self.path)!r} cannot be made: {error.strerror}"
-            ) from error
-        deadline = time.monotonic() + self.busy_seconds
-        while True:
-            try:
-                with sqlite3.connect(self.path, timeout=self.busy_seconds) as connection:
-                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.close()
-                return
-            except sqlite3.OperationalError as error:
-                # Two processes that create at once: the change to WAL does not wait by itself.
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise translate(error, self._where, self.busy_seconds) from error
-                time.sleep(0.01)
-
-
-def _commit(connection: sa.Connection) -> None:
-    driver: Any = connection.connection.driver_connection
-    try:
-        connection.commit()
-    except BaseException:
-        # SQLAlchemy takes a commit that failed for the end of the transaction, and leaves it
-        # open; or, interrupted, has closed the connection already.
-        with suppress(sqlite3.ProgrammingError):
-            driver.rollback()
-        raise
 
 
 # Of two threads that create one database, one must see that the other did.
@@ -380,20 +395,7 @@ _preparing = threading.RLock()
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
 
 
-def is_known(revision: str) -> bool:
-    """Say whether a schema is that of this version or an older one."""
-    from alembic.script import ScriptDirectory
+def _server(url: sa.URL, durable: bool, busy_seconds: float) -> Server:
+    from checkpointdb.postgres import Server  # a store in SQLite need not import it
 
-    scripts = ScriptDirectory.from_config(migrations())
-    return revision in {each.revision for each in scripts.walk_revisions()}
-
-
-def migrations(connection: sa.Connection | None = None) -> Config:
-    """Return Alembic's configuration for our migrations, on a connection if given."""
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", "checkpointdb.migrations:.")
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
+    return Server(url, durable=durable, busy_seconds=busy_seconds)

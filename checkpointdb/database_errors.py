@@ -16,6 +16,7 @@ from checkpointdb.errors import (
     CorruptionError,
     StoreBusyError,
     StoreUnavailableError,
+    UnknownOutcomeError,
 )
 
 
@@ -110,9 +111,9 @@ _UNAVAILABLE = {
 
 def translate(error: BaseException, where: str, busy_seconds: float) -> CheckpointError | LostRace:
     """Return our error for one of a driver."""
+    if hasattr(error, "sqlstate"):
+        return _of_server(error, where, busy_seconds)
     text = str(error).lower()
-    if getattr(error, "sqlstate", None) in {"40001", "40P01"}:
-        return LostRace(str(error))
     if "locked" in text or "busy" in text:
         return busy(busy_seconds)
     if any(symptom in text for symptom in _DAMAGED):
@@ -123,6 +124,62 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
         if symptom in text:
             return StoreUnavailableError(f"the database {where!r} failed ({error}): {advice}")
     return StoreUnavailableError(f"the database {where!r} failed: {error}")
+
+
+# What a server says, by the beginning of its SQLSTATE, the longest that fits.
+_SAID_BY_SERVER = {
+    "": "the server cannot be reached, was restarted, or ended the connection",
+    "08": "the server cannot be reached, was restarted, or ended the connection",
+    "25006": "this server only reads: name the primary, or add target_session_attrs=read-write",
+    "28": "the server does not let this user in",
+    "3D000": "create the database first",
+    "3F000": "create the schema first",
+    "42501": "this user may not: grant it what it needs on the schema",
+    "42P01": "the database was replaced or emptied while it was open",
+    "53": "the server has no room: its disk is full, or it has too many connections",
+    "57": "the server is being stopped or started, or an operator ended the connection",
+}
+_LOST_RACES = {"40001", "40P01"}
+_LOCK_NOT_AVAILABLE = "55P03"
+_DAMAGED_ON_SERVER = {"XX001", "XX002"}
+
+
+def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError | LostRace:
+    state = error.sqlstate or ""
+    if state in _LOST_RACES:
+        return LostRace(str(error))
+    if state == _LOCK_NOT_AVAILABLE:
+        return busy(busy_seconds)
+    told = " ".join(shortened(error).split())
+    if state in _DAMAGED_ON_SERVER:
+        return CorruptionError(f"the database {where!r} is damaged ({told}): restore a backup")
+    if state and not any(state.startswith(each) for each in _SAID_BY_SERVER if each):
+        return StoreUnavailableError(f"the database {where!r} failed: {told}")
+    advice = next(
+        said
+        for beginning, said in sorted(_SAID_BY_SERVER.items(), reverse=True)
+        if state.startswith(beginning)
+    )
+    return StoreUnavailableError(f"the database {where!r} failed ({told}): {advice}")
+
+
+def is_lost(error: BaseException) -> bool:
+    """Say whether a server may have done what it was asked to, though it did not say so.
+
+    Any other error is its answer.
+    """
+    cause = getattr(error, "orig", None) or error
+    if not hasattr(cause, "sqlstate"):
+        return False
+    return cause.sqlstate is None or cause.sqlstate[:2] in {"08", "57"}
+
+
+def unknown_outcome(where: str, error: BaseException) -> UnknownOutcomeError:
+    """Return the error for a commit whose answer was lost."""
+    return UnknownOutcomeError(
+        f"the connection to {where!r} broke while it was told to commit ({shortened(error)}): "
+        "what was asked for may have been done or not; look, and ask again if not"
+    )
 
 
 def busy(seconds: float) -> StoreBusyError:

@@ -15,6 +15,7 @@
     ├── SchemaVersionError       (RuntimeError)    upgrade the library, or the store
     ├── StoreBusyError           (TimeoutError)    try again later
     ├── StoreUnavailableError    (OSError)         disk full, read-only, removed, not a store
+    ├── UnknownOutcomeError      (ConnectionError) a server's answer was lost: look, then retry
     └── NotSupportedError        (NotImplementedError)   this version cannot do it
 
 Every message says what happened and what to do; the facts are attributes.
@@ -37,6 +38,7 @@ __all__ = [
     "StateChangedError",
     "StoreBusyError",
     "StoreUnavailableError",
+    "UnknownOutcomeError",
     "UnknownSerializerError",
     "UntrustedGlobalError",
     "WrongKeyError",
@@ -145,6 +147,10 @@ class StoreBusyError(CheckpointError, TimeoutError):
 
 class StoreUnavailableError(CheckpointError, OSError):
     """The store's directory or database cannot be read or written."""
+
+
+class UnknownOutcomeError(CheckpointError, ConnectionError):
+    """A server was told to commit, and its answer was lost: it may have been done or not."""
 
 
 class NotSupportedError(CheckpointError, NotImplementedError):

@@ -95,8 +95,6 @@ def under_lock(database: Database, *, retried: bool = False) -> Iterator[Connect
             yield connection
         return
     with database.write(retried=retried) as connection:
-        lock = select(pipelines.c.id).order_by(pipelines.c.id).with_for_update()
-        connection.execute(lock).all()  # SQLite has locked the whole file already
         yield connection
 
 
@@ -113,7 +111,7 @@ def first_name(
     """
     if not payloads.names_first:
         return unnumbered
-    with database.write() as connection:
+    with database.write(pipeline=pipeline_id) as connection:
         return with_sequence(made_unique(unnumbered), _next_sequence(connection, pipeline_id))
 
 

@@ -73,7 +73,7 @@ def _row_problems(database: Database, cipher: Cipher) -> tuple[Problem, ...]:
     broken = next((each for each in problems if each.kind == "database"), None)
     if broken is not None:
         raise CorruptionError(
-            f"the database {str(database.path)!r} itself is damaged ({broken.subject}: "
+            f"the database {database.where!r} itself is damaged ({broken.subject}: "
             f"{broken.detail}), and a repair goes by its rows; nothing was changed. Restore a "
             "backup of it, or move it away and run rebuild, which makes it anew from the payloads"
         )

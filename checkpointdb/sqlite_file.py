@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import urllib.parse
 from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
+
+from checkpointdb.database_errors import translate
+from checkpointdb.errors import StoreUnavailableError
+
+APPLICATION_ID = 0x436B7044  # "CkpD", in the header of the file: `file` and we know it
 
 
 def path_of(url: sa.URL) -> Path | None:
@@ -35,6 +41,38 @@ def identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def create_file(path: Path, busy_seconds: float) -> None:
+    """Create a new SQLite file, with what can only be set before its first table.
+
+    Only a new one is opened by ourselves: to close any descriptor of a database would drop
+    all locks that SQLite holds on it in this process.
+    """
+    if path.exists() and path.stat().st_size:
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass  # another process was first; both set the same
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the database {str(path)!r} cannot be made: {error.strerror}"
+        ) from error
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            with sqlite3.connect(path, timeout=busy_seconds) as connection:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.close()
+            return
+        except sqlite3.OperationalError as error:
+            # Two processes that create at once: the change to WAL does not wait by itself.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise translate(error, str(path), busy_seconds) from error
+            time.sleep(0.01)
 
 
 def give_back_pages(path: Path, busy_seconds: float) -> int:

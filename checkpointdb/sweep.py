@@ -50,7 +50,7 @@ def sweep(
     """
     if database.read_only:
         raise StoreUnavailableError(
-            f"the store {str(database.path)!r} was opened read-only: its files cannot be removed"
+            f"the store {database.where!r} was opened read-only: its files cannot be removed"
         )
     latest = (now or datetime.now(UTC)) - grace
     removed = [*_work_off_removals(database, payloads)]

@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import postgres_server
 import pytest
 from hypothesis import settings
 
@@ -34,6 +35,23 @@ def empty_database(tmp_path_factory):
     directory = tmp_path_factory.mktemp("empty")
     PipelineCheckpoint(directory).close()
     return directory / "checkpoints.db"
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for the session."""
+    with postgres_server.running() as server:
+        if server is None:
+            pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+        yield server
+
+
+@pytest.fixture
+def server_url(postgres):
+    """The URL of a new, empty database on it."""
+    url = postgres.database()
+    yield url.render_as_string()
+    postgres.drop(url)
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from checkpointdb import (
     SchemaVersionError,
     StoreUnavailableError,
 )
-from checkpointdb.database import APPLICATION_ID, HEAD_REVISION, Database, migrations
+from checkpointdb.database import HEAD_REVISION, Database
+from checkpointdb.revisions import migrations
+from checkpointdb.sqlite_file import APPLICATION_ID
 
 
 @pytest.fixture(scope="session")

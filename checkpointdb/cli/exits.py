@@ -13,6 +13,7 @@ from checkpointdb.errors import (
     SchemaVersionError,
     StoreBusyError,
     StoreUnavailableError,
+    UnknownOutcomeError,
 )
 
 
@@ -51,7 +52,7 @@ UNAVAILABLE: Final = Exit(
     7,
     "unavailable",
     "the store cannot be read or written",
-    (StoreUnavailableError,),
+    (StoreUnavailableError, UnknownOutcomeError),
 )
 SCHEMA: Final = Exit(
     8,

@@ -255,7 +255,7 @@ class Compactor(Rewriter):
         packer: Packer,
         begun_as: str,
     ) -> None:
-        with self._database.write(retried=True) as connection:
+        with self._database.write(pipeline=rows[-1].pipeline_id, retried=True) as connection:
             name = free_name(connection, self._payloads, rows[-1].pipeline_id, begun_as)
             check_epoch(self._cipher, packer.epoch, connection.scalar(queries.keyring_generation()))
             now = list(connection.execute(queries.payloads_by_id(alive.payload_ids)))

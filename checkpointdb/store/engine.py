@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +169,7 @@ class Engine(Finding):
         self._follow_fork()
         if self.database.read_only:
             raise StoreUnavailableError(
-                f"the store {str(self.database.path)!r} was opened read-only: its directory "
+                f"the store {self.database.where!r} was opened read-only: its directory "
                 "cannot be written"
             )
 
@@ -179,13 +180,27 @@ class Engine(Finding):
     def _make_pipeline(self) -> int:
         with self._lock:
             if self._pipeline_id is None:
-                from checkpointdb.recording import record_pipeline
-
-                with self.database.write() as connection:
-                    found = connection.scalar(queries.pipeline_id(self.pipeline))
-                    made = found or record_pipeline(connection, self.pipeline)
-                self._pipeline_id = made
+                self._pipeline_id = self._known_pipeline() or self._new_pipeline()
             return self._pipeline_id
+
+    def _new_pipeline(self) -> int:
+        from checkpointdb.recording import record_pipeline
+
+        with self.database.write() as connection:
+            found: int | None = connection.scalar(queries.pipeline_id(self.pipeline))
+            return found or record_pipeline(connection, self.pipeline)
+
+    def _known_pipeline(self) -> int | None:
+        with self.database.read() as connection:
+            found: int | None = connection.scalar(queries.pipeline_id(self.pipeline))
+        return found
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Open a write transaction on the rows of this pipeline, if there are any yet."""
+        with self._lock:
+            if self._pipeline_id is None:
+                self._pipeline_id = self._known_pipeline()
+            return self.database.write(pipeline=self._pipeline_id)
 
     # --- loading
 
@@ -254,7 +269,7 @@ class Engine(Finding):
         if self.database.read_only:
             return
         try:
-            with self.database.write() as connection:
+            with self.writing() as connection:
                 connection.execute(
                     update(payloads)
                     .where(payloads.c.name == name)
@@ -271,7 +286,7 @@ class Engine(Finding):
         from checkpointdb.forgetting import collect, remove_checkpoints
 
         self._begin_writing()
-        with self.database.write() as connection:
+        with self.writing() as connection:
             touched = remove_checkpoints(connection, [find(connection).id])
             freed = collect(connection, touched)
             self._trash.clear_spent(connection)
@@ -285,7 +300,7 @@ class Engine(Finding):
 
         self._begin_writing()
         size = queries.stored_bytes(self.pipeline)
-        with self.database.write() as connection:
+        with self.writing() as connection:
             before = connection.execute(size).one()
             forgettable, spared = still_planned(connection, plan)
             touched = remove_checkpoints(connection, [each.row for each in forgettable])
@@ -348,7 +363,7 @@ class Engine(Finding):
     def _tidy(self) -> None:
         """Do what a prune leaves to do, if it can be: what was asked for is done."""
         try:
-            with self.database.write() as connection:  # there may be no save to do it
+            with self.writing() as connection:  # there may be no save to do it
                 self._trash.clear_spent(connection)
         except CheckpointError as error:
             log.warning("that removed payloads are gone is not noted for now: %s", error)

@@ -108,7 +108,7 @@ class Inspecting:
         if code == sqlite3.SQLITE_AUTH:
             return InvalidInputError("the statement does more than ask: only SELECT is allowed")
         if code not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE):
-            found = translate(cause, str(self._engine.database.path), 0)
+            found = translate(cause, self._engine.database.where, 0)
             if not isinstance(found, LostRace):
                 return found
         return InvalidInputError(f"the statement cannot be asked: {cause}")

@@ -164,7 +164,7 @@ class Merger(Rewriter):
         """Give the checkpoint's row its new place; return the bytes and the files that it frees."""
         before = state.place
         size = queries.stored_bytes(before.pipeline)
-        with self._database.write(retried=True) as connection:
+        with self._database.write(pipeline=before.pipeline_id, retried=True) as connection:
             name = free_name(connection, self._payloads, before.pipeline_id, begun_as)
             check_epoch(self._cipher, packer.epoch, connection.scalar(queries.keyring_generation()))
             now = connection.execute(queries.whole_place(), {"id": before.id}).one_or_none()

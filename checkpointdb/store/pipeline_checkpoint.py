@@ -349,7 +349,7 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
         find = self._engine.place_of(checkpoint_id)
-        with self._engine.database.write() as connection:
+        with self._engine.writing() as connection:
             place = find(connection)
             connection.execute(
                 update(checkpoints).where(checkpoints.c.id == place.id).values(pinned=pinned)

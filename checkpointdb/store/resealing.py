@@ -206,7 +206,7 @@ class _Resealing:
         try:
             old = read_manifest(reader, row.name, self._cipher)
             packer.finish(self._copy(reader, row, old, packer))
-            with self._database.write(retried=True) as connection:
+            with self._database.write(pipeline=row.pipeline_id, retried=True) as connection:
                 is_moved = self._move(connection, row, old, packer, begun_as)
         except LostRace:
             self._expect_newest()

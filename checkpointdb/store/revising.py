@@ -7,9 +7,10 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
-from checkpointdb.database import HEAD_REVISION, is_known, migrations
+from checkpointdb.database import HEAD_REVISION
 from checkpointdb.errors import SchemaVersionError
 from checkpointdb.reports import DatabaseInfo, UpgradeReport
+from checkpointdb.revisions import is_known, migrations
 from checkpointdb.store.opening import open_database
 
 

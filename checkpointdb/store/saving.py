@@ -74,7 +74,7 @@ class Saver:
         raise StoreBusyError(
             f"checkpoint {request.checkpoint_id!r} was not saved: other writers changed what it "
             f"was compared with, {_TRIES} times; try again (and if nobody else writes to "
-            f"{str(self.database.path)!r}, look at it with check())"
+            f"{self.database.where!r}, look at it with check())"
         ) from lost
 
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
@@ -170,7 +170,7 @@ class Saver:
     # --- the transaction
 
     def _commit(self, saved: Saved, request: SaveRequest, begun_as: str) -> tuple[Head, list[str]]:
-        with self.database.write(retried=True) as connection:
+        with self.database.write(pipeline=self.pipeline_id, retried=True) as connection:
             name = free_name(connection, self.payloads, self.pipeline_id, begun_as)
             # A statement of its own: in PostgreSQL the one that waited for the lock would still
             # see what was there before it.

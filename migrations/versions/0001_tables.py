@@ -13,14 +13,15 @@ depends_on = None
 first_version = "0.1.0"  # of checkpointdb that reads and writes this schema
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-BY_CODE_POINT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# Compared and sorted by code point, as SQLite does by itself.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
     op.create_table(
         "pipelines",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("next_sequence", BIG, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pipelines")),
         sa.UniqueConstraint("name", name=op.f("uq_pipelines_name")),
@@ -29,7 +30,7 @@ def upgrade() -> None:
     op.create_table(
         "removals",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_removals")),
         sqlite_autoincrement=True,
@@ -37,7 +38,7 @@ def upgrade() -> None:
     op.create_table(
         "chains",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
-        sa.Column("uuid", sa.Text(), nullable=False),
+        sa.Column("uuid", TEXT, nullable=False),
         sa.Column("pipeline_id", BIG, nullable=False),
         sa.Column("next_depth", BIG, nullable=False),
         sa.Column("forked_from", BIG, nullable=True),
@@ -60,7 +61,7 @@ def upgrade() -> None:
         "payloads",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
         sa.Column("pipeline_id", BIG, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("stored_bytes", BIG, nullable=False),
         sa.Column("raw_bytes", BIG, nullable=False),
@@ -87,7 +88,7 @@ def upgrade() -> None:
         "checkpoints",
         sa.Column("id", BIG, autoincrement=True, nullable=False),
         sa.Column("pipeline_id", BIG, nullable=False),
-        sa.Column("checkpoint_id", sa.Text(), nullable=False),
+        sa.Column("checkpoint_id", TEXT, nullable=False),
         sa.Column("chain_id", BIG, nullable=False),
         sa.Column("depth", BIG, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -149,9 +150,9 @@ def upgrade() -> None:
     op.create_table(
         "checkpoint_metadata",
         sa.Column("checkpoint_id", BIG, autoincrement=False, nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
         sa.Column("number", sa.Float(), nullable=True),
-        sa.Column("text", BY_CODE_POINT, nullable=True),
+        sa.Column("text", TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["checkpoint_id"],
             ["checkpoints.id"],
@@ -198,9 +199,9 @@ def upgrade() -> None:
         sa.Column("id", BIG, autoincrement=True, nullable=False),
         sa.Column("pipeline_id", BIG, nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("type_name", sa.Text(), nullable=False),
-        sa.Column("serializer", sa.Text(), nullable=False),
-        sa.Column("layout", sa.Text(), nullable=False),
+        sa.Column("type_name", TEXT, nullable=False),
+        sa.Column("serializer", TEXT, nullable=False),
+        sa.Column("layout", TEXT, nullable=False),
         sa.Column("raw_bytes", BIG, nullable=False),
         sa.Column("payload_id", BIG, nullable=False),
         sa.Column("member_id", BIG, nullable=True),
@@ -230,7 +231,7 @@ def upgrade() -> None:
     op.create_table(
         "entries",
         sa.Column("chain_id", BIG, autoincrement=False, nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
         sa.Column("from_depth", BIG, autoincrement=False, nullable=False),
         sa.Column("to_depth", BIG, nullable=True),
         sa.Column("value_id", BIG, nullable=True),

@@ -56,6 +56,7 @@ def test_every_code_and_name_is_used_once():
         ("WrongKeyError", 5),
         ("StoreBusyError", 6),
         ("StoreUnavailableError", 7),
+        ("UnknownOutcomeError", 7),
         ("SchemaVersionError", 8),
         ("NotSupportedError", 1),
         ("StateChangedError", 1),

@@ -1,0 +1,168 @@
+"""PostgreSQL: what its URL says, and how its transactions begin.
+
+    read      REPEATABLE READ, READ ONLY: one state of the store, that of the first query
+    write     READ COMMITTED, begun by one lock: that of a pipeline's row, so that its writers
+              take turns, or that of the table of pipelines, which keeps all writers out
+
+Whoever has the lock sees what the one before committed, and what is not of the pipeline is not
+touched; so no write is stopped by another. (SERIALIZABLE, which would also find the conflicts,
+stops writers that touch different rows of one page.)
+
+A transaction's settings come with its BEGIN, in one message, and end with it: behind a pooler
+that hands connections round they would reach others.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection
+
+from checkpointdb.errors import InvalidInputError, StoreUnavailableError
+
+DRIVER: Final = "postgresql+psycopg"
+
+# A client that dies within a transaction, its machine with it, holds its lock until the server
+# ends that: a save is done in milliseconds; a sweep or a rebuild reads files in between.
+_IDLE_SECONDS_OF_PIPELINE: Final = 60
+_IDLE_SECONDS_OF_STORE: Final = 3600
+
+_MIGRATIONS_LOCK: Final = 0x436B7044  # "CkpD", as in the header of a SQLite file
+_MOST_NAME_BYTES: Final = 63  # of an identifier: PostgreSQL cuts off what is longer
+
+# A server may be set to acknowledge before it has flushed: not what is durable.
+_FLUSHED = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
+class Server:
+    """A database on a server, and the schema of it that holds a store's rows."""
+
+    def __init__(self, url: URL, *, durable: bool, busy_seconds: float) -> None:
+        """Take a URL; its `schema=` is ours, the rest of its query goes to the driver.
+
+        Raises InvalidInputError if it names no PostgreSQL database, or psycopg is not installed.
+        """
+        if url.get_backend_name() != "postgresql":
+            raise InvalidInputError(
+                f"{url.drivername!r} is no database that a store can be in: "
+                "give postgresql://HOST/DATABASE, or none for SQLite"
+            )
+        _require_driver(url)
+        query = dict(url.query)
+        schema = query.pop("schema", None)
+        self.schema = None if schema is None else _checked_schema(schema)
+        self.url = url.set(drivername=DRIVER, query=query)
+        self._settings = self._of_session(durable=durable, busy_seconds=busy_seconds)
+
+    @property
+    def where(self) -> str:
+        """What to call it in messages, without password."""
+        url = self.url
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        name = shown.render_as_string()
+        return name if self.schema is None else f"{name}?schema={self.schema}"
+
+    def options(self) -> dict[str, Any]:
+        """Return what `create_engine` is told.
+
+        Transactions are begun and ended by us. A connection that the server closed meanwhile, at
+        a restart, is noticed before it is used.
+        """
+        return {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True}
+
+    def begin_read(self) -> str:
+        """Return what begins a transaction that reads."""
+        return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._settings}"
+
+    def begin_write(self, pipeline_id: int | None) -> str:
+        """Return what begins one that writes: to a pipeline, or to the whole store.
+
+        The lock of a row takes a lock of its table too, with which EXCLUSIVE conflicts.
+        """
+        if pipeline_id is None:
+            idle, lock = _IDLE_SECONDS_OF_STORE, "LOCK TABLE pipelines IN EXCLUSIVE MODE"
+        else:
+            idle = _IDLE_SECONDS_OF_PIPELINE
+            lock = f"SELECT id FROM pipelines WHERE id = {int(pipeline_id)} FOR UPDATE"  # noqa: S608
+        return f"{self._begin(idle)}; {lock}"
+
+    def begin_migration(self) -> str:
+        """Return what begins one that changes the schema: there may be no table to lock yet."""
+        lock = f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})"
+        begun = f"{self._begin(_IDLE_SECONDS_OF_STORE)}; {lock}"
+        if self.schema is None:
+            return begun
+        return f"{begun}; CREATE SCHEMA IF NOT EXISTS {_quoted(self.schema)}"
+
+    def _begin(self, idle_seconds: int) -> str:
+        ends = f"SET LOCAL idle_in_transaction_session_timeout = '{idle_seconds}s'"
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED; {self._settings}; {ends}"
+
+    def _of_session(self, *, durable: bool, busy_seconds: float) -> str:
+        patience_ms = max(1, round(busy_seconds * 1000))  # 0 would be for ever
+        settings = [
+            f"SET LOCAL lock_timeout = {patience_ms}",
+            "SET LOCAL timezone = 'UTC'",
+            "SET LOCAL jit = off",  # it compiles for longer than our queries run
+            _FLUSHED if durable else "SET LOCAL synchronous_commit = off",
+        ]
+        if self.schema is not None:
+            settings.append(f"SET LOCAL search_path = {_quoted(self.schema)}")
+        return "; ".join(settings)
+
+
+def _require_driver(url: URL) -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise InvalidInputError(
+            f"for {url.drivername} psycopg is needed: pip install 'checkpointdb[postgres]'"
+        ) from error
+
+
+def _checked_schema(schema: object) -> str:
+    if (
+        not isinstance(schema, str)
+        or not schema.isprintable()
+        or not 0 < len(schema.encode()) <= _MOST_NAME_BYTES
+        or schema.startswith("pg_")
+    ):
+        raise InvalidInputError(f"{schema!r} cannot be the name of a schema")
+    return schema
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def check_encoding(connection: Connection, where: str) -> None:
+    """Raise StoreUnavailableError for a database that cannot hold every text."""
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise StoreUnavailableError(
+            f"the database {where!r} keeps text as {encoding}: make one with ENCODING 'UTF8'"
+        )
+
+
+# --- which store it is: noted as the comment on a table, which a dump keeps
+
+_MARK = "checkpointdb store "
+
+
+def read_mark(connection: Connection, table: str) -> str | None:
+    """Return the id of the store whose rows these are; None if it was not noted yet."""
+    comment = connection.exec_driver_sql(
+        f"SELECT obj_description('{table}'::regclass, 'pg_class')"
+    ).scalar_one()
+    if not isinstance(comment, str) or not comment.startswith(_MARK):
+        return None
+    return comment.removeprefix(_MARK)
+
+
+def write_mark(connection: Connection, table: str, store: str) -> None:
+    """Note the id of the store, hexadecimal digits, in its database."""
+    connection.exec_driver_sql(f"COMMENT ON TABLE {table} IS '{_MARK}{store}'")

@@ -10,6 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
+
+from checkpointdb.schema import metadata
+from docs.generate import MADE
+from docs.generate.schema_words import TABLES, VIEWS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,6 +64,24 @@ def test_every_example_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
 def test_every_link_of_a_page_leads_to_a_file(page):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_by_code_is_as_the_code_makes_it_now(name):
+    advice = (
+        "run `python -m docs.generate`; words for tables stand in docs/generate/schema_words.py"
+    )
+    assert (ROOT / "docs" / name).read_text() == MADE[name](), advice
+
+
+def test_the_words_of_the_schema_page_are_of_what_there_is(store):
+    with store().query() as connection:
+        found = inspect(connection)
+        views = {name: found.get_columns(name) for name in found.get_view_names()}
+    known = {(name, column["name"]) for name, columns in views.items() for column in columns}
+    known |= {(table.name, each.name) for table in metadata.tables.values() for each in table.c}
+    words = {(name, each) for name, (_, found) in (VIEWS | TABLES).items() for each in found}
+    assert words - known == set()
 
 
 def test_the_readme_is_under_120_lines():

@@ -1,0 +1,165 @@
+"""What each table, view and column is: what the schema itself cannot say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+Words = dict[str, tuple[str, dict[str, str]]]
+
+VIEWS: Final[Words] = {
+    "checkpoint_overview": (
+        "One row for each checkpoint.",
+        {
+            "pipeline": "its pipeline's name",
+            "checkpoint_id": "its id",
+            "created_at": "when it was saved, in UTC",
+            "kind": "`full` or `incremental`",
+            "parent_checkpoint_id": "what it goes on from, while that lives",
+            "chain": "the uuid of its chain",
+            "depth": "its place in the chain",
+            "key_count": "how many keys its state has",
+            "state_bytes": "the state, serialized",
+            "stored_bytes": "the payload, as it was written",
+            "pinned": "1 if retention leaves it alone",
+            "payload": "the payload's name below `payloads/`",
+            "metadata": "`custom_metadata`, as JSON",
+        },
+    ),
+    "checkpoint_keys": (
+        "One row for each key of each checkpoint.",
+        {
+            "pipeline": "",
+            "checkpoint_id": "",
+            "key": "",
+            "position": "orders the keys of a state; it has gaps",
+            "type": "the name of the value's type",
+            "raw_bytes": "the value, serialized",
+            "opened_here": "1 if the key changed at this checkpoint, or begins a chain",
+            "digest": "of the value: equal digests are equal values",
+        },
+    ),
+    "key_history": (
+        "One row for each value that a key had, in each chain.",
+        {
+            "pipeline": "",
+            "key": "",
+            "chain": "the uuid of the chain",
+            "checkpoint_id": "the first with this value",
+            "created_at": "of that checkpoint",
+            "change": "`set` or `removed`",
+            "type": "the name of the value's type",
+            "raw_bytes": "the value, serialized",
+            "digest": "of the value; NULL where it was removed",
+            "checkpoint_row": "orders by saving",
+        },
+    ),
+    "payload_usage": (
+        "One row for each payload file.",
+        {
+            "pipeline": "",
+            "payload": "its name below `payloads/`",
+            "stored_bytes": "the file",
+            "raw_bytes": "what it holds, decompressed",
+            "alive_raw_bytes": "what of that a checkpoint needs",
+            "checkpoints": "how many were saved with it and live",
+            "created_at": "",
+            "damaged_at": "when it was found damaged",
+        },
+    ),
+}
+
+TABLES: Final[Words] = {
+    "pipelines": (
+        "A namespace. Its row is what writers lock.",
+        {"name": "", "next_sequence": "numbers its payloads"},
+    ),
+    "chains": (
+        "Checkpoints saved one upon another by one writer.",
+        {
+            "uuid": "names the chain in payloads",
+            "next_depth": "depths only grow, and are never used again",
+            "forked_from": "the checkpoint that it goes on from, while that lives",
+        },
+    ),
+    "checkpoints": (
+        "One saved state.",
+        {
+            "checkpoint_id": "the id, unique within the pipeline",
+            "depth": "its place in the chain",
+            "created_at": "for people, and for rules about age",
+            "format_version": "of the payload that it was saved with",
+            "payload_id": "the payload that it was saved with, or was compacted into",
+            "is_incremental": "whether its payload holds less than its state; recorded at save",
+            "since_full": "how many saves ago the last full was",
+            "state_digest": "over the ordered keys and the values' digests",
+            "state_bytes": "the state, serialized",
+            "stored_bytes": "the payload: after a compaction several may have one, each all of it",
+            "pinned": "retention leaves it alone",
+            "custom_metadata": "as it was passed to `save`",
+        },
+    ),
+    "checkpoint_metadata": (
+        "One scalar of `custom_metadata`, so that every field is indexed without being declared.",
+        {
+            "key": "the path: nested fields are `a.b`, a dot within a name `\\.`",
+            "number": "the value, if it is a number or true or false",
+            "text": "the value, if it is a text",
+        },
+    ),
+    "entries": (
+        "A key of a chain, and the interval of depths in which it had one value.",
+        {
+            "from_depth": "the first depth with this value",
+            "to_depth": "the first without it; NULL: it still has it",
+            "value_id": "NULL: the key is absent",
+            "position": "orders the keys of a state; it has gaps",
+            "payload_id": "whose manifest says so",
+        },
+    ),
+    "state_values": (
+        "One serialized value.",
+        {
+            "digest": "over serializer, layout and chunks",
+            "type_name": "of the Python type",
+            "serializer": "which one made its bytes",
+            "layout": "the lengths of the stream and of each buffer",
+            "payload_id": "whose manifest defines it",
+            "member_id": "where its one chunk lies; NULL if it has several",
+            "offset": "there, within the member's plain bytes",
+        },
+    ),
+    "value_chunks": ("The chunks of a value that has several, in order.", {"seq": "counts from 0"}),
+    "chunks": (
+        "A run of bytes that values share.",
+        {"digest": "of its content", "offset": "within the member's plain bytes"},
+    ),
+    "members": (
+        "One gzip member of a payload: up to 1 MiB of chunks.",
+        {
+            "offset": "in the file",
+            "stored_bytes": "in the file",
+            "raw_bytes": "decompressed",
+            "sha256": "of the stored bytes",
+        },
+    ),
+    "payloads": (
+        "One file, written once.",
+        {
+            "name": "below `payloads/`",
+            "sha256": "of the file: what `sha256sum` prints",
+            "stored_bytes": "the file",
+            "raw_bytes": "what it holds, decompressed",
+            "damaged_at": "when it was found damaged or missing: nothing new relies on it",
+            "key_epoch": "which master key sealed it; NULL: it is in the clear",
+            "checked_at": "when its bytes were last read, and were whole",
+        },
+    ),
+    "keyring": (
+        "In an encrypted store, one row: which keys open it. `keyring.json` is the other copy.",
+        {"generation": "the higher of the two copies holds", "document": "JSON: the wrapped keys"},
+    ),
+    "removals": (
+        "A file that nothing needs any more, to be unlinked.",
+        {"name": "below `payloads/`", "created_at": "when it was freed"},
+    ),
+}

@@ -67,9 +67,13 @@ class Bucket:
             return self._put_if_new(path, data)
         if self.find(path) is not None:
             return False
+        self.replace(path, data)
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Store a small object, whether there is one or not."""
         with self._explained("written"):
             self._store.put(path, data, use_multipart=False)
-        return True
 
     def put_parts(self, path: str, parts: Iterator[bytes]) -> None:
         """Store an object in parts, sent as they come; if they raise, all of it is given up."""
@@ -94,6 +98,17 @@ class Bucket:
         """Return the bytes of a range, which must be one. Raises FileNotFoundError."""
         with self._explained("read", may_be_missing=True):
             return bytes(self._store.get_range(path, start=start, end=end))
+
+    def read_small(self, path: str, most_bytes: int) -> bytes | None:
+        """Return an object, or the beginning of a larger one; None if there is none."""
+        try:
+            with self._explained("read", may_be_missing=True):
+                found = self._store.get(path)
+                if found.meta["size"] <= most_bytes:
+                    return bytes(found.bytes())
+        except FileNotFoundError:
+            return None
+        return self.read(path, 0, most_bytes)
 
     def list(self, prefix: str, page: int = 1000) -> Iterator[Object]:
         """Yield the objects whose paths begin with whole parts of a prefix, ordered by path."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from importlib.util import find_spec
 from pathlib import Path
 
+from checkpointdb.directories import write_private
 from checkpointdb.errors import EncryptionError
 
 ENCRYPTION_AVAILABLE = find_spec("cryptography") is not None
@@ -23,7 +23,7 @@ def generate_encryption_key(output_path: str | os.PathLike[str] | None = None) -
 
     key = Fernet.generate_key()
     if output_path is not None:
-        write_new(Path(output_path), key)
+        write_private(Path(output_path), key, is_new=True)
     return key
 
 
@@ -52,20 +52,3 @@ def require_cryptography() -> None:
         raise EncryptionError(
             "encryption needs the package `cryptography`: pip install 'checkpointdb[encryption]'"
         )
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a new file, private to its owner, whole or not at all.
-
-    Raises FileExistsError rather than overwrite one.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, it fails where there is a file
-    finally:
-        temporary.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
@@ -59,6 +60,27 @@ def make_private(path: Path) -> None:
             raise
     else:
         path.chmod(0o700)
+
+
+def write_private(path: Path, data: bytes, *, is_new: bool) -> None:
+    """Write a small file, private to its owner, whole or not at all, and flush it.
+
+    It replaces what is there; `is_new` raises FileExistsError instead.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            sync(file.fileno())
+        if is_new:
+            os.link(temporary, path)  # unlike a rename, it fails where there is a file
+        else:
+            temporary.replace(path)
+        sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Unlinker:

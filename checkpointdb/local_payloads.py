@@ -2,6 +2,7 @@
 
 ROOT/p-<pipeline>/<sequence>-<checkpoint_id>.ckpt.gz     payloads
 ROOT/incoming/<random>.tmp                               files not yet published
+ROOT/claim, ROOT/keyring.json                            notes, where the root is named by a URL
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from checkpointdb.directories import Unlinker, make_private, sync, sync_directory
+from checkpointdb.directories import (
+    Unlinker,
+    make_private,
+    sync,
+    sync_directory,
+    write_private,
+)
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
-from checkpointdb.payloads import PayloadFile, PayloadWriter, checked_name
+from checkpointdb.payloads import MOST_NOTE_BYTES, PayloadFile, PayloadWriter, checked_name
 
 _INCOMING = "incoming"
 _MANY = 16
@@ -127,6 +134,24 @@ class LocalPayloads:
 
     def locate(self, name: str) -> str:
         return self._path(name)
+
+    def note(self, name: str) -> bytes | None:
+        try:
+            with LocalReader(self._root / name) as reader:
+                return reader.read(0, MOST_NOTE_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
+        try:
+            write_private(self._root / name, content, is_new=is_new)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+        return True
 
     def _path(self, name: str) -> str:
         """The path of a payload; a name from a forged database must not leave the root."""

@@ -17,7 +17,7 @@ from queue import Queue
 
 from checkpointdb.bucket import PART_BYTES, Bucket
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
-from checkpointdb.payloads import PayloadFile, PayloadWriter, checked_name
+from checkpointdb.payloads import MOST_NOTE_BYTES, PayloadFile, PayloadWriter, checked_name
 
 _SUFFIX = ".ckpt.gz"
 # What lies between two members is read too, if it is less: it costs less than a request.
@@ -92,6 +92,16 @@ class ObjectPayloads:
     def locate(self, name: str) -> str:
         place = self._bucket.location.url.partition("?")[0]
         return f"{place}/{checked_name(name, place)}"
+
+    def note(self, name: str) -> bytes | None:
+        return self._bucket.read_small(self._bucket.location.path_of(name), MOST_NOTE_BYTES)
+
+    def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
+        path = self._bucket.location.path_of(name)
+        if is_new:
+            return self._bucket.put_new(path, content)
+        self._bucket.replace(path, content)
+        return True
 
     def _path(self, name: str) -> str:
         return self._bucket.location.path_of(checked_name(name, self._bucket.location.url))

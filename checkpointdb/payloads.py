@@ -17,6 +17,8 @@ from checkpointdb.errors import CorruptionError, StoreUnavailableError
 _ACTS = re.compile(r"[\\:\x00-\x1f\x7f]")
 _MOST_CITED = 200
 
+MOST_NOTE_BYTES = 1 << 20
+
 
 class PayloadFile(NamedTuple):
     """A file found below the payload root."""
@@ -114,6 +116,14 @@ class PayloadStore(Protocol):
 
     def locate(self, name: str) -> str:
         """Return where people and other programs find the payload."""
+        ...
+
+    def note(self, name: str) -> bytes | None:
+        """Return a small file that lies beside the payloads, None if there is none of that name."""
+        ...
+
+    def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
+        """Write such a file, durable, whole or not at all; `is_new` replaces none: False then."""
         ...
 
 

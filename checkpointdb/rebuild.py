@@ -26,6 +26,7 @@ from checkpointdb.recording import ChunkPlace, PayloadRows
 from checkpointdb.reports import RebuildReport
 from checkpointdb.salvage import Opening, Salvaged, Source, salvage
 from checkpointdb.schema import chains, keyring, metadata
+from checkpointdb.schema import place as place_table
 from checkpointdb.sealing import PLAIN, Cipher
 
 Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
@@ -86,7 +87,7 @@ class _Log:
 
 
 def _check_empty(connection: Connection) -> None:
-    for table in set(metadata.sorted_tables) - {keyring}:  # which opening the directory brought
+    for table in set(metadata.sorted_tables) - {keyring, place_table}:  # which opening it brought
         if connection.execute(select(table).limit(1)).first() is not None:
             raise InvalidInputError(
                 f"the database is not empty (it has {table.name}): rebuild into a new one"

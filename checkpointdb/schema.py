@@ -240,6 +240,16 @@ keyring = Table(
     Column("document", Text, nullable=False),
 )
 
+# One row, and only in a store whose payloads lie elsewhere than in its own directory: where, and
+# what the claim there says. See `store.claims`.
+place = Table(
+    "place",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("claim", Text, nullable=False),
+    Column("payload_url", Text, nullable=False),
+)
+
 removals = Table(
     "removals",
     metadata,

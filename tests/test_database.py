@@ -180,7 +180,8 @@ def older(store):
     path = handle.checkpoint_dir / "checkpoints.db"
     [views] = sql(path, "SELECT name FROM sqlite_schema WHERE type = 'view'")
     drops = [f"DROP VIEW {name}" for (name,) in views]
-    drops += ["DROP TABLE keyring", "ALTER TABLE payloads DROP COLUMN checked_at"]
+    drops += ["DROP TABLE place", "DROP TABLE keyring"]
+    drops += ["ALTER TABLE payloads DROP COLUMN checked_at"]
     sql(path, *drops, "UPDATE checkpointdb_version SET version_num = '0001'")
     return path
 

@@ -82,6 +82,9 @@ def shared_options(*, first: bool = False) -> list[click.Option]:
     return [
         option("--store", envvar="CHECKPOINTDB_STORE", type=path, metavar="DIR",
                help="The store's directory; ./checkpoints if none is named."),
+        option("--payload-url", envvar="CHECKPOINTDB_PAYLOAD_URL", metavar="URL",
+               help="Where a new store keeps its payloads, such as s3://bucket/prefix, if not in "
+                    "its directory; the database of one that exists knows it."),
         option("--pipeline", "named_pipeline", envvar="CHECKPOINTDB_PIPELINE", metavar="NAME",
                help="The pipeline within the store; default if none is named."),
         option("--key-file", type=path, metavar="FILE",

@@ -26,6 +26,7 @@ class Session:
     """One run of the command line."""
 
     store: Path = Path("checkpoints")
+    payload_url: str | None = None
     named_pipeline: str | None = None
     key_file: Path | None = None
     busy_seconds: float = 60.0
@@ -52,12 +53,16 @@ class Session:
             busy_seconds=self.busy_seconds,
             upgrade=False,
             trusted_globals=trusted_globals,
+            payload_url=self.payload_url,
         )
 
     @contextmanager
     def open_or_publish(self) -> Iterator[PipelineCheckpoint]:
-        """Open the store as it is; where there is none, make one that appears if all went well."""
-        if self.store.exists():
+        """Open the store as it is; where there is none, make one that appears if all went well.
+
+        One with payloads elsewhere appears in any case: what was written there needs its database.
+        """
+        if self.store.exists() or self.payload_url is not None:
             with self.open_or_make() as handle:
                 yield handle
             return
@@ -82,6 +87,7 @@ class Session:
                 retention_policy=RetentionPolicy.KEEP_ALL,
                 pipeline=self.pipeline,
                 busy_seconds=self.busy_seconds,
+                payload_url=self.payload_url,
             )
 
     def check(self, **options: Any) -> CheckReport:
@@ -90,7 +96,9 @@ class Session:
             with self.open_whole() as handle:
                 return handle.check(**options)
         except MissingKeyError:
-            return PipelineCheckpoint.check_without_key(self.store, **options)
+            return PipelineCheckpoint.check_without_key(
+                self.store, payload_url=self.payload_url, **options
+            )
 
     def open(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:
         """Open the store for its pipeline. Raises NotFoundError if it has others only."""

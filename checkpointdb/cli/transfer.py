@@ -15,6 +15,7 @@ from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.exits import OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
+from checkpointdb.cli.targets import target_url_option
 from checkpointdb.cli.terminal import Table, safe
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
@@ -138,6 +139,7 @@ def export(
     metavar="FILE",
     help="A file with another key for the target than the store's.",
 )
+@target_url_option
 @click.option("--plain", is_flag=True, help="Copy an encrypted store into one in the clear.")
 @progress_option
 @click.pass_obj
@@ -153,6 +155,7 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
             encrypted=False if options["plain"] else None,
             where=reduce(and_, conditions) if conditions else None,
             pipelines=options["pipelines"] or named or None,
+            payload_url=options["target_payload_url"],
             progress=moved,
         )
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")

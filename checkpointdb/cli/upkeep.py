@@ -15,6 +15,7 @@ from checkpointdb.cli.documents import plain
 from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
+from checkpointdb.cli.targets import target_url_option
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.reports import (
     CompactReport,
@@ -25,7 +26,7 @@ from checkpointdb.reports import (
     SweepReport,
 )
 from checkpointdb.store.key_sources import given_key, key_beside, key_in_file
-from checkpointdb.store.opening import PAYLOAD_DIRECTORY
+from checkpointdb.store.places import PAYLOAD_DIRECTORY
 
 CHECK_SHAPE: Final = {
     "checkpoints": "number",
@@ -209,11 +210,16 @@ def merge(session: Session, checkpoint_id: str) -> Output:
 @progress_option
 @click.pass_obj
 def rebuild(session: Session, progress: bool) -> Output:
-    """Make the database anew from the payloads, where it is missing; all that returns is pinned."""
-    if not (session.store / PAYLOAD_DIRECTORY).is_dir():
+    """Make the database anew from the payloads, where it is missing; all that returns is pinned.
+
+    Payloads at --payload-url belong to it then: another database that used them is refused.
+    """
+    if session.payload_url is None and not (session.store / PAYLOAD_DIRECTORY).is_dir():
         raise NotFoundError(f"there are no payloads in {str(session.store)!r} to rebuild from")
     with bar("Reading payloads", progress) as moved:
-        report = PipelineCheckpoint.rebuild(session.store, session.key, progress=moved)
+        report = PipelineCheckpoint.rebuild(
+            session.store, session.key, payload_url=session.payload_url, progress=moved
+        )
     notes = (
         *(f"{each} did not come back whole and was left out" for each in report.left_out),
         *(f"{name} cannot be read: {reason}" for name, reason in report.unreadable),
@@ -230,9 +236,16 @@ def rebuild(session: Session, progress: bool) -> Output:
     metavar="FILE",
     help="A file with the target's key; else the one that the environment names.",
 )
+@target_url_option
 @progress_option
 @click.pass_obj
-def encrypt(session: Session, target: Path, new_key_file: Path | None, progress: bool) -> Output:
+def encrypt(
+    session: Session,
+    target: Path,
+    new_key_file: Path | None,
+    target_payload_url: str | None,
+    progress: bool,
+) -> Output:
     """Copy the whole store into an encrypted one at TARGET; what that has already is left out."""
     new_key = key_in_file(new_key_file) if new_key_file else given_key(None)
     if new_key is None and key_beside(target) is None:
@@ -241,7 +254,7 @@ def encrypt(session: Session, target: Path, new_key_file: Path | None, progress:
             "keep a copy of it, and pass --new-key-file FILE"
         )
     with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
-        copied = store.encrypt_into(target, new_key, progress=moved)
+        copied = store.encrypt_into(target, new_key, payload_url=target_payload_url, progress=moved)
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
 
 

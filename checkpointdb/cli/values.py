@@ -18,7 +18,7 @@ from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
-from checkpointdb.crypto import write_new
+from checkpointdb.directories import write_private
 from checkpointdb.json_values import Json
 from checkpointdb.reports import KeyChange, StateDiff
 from checkpointdb.serialize import type_name
@@ -131,7 +131,7 @@ def _write(path: Path, value: object, *, force: bool) -> dict[str, Any]:
         data = pickle.dumps(value, protocol=5)
     target = path.with_name(f".{path.name}.{uuid.uuid4().hex}") if force else path
     try:
-        write_new(target, data)
+        write_private(target, data, is_new=True)
     except FileExistsError:
         raise click.ClickException(f"{str(path)!r} exists: name another, or pass --force") from None
     if force:

@@ -7,6 +7,7 @@ would have to accept payloads in the clear, which an encrypted one never does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement
 
 from checkpointdb.errors import InvalidInputError, NotFoundError
 from checkpointdb.keys import Key
-from checkpointdb.records import CheckpointMetadata, RetentionPolicy
+from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
 from checkpointdb.schema import checkpoints
 from checkpointdb.store.arrivals import taken_ids
 from checkpointdb.store.request import SaveRequest
@@ -33,14 +34,20 @@ def opener(
     *,
     is_encrypted: bool,
     busy_seconds: float = 60.0,
+    payload_url: str | None = None,
+    config: CloudBackupConfig | None = None,
 ) -> Open:
     """Return what opens a store for a pipeline; nothing in it is forgotten or upgraded by that."""
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
+    # It says how to reach a place; that nothing is to be backed up meanwhile, this says.
+    config = None if config is None else replace(config, enabled=False, auto_sync=False)
     return lambda name: PipelineCheckpoint(
         directory,
         key,
         enable_encryption=is_encrypted,
+        cloud_backup_config=config,
+        payload_url=payload_url,
         retention_policy=RetentionPolicy.KEEP_ALL,
         pipeline=name,
         busy_seconds=busy_seconds,

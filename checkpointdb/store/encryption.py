@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, select
 
 from checkpointdb.database import Database
+from checkpointdb.directories import make_directories
 from checkpointdb.errors import (
     EncryptionError,
     InvalidInputError,
@@ -22,37 +23,38 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import keyring as keyring_table
 from checkpointdb.schema import payloads as payloads_table
 from checkpointdb.sealing import Sealed
+from checkpointdb.store.guarding import GuardedPayloads
 from checkpointdb.store.key_sources import key_beside, make_key_beside
 from checkpointdb.store.keyring_copies import (
+    KEYRING_NAME,
     is_repaired,
+    keep_copy,
     read_copies,
     read_file,
     repair,
     write_file,
     write_row,
+    write_there,
 )
 
 if TYPE_CHECKING:
+    from checkpointdb.records import CloudBackupConfig
     from checkpointdb.store.engine import Engine
 
 Change = Callable[[Keyring, Secrets], Keyring]
 Check = Callable[[Connection], None]
-Write = Callable[[Path, Connection, Keyring], None]
-
-
-def _write_both(directory: Path, connection: Connection, keyring: Keyring) -> None:
-    write_file(directory, encode_keyring(keyring))
-    write_row(connection, keyring)
+Write = Callable[[Connection, Keyring], None]
 
 
 @dataclass(slots=True)
 class Unlocked:
-    """An encrypted store that a key has opened."""
+    """An encrypted store that a key has opened; `there` a copy of its keyring lies, if anywhere."""
 
     directory: Path
     database: Database
     key: Key
     secrets: Secrets
+    there: PayloadStore | None = None
 
     def renewed(self) -> Secrets:
         """Read the keyring again and return its secrets.
@@ -75,16 +77,20 @@ class Unlocked:
         return self.secrets
 
     def add(self, change: Change) -> None:
-        """Change the keyring so that more keys open it: first the file, then the row."""
-        self._change(change, _write_both, lambda _: None)
+        """Change the keyring so that more keys open it: first the files, then the row."""
+
+        def write(connection: Connection, keyring: Keyring) -> None:
+            _write_all(self.directory, connection, keyring, self.there)
+
+        self._change(change, write, lambda _: None)
 
     def remove(self, change: Change, check: Check = lambda _: None) -> None:
         """Change the keyring so that fewer keys open it: first the row, then the file.
 
         `check` is called under the writers' lock, and raises if it may not be.
         """
-        self._change(change, lambda _, *row: write_row(*row), check)
-        repair(self.directory, self.database)
+        self._change(change, write_row, check)
+        repair(self.directory, self.database, self.there)
 
     def _change(self, change: Change, write: Write, check: Check) -> None:
         """Work out the change without a lock: key services and passphrases take their time."""
@@ -97,7 +103,7 @@ class Unlocked:
                 check(connection)
                 now = self._expected(read_copies(self.directory, connection).newest)
                 if now.generation == before.generation:
-                    write(self.directory, connection, after)
+                    write(connection, after)
                     return
 
     def _expected(self, keyring: Keyring | None) -> Keyring:
@@ -129,6 +135,24 @@ def check_key(directory: Path, key: Key | None, *, is_wanted: bool | None, has_t
     # The table may have a newer generation, which knows more keys.
     if found.key_id in keyring.keys or not has_table:
         keyring.unlock(found)
+
+
+def bring_keyring(directory: Path, payloads: PayloadStore, key: Key | None) -> None:
+    """Bring a keyring from beside the payloads to a directory that has none: for a rebuild.
+
+    Raises EncryptionError if the key does not open it; then nothing is written.
+    """
+    if read_file(directory) is not None:
+        return
+    text = payloads.note(KEYRING_NAME)
+    if text is None:
+        return
+    found = key or key_beside(directory)
+    if found is None:
+        raise _no_key(directory)
+    decode_keyring(text).unlock(found)
+    make_directories(directory, durable=True)
+    write_file(directory, text.decode())
 
 
 def check_copies(
@@ -173,9 +197,30 @@ def unlock(
     if found is None:
         raise _no_key(directory)
     secrets = copies.newest.unlock(found)
+    there = _prepared(directory, database, payloads)
     if not is_repaired(copies) and not database.read_only:
-        repair(directory, database)
-    return Unlocked(directory, database, found, secrets)
+        repair(directory, database, there)
+    return Unlocked(directory, database, found, secrets, there)
+
+
+def _prepared(
+    directory: Path, database: Database, payloads: PayloadStore
+) -> GuardedPayloads | None:
+    """Have a keyring's copy beside the payloads, if they are elsewhere, before they are sealed."""
+    if not isinstance(payloads, GuardedPayloads):
+        return None
+    payloads.prepare_by(lambda: keep_copy(directory, database, payloads))
+    return payloads
+
+
+def _write_all(
+    directory: Path, connection: Connection, keyring: Keyring, there: PayloadStore | None
+) -> None:
+    text = encode_keyring(keyring)
+    write_file(directory, text)
+    if there is not None:
+        write_there(there, text)
+    write_row(connection, keyring)
 
 
 def _encrypt(
@@ -195,9 +240,9 @@ def _encrypt(
                 )
             key = key or key_beside(directory) or make_key_beside(directory)
             keyring, secrets = new_keyring(key)
-            write_file(directory, encode_keyring(keyring))
-            write_row(connection, keyring)
-            return Unlocked(directory, database, key, secrets)
+            there = _prepared(directory, database, payloads)
+            _write_all(directory, connection, keyring, there)
+            return Unlocked(directory, database, key, secrets, there)
     # Another process has encrypted it since we looked.
     found = unlock(directory, database, payloads, key, is_wanted=True)
     assert found is not None
@@ -222,6 +267,7 @@ class Encryption:
     """The methods of a handle about keys."""
 
     _engine: Engine
+    _cloud_backup_config: CloudBackupConfig | None
     _unlocked: Unlocked | None = None
     checkpoint_dir: Path
 
@@ -281,7 +327,8 @@ class Encryption:
             from checkpointdb.store.resealing import reencrypt_store
 
             staying = [key, *map(as_key, keep)]
-            reencrypt_store(opened, staying, self._engine.cipher, progress)
+            config = self._cloud_backup_config
+            reencrypt_store(opened, staying, self._engine.cipher, config, progress)
             return key.key_id
         old = opened.key
         opened.add(lambda keyring, secrets: keyring.with_key(key, secrets))

@@ -1,24 +1,24 @@
-"""The two copies of a store's keyring, a row and a file, kept equal.
+"""The copies of a store's keyring, a row and a file, and one beside payloads elsewhere, kept equal.
 
-A key is in both before anything relies on it: an addition starts with the file, whose higher
+A key is in all before anything relies on it: an addition starts with the file, whose higher
 generation holds even if the row is never committed. A removal starts with the row: were it the
 file, and the row rolled back, the next opening would repair the file with what was removed.
+The copy beside payloads is for a rebuild alone: nothing else reads it for what it says.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
 from checkpointdb.database import Database
-from checkpointdb.directories import sync_directory
+from checkpointdb.directories import write_private
 from checkpointdb.errors import KeyringError, StoreUnavailableError
 from checkpointdb.keyring import MOST_BYTES, Keyring, decode_keyring, encode_keyring
+from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import keyring as table
 
 KEYRING_NAME = "keyring.json"
@@ -76,8 +76,8 @@ def read_copies(directory: Path, connection: Connection) -> Copies:
     return Copies(newest, in_file, in_table)
 
 
-def repair(directory: Path, database: Database) -> None:
-    """Make both copies the newest one. To be called by who has unlocked it."""
+def repair(directory: Path, database: Database, there: PayloadStore | None = None) -> None:
+    """Make all copies the newest one. To be called by who has unlocked it."""
     with database.write() as connection:
         copies = read_copies(directory, connection)
         if copies.newest is None:
@@ -85,8 +85,18 @@ def repair(directory: Path, database: Database) -> None:
         text = encode_keyring(copies.newest)
         if copies.in_file != text.encode():
             write_file(directory, text)
+        if there is not None:
+            write_there(there, text)
         if copies.in_table != text.encode():
             write_row(connection, copies.newest)
+
+
+def keep_copy(directory: Path, database: Database, there: PayloadStore) -> None:
+    """See that the copy beside the payloads is the newest keyring."""
+    with database.read() as connection:
+        newest = read_copies(directory, connection).newest
+    if newest is not None and there.note(KEYRING_NAME) != encode_keyring(newest).encode():
+        repair(directory, database, there)
 
 
 def is_repaired(copies: Copies) -> bool:
@@ -107,19 +117,16 @@ def write_row(connection: Connection, keyring: Keyring) -> None:
     )
 
 
+def write_there(there: PayloadStore, text: str) -> None:
+    """Replace the copy beside the payloads, unless it is this one."""
+    if there.note(KEYRING_NAME) != text.encode():
+        there.put_note(KEYRING_NAME, text.encode())
+
+
 def write_file(directory: Path, text: str) -> None:
     """Replace the copy in the file, whole or not at all; flushed, whatever the store is."""
     path = directory / KEYRING_NAME
-    temporary = directory / f".{KEYRING_NAME}.{uuid.uuid4().hex}"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(directory)
+        write_private(path, text.encode(), is_new=False)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise StoreUnavailableError(f"{str(path)!r} cannot be written: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,17 +16,26 @@ from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
 from checkpointdb.errors import NotFoundError, StoreUnavailableError
 from checkpointdb.keys import Key
-from checkpointdb.local_payloads import LocalPayloads, unavailable
+from checkpointdb.local_payloads import unavailable
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.records import CloudBackupConfig
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
-from checkpointdb.store.encryption import Unlocked, check_copies, check_key, unlock
+from checkpointdb.store.claims import Claim, Wanted, find_payloads, refuse_claimed
+from checkpointdb.store.encryption import (
+    Unlocked,
+    bring_keyring,
+    check_copies,
+    check_key,
+    unlock,
+)
 from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies
+from checkpointdb.store.places import PAYLOAD_DIRECTORY
 
 if TYPE_CHECKING:
     from checkpointdb.reports import CheckReport
     from checkpointdb.verifying import Progress, Scope
 
 DATABASE_NAME = "checkpoints.db"
-PAYLOAD_DIRECTORY = "payloads"
 
 
 class Opened(NamedTuple):
@@ -35,7 +43,8 @@ class Opened(NamedTuple):
 
     directory: Path
     database: Database
-    payloads: LocalPayloads
+    payloads: PayloadStore
+    claim: Claim | None = None  # of a place for payloads outside of the directory
     cipher: Cipher = PLAIN
     unlocked: Unlocked | None = None
 
@@ -49,10 +58,13 @@ def open_directory(
     rebuilds: bool = False,
     is_encrypted: bool | None = None,
     key: Key | None = None,
+    payload_url: str | None = None,
+    config: CloudBackupConfig | None = None,
 ) -> Opened:
     """Open a store, made if the directory is new; read-only where nothing can be written.
 
     With `is_encrypted` None it is taken as it is, and never made: NotFoundError if there is none.
+    `payload_url` is where a new store keeps its payloads, and must be where another has them.
     Raises StoreUnavailableError if it can be neither made nor read, if there are payloads
     without a database (unless `rebuilds`), or if it is the predecessor's;
     SchemaVersionError as Database.prepare does; EncryptionError unless it `is_encrypted` (None:
@@ -61,8 +73,7 @@ def open_directory(
     if "\0" in str(directory):
         raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
     directory = directory.absolute()  # the process may change its directory
-    root = directory / PAYLOAD_DIRECTORY
-    payloads = LocalPayloads(root, durable=durable)
+    wanted = Wanted.of(directory, payload_url, config, durable=durable)
     path = directory / DATABASE_NAME
     try:
         is_made = path.exists() and path.stat().st_size > 0
@@ -70,27 +81,54 @@ def open_directory(
         raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
     if not is_made:
         _refuse_legacy(directory)
+    if rebuilds and wanted.url is not None:
+        bring_keyring(directory, wanted.payloads(), key)
     check_key(directory, key, is_wanted=is_encrypted, has_table=is_made)
     if is_made and not os.access(directory, os.W_OK):
         database = Database.open_read_only(path, busy_seconds=busy_seconds)
-        opened = _prepared(Opened(directory, database, payloads), upgrade=False)
-        return _unlocked(opened, key, is_encrypted)
+        return _completed(database, wanted, key, is_encrypted, upgrade=False)
     if not rebuilds and not is_made:
-        _check_new(directory, payloads, is_made_here=is_encrypted is not None)
-    try:
-        make_directories(root, durable=durable)
-    except OSError as error:
-        raise unavailable(error, root) from error
+        _check_new(wanted, is_made_here=is_encrypted is not None)
+    _make(directory, durable=durable)
     url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
     database = Database(url, durable=durable, busy_seconds=busy_seconds)
-    opened = _prepared(
-        Opened(directory, database, payloads),
-        upgrade=upgrade,
-        check=lambda: check_copies(directory, database, key, is_wanted=is_encrypted),
-    )
-    if not rebuilds:
-        _expect_rows(opened)
-    return _unlocked(opened, key, is_encrypted)
+    return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)
+
+
+def _make(directory: Path, *, durable: bool) -> None:
+    try:
+        make_directories(directory, durable=durable)
+    except OSError as error:
+        raise unavailable(error, directory) from error
+
+
+def _completed(
+    database: Database,
+    wanted: Wanted,
+    key: Key | None,
+    is_encrypted: bool | None,
+    *,
+    upgrade: bool,
+    rebuilds: bool = False,
+) -> Opened:
+    """Bring a database up to date, find its payloads, and unlock it; closed again on an error."""
+    directory = wanted.directory
+    try:
+        database.prepare(
+            upgrade=upgrade,
+            check=lambda: check_copies(directory, database, key, is_wanted=is_encrypted),
+        )
+        found = find_payloads(database, wanted, takes_over=rebuilds)
+        if found.claim is None and not database.read_only:
+            _make(directory / PAYLOAD_DIRECTORY, durable=wanted.durable)
+        if not rebuilds and not database.read_only:
+            _expect_rows(directory, database, found.payloads)
+        unlocked = unlock(directory, database, found.payloads, key, is_wanted=is_encrypted)
+    except BaseException:
+        database.close()
+        raise
+    cipher = Sealed(unlocked.secrets, unlocked.renewed) if unlocked else PLAIN
+    return Opened(directory, database, found.payloads, found.claim, cipher, unlocked)
 
 
 def open_database(directory: Path) -> Database:
@@ -100,7 +138,7 @@ def open_database(directory: Path) -> Database:
     """
     path = directory.absolute() / DATABASE_NAME
     if not path.exists() or not path.stat().st_size:
-        _check_new(directory, LocalPayloads(directory / PAYLOAD_DIRECTORY, durable=True))
+        _check_new(Wanted(directory, None, None, durable=True))
     if not os.access(directory, os.W_OK):
         return Database.open_read_only(path)
     return Database(URL.create("sqlite", database=str(path)))
@@ -111,15 +149,18 @@ def check_directory(
     read_data: Scope | None,
     grace: timedelta,
     progress: Progress | None,
+    payload_url: str | None = None,
 ) -> CheckReport:
     """Check a store without its key."""
     from checkpointdb.check import check
     from checkpointdb.reports import Problem
 
+    wanted = Wanted.of(directory.absolute(), payload_url, None, durable=True)
+
     database = open_database(directory)
     try:
         database.prepare(upgrade=False)
-        payloads = LocalPayloads(directory.absolute() / PAYLOAD_DIRECTORY, durable=True)
+        payloads = find_payloads(database, wanted).payloads
         with database.read() as connection:
             copies = read_copies(directory, connection)
         cipher = None if copies.newest else PLAIN
@@ -135,40 +176,29 @@ def check_directory(
         database.close()
 
 
-def _check_new(directory: Path, payloads: LocalPayloads, *, is_made_here: bool = False) -> None:
+def _check_new(wanted: Wanted, *, is_made_here: bool = False) -> None:
     """Refuse a directory without a database, unless a store is to be made in it."""
+    payloads = wanted.payloads()
+    if is_made_here and wanted.url is not None:
+        refuse_claimed(payloads, wanted.url)
     if next(payloads.files(), None) is not None:
-        raise _no_database(directory)
+        raise _no_database(wanted.directory)
     if not is_made_here:
+        shown = str(wanted.directory)
         raise NotFoundError(
-            f"there is no store in {str(directory)!r}: name the directory that holds "
-            f"{DATABASE_NAME}"
+            f"there is no store in {shown!r}: name the directory that holds {DATABASE_NAME}"
         )
 
 
-def _unlocked(opened: Opened, key: Key | None, is_encrypted: bool | None) -> Opened:
-    try:
-        unlocked = unlock(
-            opened.directory, opened.database, opened.payloads, key, is_wanted=is_encrypted
-        )
-    except BaseException:
-        opened.database.close()
-        raise
-    if unlocked is None:
-        return opened
-    return opened._replace(cipher=Sealed(unlocked.secrets, unlocked.renewed), unlocked=unlocked)
-
-
-def _expect_rows(opened: Opened) -> None:
+def _expect_rows(directory: Path, database: Database, payloads: PayloadStore) -> None:
     """Refuse an empty database beside payloads: it is lost, or a rebuild was interrupted.
 
     To go on with it would be to begin anew, and a sweep would take the payloads for orphans.
     """
-    with opened.database.read() as connection:
+    with database.read() as connection:
         is_empty = connection.execute(queries.pipeline_names().limit(1)).first() is None
-    if is_empty and next(opened.payloads.files(), None) is not None:
-        opened.database.close()
-        raise _no_database(opened.directory)
+    if is_empty and next(payloads.files(), None) is not None:
+        raise _no_database(directory)
 
 
 def _refuse_legacy(directory: Path) -> None:
@@ -190,12 +220,3 @@ def _no_database(directory: Path) -> StoreUnavailableError:
         f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r}), "
         "at the prompt `checkpointdb rebuild`"
     )
-
-
-def _prepared(opened: Opened, *, upgrade: bool, check: Callable[[], None] = lambda: None) -> Opened:
-    try:
-        opened.database.prepare(upgrade=upgrade, check=check)
-    except BaseException:
-        opened.database.close()
-        raise
-    return opened

@@ -45,7 +45,7 @@ from checkpointdb.store.arrivals import Arrivals, OnConflict
 from checkpointdb.store.copying import Open, copy_checkpoint, copy_store, opener
 from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.keyring_copies import KEYRING_NAME
-from checkpointdb.store.opening import PAYLOAD_DIRECTORY
+from checkpointdb.store.places import PAYLOAD_DIRECTORY
 from checkpointdb.store.rebuilding import rebuild_directory
 
 if TYPE_CHECKING:

@@ -74,6 +74,8 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
     of what is saved: pickle5, json, or one by `register_serializer`. `trusted_globals` restricts
     what a pickle may name when it is loaded: full names, and patterns such as "myapp.models.*".
     `enable_encryption=None` opens a store that exists, encrypted or not, and never makes one.
+    `payload_url`, such as "s3://bucket/prefix", is where a new store keeps its payloads: the
+    database remembers it. A `cloud_backup_config` that names the same bucket says how to reach it.
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
@@ -100,6 +102,7 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         upgrade: bool = True,
         serializer: str = PICKLE,
         trusted_globals: Iterable[str] | None = None,
+        payload_url: str | None = None,
     ) -> None:
         from checkpointdb.retention import policy_of  # with the first handle, as `Engine` does
 
@@ -128,8 +131,11 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
             upgrade=upgrade,
             is_encrypted=None if enable_encryption is None else bool(enable_encryption),
             key=key,
+            payload_url=payload_url,
+            config=cloud_backup_config,
         )
         self.checkpoint_dir = opened.directory
+        self.payload_url = opened.claim.url if opened.claim else None
         self._unlocked = opened.unlocked
         self._engine = Engine(
             opened.database, opened.payloads, opened.cipher, self.pipeline, settings, trusted

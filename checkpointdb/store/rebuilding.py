@@ -13,6 +13,7 @@ from checkpointdb.errors import (
     StoreUnavailableError,
 )
 from checkpointdb.rebuild import rebuild
+from checkpointdb.records import CloudBackupConfig
 from checkpointdb.reports import RebuildReport
 from checkpointdb.store.key_sources import given_key
 from checkpointdb.store.opening import DATABASE_NAME, open_directory
@@ -22,13 +23,16 @@ def rebuild_directory(
     directory: Path,
     key: object | None = None,
     progress: Callable[[int, int], object] | None = None,
+    payload_url: str | None = None,
+    config: CloudBackupConfig | None = None,
 ) -> RebuildReport:
     """Rebuild into a new database; one that has rows is refused, never replaced.
 
-    An empty one is what an interrupted rebuild leaves.
+    An empty one is what an interrupted rebuild leaves. Payloads elsewhere belong to the new one,
+    once it is whole.
     """
     path = directory / DATABASE_NAME
-    if not directory.is_dir():
+    if payload_url is None and not directory.is_dir():
         raise StoreUnavailableError(f"there is no directory {str(directory)!r}")
     try:
         opened = open_directory(
@@ -38,11 +42,16 @@ def rebuild_directory(
             upgrade=False,
             rebuilds=True,
             key=given_key(key) if ENCRYPTION_AVAILABLE else None,
+            payload_url=payload_url,
+            config=config,
         )
     except (CorruptionError, SchemaVersionError) as error:
         raise _in_the_way(path) from error
     try:
-        return rebuild(opened.database, opened.payloads, cipher=opened.cipher, progress=progress)
+        report = rebuild(opened.database, opened.payloads, cipher=opened.cipher, progress=progress)
+        if opened.claim is not None:
+            opened.claim.take_over()
+        return report
     except InvalidInputError as error:
         raise _in_the_way(path) from error
     finally:

@@ -29,6 +29,7 @@ from checkpointdb.manifest import Manifest
 from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import PayloadReader
 from checkpointdb.recording import move_payload
+from checkpointdb.records import CloudBackupConfig
 from checkpointdb.sealing import DATA, Cipher, check_epoch
 from checkpointdb.sqlite_file import truncate_log
 from checkpointdb.store.encryption import Unlocked
@@ -43,7 +44,11 @@ _MOST_NAMED = 3
 
 
 def reencrypt_store(
-    unlocked: Unlocked, staying: list[Key], cipher: Cipher, progress: Progress | None = None
+    unlocked: Unlocked,
+    staying: list[Key],
+    cipher: Cipher,
+    config: CloudBackupConfig | None,
+    progress: Progress | None = None,
 ) -> None:
     """Replace the master key; `staying` are the keys that open the store afterwards.
 
@@ -62,6 +67,7 @@ def reencrypt_store(
         upgrade=False,
         is_encrypted=True,
         key=staying[0],
+        config=config,
     )
     try:
         resealing = _Resealing(opened)

@@ -17,6 +17,7 @@ from checkpointdb.trusted_globals import TrustedGlobals
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
+    from checkpointdb.records import CloudBackupConfig
     from checkpointdb.reports import ImportReport
     from checkpointdb.store.arrivals import OnConflict
     from checkpointdb.store.copying import Open
@@ -26,6 +27,7 @@ class Transfer(Encryption):
     """What brings checkpoints from one place to another; nothing of a store is unpickled for it."""
 
     pipeline: str
+    _cloud_backup_config: CloudBackupConfig | None
 
     @abstractmethod
     def pipelines(self) -> list[str]: ...
@@ -38,6 +40,7 @@ class Transfer(Encryption):
         encrypted: bool | None = None,
         where: ColumnElement[bool] | None = None,
         pipelines: Iterable[str] | None = None,
+        payload_url: str | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> int:
         """Copy checkpoints into another store, which is made if it is new; return how many.
@@ -48,7 +51,8 @@ class Transfer(Encryption):
         left out, so an interrupted copy goes on, and a second one brings what was saved since.
 
         The target is to be encrypted if this store is, under the same key unless another is
-        given; `encrypted` says otherwise. `progress` is called with the numbers of checkpoints
+        given; `encrypted` says otherwise. A target that is made keeps its payloads at
+        `payload_url`, if one is given. `progress` is called with the numbers of checkpoints
         that are done and that were to be copied.
 
         Raises InvalidInputError if the target has another checkpoint of the same id,
@@ -63,6 +67,8 @@ class Transfer(Encryption):
             self._key_for(key, is_encrypted),
             is_encrypted=is_encrypted,
             busy_seconds=self._engine.database.busy_seconds,
+            payload_url=payload_url,
+            config=self._cloud_backup_config,
         )
         chosen = self._chosen(pipelines)
         return copy_store(chosen, self._opener(), target, where, progress)
@@ -72,6 +78,7 @@ class Transfer(Encryption):
         checkpoint_dir: str | os.PathLike[str],
         encryption_key: bytes | str | Key | None = None,
         *,
+        payload_url: str | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> int:
         """Copy the whole store into an encrypted one, as `copy_into` does.
@@ -80,7 +87,13 @@ class Transfer(Encryption):
 
         Raises what `copy_into` raises.
         """
-        return self.copy_into(checkpoint_dir, key=encryption_key, encrypted=True, progress=progress)
+        return self.copy_into(
+            checkpoint_dir,
+            key=encryption_key,
+            encrypted=True,
+            payload_url=payload_url,
+            progress=progress,
+        )
 
     def export_checkpoint(
         self,
@@ -210,6 +223,7 @@ class Transfer(Encryption):
             own,
             is_encrypted=own is not None,
             busy_seconds=self._engine.database.busy_seconds,
+            config=self._cloud_backup_config,
         )
 
     def _is_encrypted_for(self, key: object | None, encrypted: bool | None) -> bool:

@@ -13,6 +13,7 @@ from checkpointdb.store.validation import checked_scope, checked_share
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
+    from checkpointdb.records import CloudBackupConfig
     from checkpointdb.reports import (
         CheckReport,
         CompactReport,
@@ -74,6 +75,7 @@ class Upkeep:
         share: float = 1.0,
         seconds: float | None = None,
         grace: timedelta = timedelta(0),
+        payload_url: str | None = None,
         progress: Progress | None = None,
     ) -> CheckReport:
         """Check a store as `check` does, without the key that an encrypted one needs.
@@ -86,7 +88,7 @@ class Upkeep:
         from checkpointdb.store.opening import check_directory
 
         scope = checked_scope(read_data, share, seconds)
-        return check_directory(Path(checkpoint_dir), scope, grace, progress)
+        return check_directory(Path(checkpoint_dir), scope, grace, progress, payload_url)
 
     def check_database(self) -> CheckReport:
         """Compare rows with rows, and let SQLite look at its file; payloads are not looked at."""
@@ -163,18 +165,24 @@ class Upkeep:
         checkpoint_dir: str | os.PathLike[str],
         encryption_key: bytes | str | Key | None = None,
         *,
+        payload_url: str | None = None,
+        cloud_backup_config: CloudBackupConfig | None = None,
         progress: Progress | None = None,
     ) -> RebuildReport:
         """Make the database of a directory anew from its payloads; all that returns is pinned.
 
-        `progress` is called with the numbers of payloads that are read and in all.
+        Those at `payload_url` belong to this database then: another that kept its payloads there
+        is refused from now on. If they are encrypted, so is what is made, by the keyring that lies
+        beside them. `progress` is called with the numbers of payloads that are read and in all.
 
         Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
         if there is a keyring that the key does not open.
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 
-        return rebuild_directory(Path(checkpoint_dir), encryption_key, progress)
+        return rebuild_directory(
+            Path(checkpoint_dir), encryption_key, progress, payload_url, cloud_backup_config
+        )
 
     @staticmethod
     def database_info(checkpoint_dir: str | os.PathLike[str]) -> DatabaseInfo:

@@ -17,7 +17,7 @@ _COLUMNS: Final = (
     ("pipelines", "chains", "checkpoint_metadata"),
     ("checkpoints", "entries"),
     ("state_values", "value_chunks", "chunks"),
-    ("payloads", "members", "keyring", "removals"),
+    ("payloads", "members", "keyring", "place", "removals"),
 )
 _WIDTH, _GAP, _HEAD, _LINE, _MARGIN = 174, 54, 24, 16, 20
 

@@ -158,6 +158,10 @@ TABLES: Final[Words] = {
         "In an encrypted store, one row: which keys open it. `keyring.json` is the other copy.",
         {"generation": "the higher of the two copies holds", "document": "JSON: the wrapped keys"},
     ),
+    "place": (
+        "One row, where payloads lie elsewhere than in the store's directory.",
+        {"claim": "what the `claim` beside them says", "payload_url": "where; no credentials"},
+    ),
     "removals": (
         "A file that nothing needs any more, to be unlinked.",
         {"name": "below `payloads/`", "created_at": "when it was freed"},

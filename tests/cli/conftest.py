@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def nothing_in_the_environment(monkeypatch):
-    for name in ("STORE", "PIPELINE", "KEY", "KEY_FILE", "KEY_COMMAND"):
+    for name in ("STORE", "PAYLOAD_URL", "PIPELINE", "KEY", "KEY_FILE", "KEY_COMMAND"):
         monkeypatch.delenv(f"CHECKPOINTDB_{name}", raising=False)
 
 

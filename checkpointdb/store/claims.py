@@ -1,0 +1,242 @@
+"""Where the payloads of a store lie, if not in its own directory, and that they are its own.
+
+A row of the database names the place; a note there, the claim, names the row, from the first save
+on. So a database that
+is opened without the URL finds its payloads, and two databases never take one place: each would
+take what the other saves for leftovers. A database that is made anew from a place takes it over,
+and the old one, if it still lives somewhere, is refused there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, insert, select
+
+from checkpointdb.bucket_urls import directory_of_url, is_file_url
+from checkpointdb.database import Database
+from checkpointdb.directories import make_directories
+from checkpointdb.errors import InvalidInputError, StoreUnavailableError
+from checkpointdb.local_payloads import LocalPayloads, unavailable
+from checkpointdb.payloads import PayloadStore
+from checkpointdb.records import CloudBackupConfig
+from checkpointdb.schema import payloads as payload_table
+from checkpointdb.schema import place as table
+from checkpointdb.store.guarding import GuardedPayloads
+from checkpointdb.store.places import PAYLOAD_DIRECTORY, access_to, named_place, payloads_at
+
+CLAIM_NAME = "claim"
+
+
+class Place(NamedTuple):
+    """What the database says of its place."""
+
+    claim: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where a store is, and where its payloads are to be: in its directory, if no URL says else."""
+
+    directory: Path
+    url: str | None
+    config: CloudBackupConfig | None
+    durable: bool
+
+    @classmethod
+    def of(
+        cls, directory: Path, url: str | None, config: CloudBackupConfig | None, *, durable: bool
+    ) -> Wanted:
+        """Bring a URL into its one form. Raises InvalidInputError if it names no place."""
+        if url is not None:
+            url = named_place(url, directory, access_to(url, config))
+        return cls(directory, url, config, durable)
+
+    def payloads(self, url: str | None = None) -> PayloadStore:
+        """Return the payloads at a URL, or where they are wanted."""
+        url = url or self.url
+        if url is None:
+            return LocalPayloads(self.directory / PAYLOAD_DIRECTORY, durable=self.durable)
+        access = access_to(url, self.config)
+        return payloads_at(url, self.directory, durable=self.durable, access=access)
+
+
+class Found(NamedTuple):
+    """The payloads of a store; `claim` if they lie elsewhere than in its directory."""
+
+    payloads: PayloadStore
+    claim: Claim | None = None
+
+
+def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = False) -> Found:
+    """Return the payloads of a store, in the place that it remembers, or that a new one takes.
+
+    With `takes_over` for a rebuild, which ends with `take_over`: whoever the place belongs to.
+    Raises InvalidInputError if the store keeps its payloads elsewhere than wanted,
+    StoreUnavailableError if the place is another database's.
+    """
+    with database.read() as connection:
+        place = place_of(connection)
+    if place is None and wanted.url is None:
+        return Found(wanted.payloads())
+    if place is not None and wanted.url is None:
+        _refuse_endpoint(wanted, place)
+    if place is None and database.read_only:
+        raise _elsewhere(wanted, None)
+    if place is None:
+        if not takes_over:
+            refuse_claimed(wanted.payloads(), str(wanted.url))
+        place = _remember(database, wanted)
+    elif wanted.url not in {None, place.url}:
+        place = _moved(database, wanted, place)
+    payloads = wanted.payloads(place.url)
+    claim = Claim(database, payloads, place)
+    if takes_over:
+        return Found(payloads, claim)
+    return Found(GuardedPayloads(payloads, claim.check), claim)
+
+
+def refuse_claimed(payloads: PayloadStore, where: str) -> None:
+    """Raise StoreUnavailableError if a place is some database's: for one that is to be made."""
+    found = payloads.note(CLAIM_NAME)
+    if found is not None:
+        raise StoreUnavailableError(
+            f"{where!r} belongs to another database: its claim says {_shown(found)}. Give this "
+            "store a place of its own; or, if that database is lost, make it anew by "
+            "PipelineCheckpoint.rebuild(directory, payload_url=…), at the prompt `checkpointdb "
+            "rebuild --payload-url`"
+        )
+
+
+def place_of(connection: Connection) -> Place | None:
+    """Return what the database says of its place."""
+    row = connection.execute(select(table.c.claim, table.c.payload_url)).one_or_none()
+    return None if row is None else Place(str(row.claim), str(row.payload_url))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a place belongs to a database."""
+
+    database: Database
+    payloads: PayloadStore
+    place: Place
+
+    @property
+    def url(self) -> str:
+        """The place, by its URL."""
+        return self.place.url
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError unless the place belongs to this database.
+
+        One without payloads claims by this a place without any.
+        """
+        ours = self.place.claim
+        found = self.payloads.note(CLAIM_NAME)
+        if found is None and self.is_new() and next(self.payloads.files(), None) is None:
+            if self.payloads.put_note(CLAIM_NAME, _text(ours), is_new=True):
+                return
+            found = self.payloads.note(CLAIM_NAME)
+        if found == _text(ours):
+            return
+        where = self.place.url.partition("?")[0]
+        if found is None:
+            raise StoreUnavailableError(
+                f"{where!r} should hold the payloads of this store, and its claim is not there: is "
+                "it the right place, is it mounted? If all payloads are there, and the claim alone "
+                f"is lost, write {ours} into {where}/{CLAIM_NAME}"
+            )
+        raise StoreUnavailableError(
+            f"{where!r} belongs to another database: its claim says {_shown(found)}, and not "
+            f"{ours}. Was the database made anew elsewhere, or brought back from before that? "
+            f"Nothing was changed. To take the place, once the other database is no longer used, "
+            f"write {ours} into {where}/{CLAIM_NAME}"
+        )
+
+    def is_new(self) -> bool:
+        """Say whether the database knows no payload yet."""
+        with self.database.read() as connection:
+            return not _has_payloads(connection)
+
+    def take_over(self) -> None:
+        """Make the place that of this database, whoever it belonged to."""
+        self.payloads.put_note(CLAIM_NAME, _text(self.place.claim))
+
+
+def _remember(database: Database, wanted: Wanted) -> Place:
+    """Note the place of a database that has no payloads yet, and make it, if it is a directory."""
+    assert wanted.url is not None
+    if is_file_url(wanted.url):
+        root = directory_of_url(wanted.url)
+        try:
+            make_directories(root, durable=wanted.durable)
+        except OSError as error:
+            raise unavailable(error, root) from error
+    with database.write() as connection:
+        found = place_of(connection)  # another process may have been first
+        if found is not None:
+            return found
+        if _has_payloads(connection):
+            raise _elsewhere(wanted, None)
+        return _write(connection, Place(uuid.uuid4().hex, wanted.url))
+
+
+def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
+    """Note that a place has another URL now, if it is the same by its claim, or was never used."""
+    assert wanted.url is not None
+    moved = place._replace(url=wanted.url)
+    payloads = wanted.payloads()
+    if payloads.note(CLAIM_NAME) != _text(place.claim):
+        if database.read_only or not Claim(database, payloads, moved).is_new():
+            raise _elsewhere(wanted, place)
+        refuse_claimed(payloads, wanted.url)
+    if not database.read_only:
+        with database.write() as connection:
+            _write(connection, moved)
+    return moved
+
+
+def _refuse_endpoint(wanted: Wanted, place: Place) -> None:
+    """Refuse to send a provider's token to where a database says, which anybody may have made.
+
+    To S3 no secret is sent, but a signature.
+    """
+    scheme, _, rest = place.url.partition("://")
+    if scheme in {"gs", "az"} and "endpoint=" in rest:
+        raise InvalidInputError(
+            f"the store {str(wanted.directory)!r} keeps its payloads in {place.url!r}: give this "
+            "as payload_url (--payload-url), since credentials are not sent to an endpoint that a "
+            "database alone names"
+        )
+
+
+def _write(connection: Connection, place: Place) -> Place:
+    connection.execute(delete(table))
+    connection.execute(insert(table), {"id": 1, "claim": place.claim, "payload_url": place.url})
+    return place
+
+
+def _has_payloads(connection: Connection) -> bool:
+    return connection.execute(select(payload_table.c.id).limit(1)).first() is not None
+
+
+def _elsewhere(wanted: Wanted, place: Place | None) -> InvalidInputError:
+    where = str(wanted.directory / PAYLOAD_DIRECTORY) if place is None else place.url
+    return InvalidInputError(
+        f"the store {str(wanted.directory)!r} keeps its payloads in {where!r}, and not in "
+        f"{wanted.url!r}: open it without payload_url, or copy it into a new store there by "
+        "copy_into(directory, payload_url=…), at the prompt `checkpointdb copy`"
+    )
+
+
+def _text(claim: str) -> bytes:
+    return f"{claim}\n".encode()
+
+
+def _shown(note: bytes) -> str:
+    return ascii(note[:40].decode(errors="replace").strip())

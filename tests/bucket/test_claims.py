@@ -1,0 +1,140 @@
+"""A place belongs to one database, and a wrong place is not taken for a store without payloads."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from checkpointdb import (
+    CloudBackupConfig,
+    CloudBackupProvider,
+    PipelineCheckpoint,
+    StoreUnavailableError,
+)
+from checkpointdb.store.places import access_to, payloads_at
+from checkpointdb.sweep import sweep
+
+NAME = "p-default/0000000001-first-0a1b2c3d.ckpt.gz"
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request, url, tmp_path):
+    return url if request.param == "memory" else (tmp_path / "nas" / "payloads").as_uri()
+
+
+@pytest.fixture
+def place(url, tmp_path):
+    return payloads_at(url, tmp_path, durable=False)
+
+
+def test_two_databases_do_not_share_a_place(placed, url, tmp_path):
+    placed().save({"n": 1}, "one")
+    with pytest.raises(StoreUnavailableError, match="belongs to another database"):
+        PipelineCheckpoint(tmp_path / "other", payload_url=url)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(StoreUnavailableError, match="belongs to another database"):
+        placed("empty")
+    with PipelineCheckpoint(tmp_path / "empty", payload_url=f"{url}/other") as handle:
+        handle.save({"n": 2}, "two")
+    assert placed().load("one") == {"n": 1}
+
+
+def test_a_new_store_does_not_begin_beside_payloads_whose_database_is_lost(placed, place, tmp_path):
+    placed().save({"n": 1}, "one")
+    claim = place.note("claim")
+    _remove_claim(place)
+    with pytest.raises(StoreUnavailableError, match="rebuild"):
+        PipelineCheckpoint(tmp_path / "other", payload_url=placed().payload_url)
+    place.put_note("claim", claim)
+
+
+def _remove_claim(place):
+    if place.names_first:
+        place._bucket.delete(place._bucket.location.path_of("claim"))
+    else:
+        (place._root / "claim").unlink()
+
+
+def test_what_is_missing_in_a_place_without_a_claim_is_not_damage(placed, place):
+    handle = placed()
+    handle.save({"n": 1}, "one")
+    claim = place.note("claim")
+    [file] = place.files()
+    reader = place.open(file.name)
+    content = reader.read(0, reader.stored_bytes)
+    reader.close()
+    place.delete(file.name)
+    _remove_claim(place)
+    again = placed()
+    for attempt in (
+        lambda: again.load("one"),
+        again.check,
+        again.sweep,
+        lambda: again.save({"n": 2}, "two"),
+    ):
+        with pytest.raises(StoreUnavailableError, match="is it mounted") as caught:
+            attempt()
+    assert claim.decode().strip() in str(caught.value)
+    writer = place.create(file.name)
+    writer.write([content])
+    writer.finish()
+    place.publish(writer, file.name)
+    place.put_note("claim", claim)
+    assert again.load("one") == {"n": 1}
+
+
+def test_a_directory_that_is_not_there_is_not_made_again(placed, place, tmp_path):
+    if place.names_first:
+        pytest.skip("a bucket is not made at all")
+    placed().save({"n": 1}, "one")
+    (tmp_path / "nas").rename(tmp_path / "unmounted")
+    handle = placed()
+    with pytest.raises(StoreUnavailableError):
+        handle.save({"n": 2}, "two")
+    with pytest.raises(StoreUnavailableError):
+        handle.load("one")
+    assert not (tmp_path / "nas").exists()
+    (tmp_path / "unmounted").rename(tmp_path / "nas")
+
+
+def test_a_place_that_was_copied_with_its_claim_is_taken_for_the_same(placed, place, tmp_path):
+    if place.names_first:
+        pytest.skip("copied by the tools of the provider")
+    placed().save({"n": 1}, "one")
+    shutil.copytree(tmp_path / "nas", tmp_path / "new")
+    shutil.rmtree(tmp_path / "nas")
+    url = (tmp_path / "new" / "payloads").as_uri()
+    assert placed(payload_url=url).load("one") == {"n": 1}
+    assert placed().payload_url == url
+
+
+def test_a_store_whose_place_is_out_of_reach_is_listed(placed, place, tmp_path):
+    if place.names_first:
+        pytest.skip("memory is always in reach")
+    placed().save({"n": 1}, "one")
+    (tmp_path / "nas").rename(tmp_path / "unmounted")
+    assert [each.checkpoint_id for each in placed().list_checkpoints()] == ["one"]
+    (tmp_path / "unmounted").rename(tmp_path / "nas")
+
+
+def test_what_another_database_saved_is_not_swept(placed, place):
+    handle = placed()
+    handle.save({"n": 1}, "one")
+    claim = place.note("claim")
+    place.put_note("claim", b"another\n")
+    later = datetime.now(UTC) + timedelta(days=9)
+    with pytest.raises(StoreUnavailableError, match="belongs to another database"):
+        sweep(handle._engine.database, handle._engine.payloads, now=later)
+    place.put_note("claim", claim)
+
+
+def test_a_configuration_says_how_to_reach_its_own_bucket_alone():
+    config = CloudBackupConfig(
+        provider=CloudBackupProvider.AWS_S3, bucket_name="mine", credentials_path="/x"
+    )
+    assert access_to("s3://mine/prefix", config) is config
+    assert access_to("s3://other/prefix", config) is None
+    assert access_to("gs://mine/prefix", config) is None
+    assert access_to("file:///mine", config) is None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from . import interval_pictures, schema_diagram, schema_page
+from . import benchmark_picture, interval_pictures, schema_diagram, schema_page
 
 MADE: Final[dict[str, Callable[[], str]]] = {
+    "pictures/benchmarks.svg": benchmark_picture.picture,
     "pictures/forgetting.svg": interval_pictures.forgetting,
     "pictures/fork.svg": interval_pictures.fork,
     "pictures/intervals.svg": interval_pictures.intervals,

@@ -117,7 +117,7 @@ def _check_states(connection: Connection, digests: Digests | None) -> Iterator[P
             found = (
                 len(state),
                 sum(entry.raw_bytes for entry in state),
-                digests.state(pipeline, each.checkpoint_id, pairs)
+                digests.state(pipeline, each.checkpoint_id, pairs, each.state_version)
                 if digests
                 else each.state_digest,
             )

@@ -36,16 +36,24 @@ class Digests:
         return self._new(b"".join((b"value", parts, head, *chunks))).digest()
 
     def state(
-        self, pipeline: str, checkpoint_id: str, values: Iterable[tuple[str, bytes]]
+        self,
+        pipeline: str,
+        checkpoint_id: str,
+        values: Iterable[tuple[str, bytes]],
+        state_version: int | None = None,
     ) -> bytes:
         """Return the digest of a state: its keys in order, each with its value's digest.
+
+        Its version is covered, if it has one: a state that was upgraded twice, or not at all,
+        because a row was changed, is not the state that was saved. Raises TypeError for one that
+        is no whole number, which only a damaged row holds.
 
         Keyed, it is that of this checkpoint: who can write the database, but has no key, cannot
         give one checkpoint the state of another. In the clear equal states have equal digests.
         """
         whose = _text(pipeline) + _text(checkpoint_id) if self._is_keyed else b""
         keys = (_text(key) + digest for key, digest in values)
-        return self._new(b"".join((b"state", whose, *keys))).digest()
+        return self._new(b"".join((_head(state_version), whose, *keys))).digest()
 
 
 def merged_chain(chain: str, depth: int) -> str:
@@ -56,6 +64,13 @@ def merged_chain(chain: str, depth: int) -> str:
     were forked from.
     """
     return blake3(f"merged {chain} {depth}".encode()).digest(length=16).hex()
+
+
+def _head(state_version: int | None) -> bytes:
+    if state_version is None:
+        return b"state"
+    # Called by its class, since of anything but an integer it is to be a TypeError.
+    return b"versioned state" + int.to_bytes(state_version, 8, "little", signed=True)
 
 
 def _text(text: str) -> bytes:

@@ -12,6 +12,8 @@
     │   └── KeyringError                           the keyring is damaged: restore a backup
     ├── UntrustedGlobalError     (ValueError)      trust the name, or do not load the value
     ├── UnknownSerializerError   (LookupError)     register the serializer that saved the value
+    ├── StateVersionError        (RuntimeError)    give the code or the upgrade that the state needs
+    │   └── StateUpgradeError                      correct the upgrade, which failed
     ├── SchemaVersionError       (RuntimeError)    upgrade the library, or the store
     ├── StoreBusyError           (TimeoutError)    try again later
     ├── StoreUnavailableError    (OSError)         disk full, read-only, removed, not a store
@@ -36,6 +38,8 @@ __all__ = [
     "NotSupportedError",
     "SchemaVersionError",
     "StateChangedError",
+    "StateUpgradeError",
+    "StateVersionError",
     "StoreBusyError",
     "StoreUnavailableError",
     "UnknownOutcomeError",
@@ -130,6 +134,33 @@ class UnknownSerializerError(CheckpointError, LookupError):
         self.checkpoint_id = checkpoint_id
         self.key = key
         self.serializer = serializer
+
+
+class StateVersionError(CheckpointError, RuntimeError):
+    """A state is of a version that this code does not take; nothing was unpickled.
+
+    `found` is the state's version, 0 if it was saved without one, `expected` the code's. `step` is
+    the version from which there is no upgrade, None if the state is newer than the code.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        checkpoint_id: str,
+        found: int,
+        expected: int,
+        step: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+        self.found = found
+        self.expected = expected
+        self.step = step
+
+
+class StateUpgradeError(StateVersionError):
+    """The upgrade from version `step` of a state failed; the checkpoint is as it was."""
 
 
 class SchemaVersionError(CheckpointError, RuntimeError):

@@ -82,6 +82,7 @@ def _checkpoints() -> Select[Any]:
             checkpoints.c.state_digest,
             checkpoints.c.state_bytes,
             checkpoints.c.key_count,
+            checkpoints.c.state_version,
             checkpoints.c.custom_metadata,
             its_chain.c.uuid.label("origin"),
             origin.c.depth.label("origin_depth"),
@@ -213,6 +214,7 @@ def _facts_of_checkpoint(each: Checkpoint) -> Iterator[Fact]:
         each.state_digest,
         each.state_bytes,
         each.key_count,
+        each.state_version,
         _as_text(each.custom_metadata),
     )
     if each.forked_from is not None:

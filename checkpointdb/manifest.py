@@ -19,6 +19,7 @@ from checkpointdb.text import storable
 FORMAT_VERSION = 1
 MANIFEST_BYTES = 256 << 20  # of its JSON, at most: some million keys that changed at once
 MEMBER_BYTES = 1 << 20  # plain bytes of a data member, at most
+MAX_STATE_VERSION = (1 << 31) - 1  # an INTEGER of any database
 MAX_SERIALIZER_BYTES = 255  # of its name: a value's digest has one byte for the length
 
 
@@ -70,6 +71,7 @@ class Checkpoint(NamedTuple):
 
     `sequence` is that of the payload it was saved with, None if that is this one: a payload that
     is written again gets another number, and what was saved before what does not change.
+    `state_version` is that of the code that saved it, None if it gave none.
     """
 
     pipeline: str
@@ -86,6 +88,7 @@ class Checkpoint(NamedTuple):
     custom_metadata: dict[str, Any]
     entries: tuple[Entry, ...]
     sequence: int | None = None
+    state_version: int | None = None
 
 
 class Manifest(NamedTuple):
@@ -303,9 +306,9 @@ def _value_in(item: Any) -> Value:
 
 
 def _checkpoint_out(each: Checkpoint, number: dict[bytes, int]) -> dict[str, Any]:
-    moved = {} if each.sequence is None else {"sequence": each.sequence}
+    optional = {"sequence": each.sequence, "state_version": each.state_version}
     return {
-        **moved,
+        **{name: value for name, value in optional.items() if value is not None},
         "pipeline": each.pipeline,
         "id": each.checkpoint_id,
         "chain": each.chain,
@@ -348,7 +351,12 @@ def _checkpoint_in(item: Any, values: Sequence[Value]) -> Checkpoint:
         custom_metadata=checked(item["metadata"]),
         entries=tuple(_entry_in(entry, values) for entry in _list(item["entries"])),
         sequence=_number(item["sequence"]) if "sequence" in item else None,
+        state_version=_version(item["state_version"]) if "state_version" in item else None,
     )
+
+
+def _version(item: Any) -> int:
+    return _number(item, most=MAX_STATE_VERSION)
 
 
 def _origin_in(item: Any) -> tuple[str, int] | None:

@@ -307,6 +307,7 @@ def record_checkpoint(
         "key_count": checkpoint.key_count,
         "pinned": pinned,
         "custom_metadata": checkpoint.custom_metadata,
+        "state_version": checkpoint.state_version,
     }
     row_id = insert_row(connection, checkpoints, row)
     scalars = [

@@ -55,7 +55,8 @@ class CheckpointMetadata:
 
     `timestamp` is ISO 8601 in UTC; `size_bytes` and `hash_sha256` are those of the file at
     `file_path`; `base_checkpoint_id` is what an incremental was saved upon: the nearest
-    earlier one that still exists.
+    earlier one that still exists; `state_version` that of the code that saved it, None if it
+    gave none.
     """
 
     checkpoint_id: str
@@ -71,6 +72,7 @@ class CheckpointMetadata:
     custom_metadata: dict[str, Any] = field(default_factory=dict)
     state_bytes: int = 0
     pinned: bool = False
+    state_version: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

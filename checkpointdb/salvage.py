@@ -197,7 +197,8 @@ def _whole(items: Iterable[Item], stock: _Stock, digests: Digests) -> Iterator[I
         values = [(entry.key, entry.value) for entry in ordered if entry.value is not None]
         for item in at_depth:
             each = item.checkpoint
-            if each.state_digest == digests.state(each.pipeline, each.checkpoint_id, values):
+            found = digests.state(each.pipeline, each.checkpoint_id, values, each.state_version)
+            if each.state_digest == found:
                 yield item
 
 

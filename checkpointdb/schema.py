@@ -143,6 +143,7 @@ checkpoints = Table(
     Column("key_count", Integer, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("custom_metadata", JSON, nullable=False),
+    Column("state_version", Integer),  # of the code that saved it, if it gave one
     UniqueConstraint("pipeline_id", "checkpoint_id"),
     UniqueConstraint("chain_id", "depth"),
 )

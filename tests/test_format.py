@@ -245,6 +245,7 @@ def manifests(draw):
         custom_metadata=st.dictionaries(texts, json, max_size=3),
         entries=st.lists(entry, max_size=5, unique_by=lambda entry: entry.key).map(tuple),
         sequence=st.none() | sizes,
+        state_version=st.none() | st.integers(0, 2**31 - 1),
     )
     found = draw(st.lists(checkpoint, max_size=3, unique_by=lambda each: (each.chain, each.depth)))
     return Manifest(members, values, tuple(found))

@@ -26,6 +26,7 @@ VIEWS = {
         "pinned",
         "payload",
         "metadata",
+        "state_version",
     },
     "checkpoint_keys": {
         "pipeline",

@@ -65,10 +65,21 @@ def list_(
             limit=limit,
             offset=offset,
         )
-    return Output({"checkpoints": found}, Table(_COLUMNS, [_row(each) for each in found]))
+    return Output({"checkpoints": found}, _table(found))
 
 
 _COLUMNS: Final = ("id", "saved (UTC)", "kind", "keys", "state bytes", "stored bytes", "pinned")
+
+
+def _table(found: list[CheckpointMetadata]) -> Table:
+    """Draw checkpoints; with their versions if they have any, since a terminal is not wide."""
+    rows = [_row(each) for each in found]
+    versions = [each.state_version for each in found]
+    if versions.count(None) == len(versions):
+        return Table(_COLUMNS, rows)
+    shown = ["" if each is None else str(each) for each in versions]
+    wider = [(*row, version) for row, version in zip(rows, shown, strict=True)]
+    return Table((*_COLUMNS, "version"), wider)
 
 
 def _row(each: CheckpointMetadata) -> tuple[Any, ...]:
@@ -107,6 +118,7 @@ def _facts(found: CheckpointDetails) -> list[str | Table]:
         "stored": f"{size(of.size_bytes)} of a state of {size(of.state_bytes)}",
         "encrypted": "yes" if of.is_encrypted else "no",
         "pinned": "yes" if of.pinned else "no",
+        "state": "no version" if of.state_version is None else f"version {of.state_version}",
         "metadata": as_json(of.custom_metadata),
     }
     return [

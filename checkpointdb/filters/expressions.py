@@ -39,6 +39,7 @@ COLUMNS: Final = {
     "pinned": checkpoints.c.pinned,
     "is_incremental": checkpoints.c.is_incremental,
     "is_encrypted": checkpoints.c.is_encrypted,
+    "state_version": checkpoints.c.state_version,
 }
 _SIGNS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": operator.eq,
@@ -74,9 +75,9 @@ def parse_where(text: str) -> ColumnElement[bool]:
     """Return the condition that a text says, for `list_checkpoints(where=…)`.
 
     A field is the path of a metadata field as in `meta`, or `@` and a column: id, created_at,
-    state_bytes, stored_bytes, key_count, depth, pinned, is_incremental, is_encrypted. Values are
-    numbers, true, false, null, and texts, in quotes where they have spaces or look like another
-    value. `^=` asks how a text begins.
+    state_bytes, stored_bytes, key_count, depth, pinned, is_incremental, is_encrypted,
+    state_version. Values are numbers, true, false, null, and texts, in quotes where they have
+    spaces or look like another value. `^=` asks how a text begins.
 
     Raises InvalidInputError, which says where, for anything else.
     """

@@ -19,6 +19,7 @@ _NAMED: dict[str, Column[Any]] = {
     "id": checkpoints.c.checkpoint_id,
     "checkpoint_id": checkpoints.c.checkpoint_id,
     "name": checkpoints.c.checkpoint_id,
+    "state_version": checkpoints.c.state_version,
 }
 _INDEXED = (checkpoints.c.created_at, checkpoints.c.checkpoint_id)
 
@@ -26,9 +27,10 @@ _INDEXED = (checkpoints.c.created_at, checkpoints.c.checkpoint_id)
 def sorted_by(statement: Select[int], sort_by: SortKey, reverse: bool) -> Select[int]:
     """Order a selection from `checkpoints`, by row id where all else is equal.
 
-    `sort_by` is "timestamp", "size" (of what was stored), "id", a column of `checkpoints`, an
-    expression of them, or a metadata field. By a field: numbers, then texts, then checkpoints
-    where it is null or absent, whichever direction; `reverse` turns the order within each.
+    `sort_by` is "timestamp", "size" (of what was stored), "id", "state_version" (none is last), a
+    column of `checkpoints`, an expression of them, or a metadata field. By a field: numbers, then
+    texts, then checkpoints where it is null or absent, whichever direction; `reverse` turns the
+    order within each.
 
     Raises InvalidInputError for anything else.
     """
@@ -36,8 +38,9 @@ def sorted_by(statement: Select[int], sort_by: SortKey, reverse: bool) -> Select
         return _sorted_by_field(statement, sort_by, reverse)
     term = _term(sort_by)
     turned = desc if reverse else asc
-    # A column has no NULLs, and NULLS LAST would keep SQLite from using its index.
-    first = turned(term) if isinstance(term, Column) else turned(term).nulls_last()
+    # NULLS LAST would keep SQLite from using an index, and no column that has one has NULLs.
+    has_nulls = not isinstance(term, Column) or term.nullable
+    first = turned(term).nulls_last() if has_nulls else turned(term)
     return statement.order_by(first, turned(checkpoints.c.id))
 
 

@@ -162,6 +162,7 @@ def whole_place() -> Select[Any]:
             payloads.c.stored_bytes,
             checkpoints.c.is_incremental,
             checkpoints.c.state_digest,
+            checkpoints.c.state_version,
         )
         .join(pipelines, pipelines.c.id == checkpoints.c.pipeline_id)
         .join(chains, chains.c.id == checkpoints.c.chain_id)

@@ -59,6 +59,7 @@ def _place() -> Select[Any]:
         checkpoints.c.depth,
         checkpoints.c.since_full,
         checkpoints.c.state_digest,
+        checkpoints.c.state_version,
         checkpoints.c.is_encrypted,
     ).join(chains, chains.c.id == checkpoints.c.chain_id)
 

@@ -65,6 +65,7 @@ def checkpoints_of_chain(chain_id: int) -> Select[Any]:
             checkpoints.c.key_count,
             checkpoints.c.state_bytes,
             checkpoints.c.state_digest,
+            checkpoints.c.state_version,
         )
         .where(checkpoints.c.chain_id == chain_id)
         .order_by(checkpoints.c.depth)

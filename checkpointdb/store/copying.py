@@ -125,6 +125,7 @@ def copy_checkpoint(
             base=base if base and theirs.get_checkpoint_info(base) else None,
             created_at=datetime.fromisoformat(each.timestamp),
             replaces=replaces,
+            state_version=each.state_version,
         )
     )
     return True

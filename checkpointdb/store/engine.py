@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from checkpointdb.store.background import Background, PendingSave
     from checkpointdb.store.carrying import Tools
     from checkpointdb.store.loading import Plan
+    from checkpointdb.store.state_versions import StateVersions
 
 log = logging.getLogger("checkpointdb")
 
@@ -60,7 +61,8 @@ def _import_all() -> None:
     import checkpointdb.store.loading
     import checkpointdb.store.planning
     import checkpointdb.store.restoring
-    import checkpointdb.store.saving  # noqa: F401
+    import checkpointdb.store.saving
+    import checkpointdb.store.state_versions  # noqa: F401
 
 
 class Engine(Finding):
@@ -74,6 +76,7 @@ class Engine(Finding):
         pipeline: str,
         settings: SaveSettings,
         trusted: TrustedGlobals | None,
+        versions: StateVersions,
     ) -> None:
         _import_all()
         self.database = database
@@ -82,6 +85,7 @@ class Engine(Finding):
         super().__init__(pipeline)
         self._settings = settings
         self.trusted = trusted
+        self.versions = versions
         self._pipeline_id: int | None = None
         self._start()
         if not database.read_only:
@@ -208,24 +212,34 @@ class Engine(Finding):
         self, find: Find, keys: Collection[str] | None, *, verify_hash: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Load a state, or some keys of it, and return its place and it."""
-        from checkpointdb.store.restoring import restore
-
-        self.background.wait(self._writer)
-        place, plan, _ = self._read(find, keys, verify_hash=verify_hash)
-        state = restore(plan, self.trusted)
+        place, state = self.peek(find, keys, verify_hash=verify_hash)
         if keys is None:
             self._writer.base_id = place.id
         return place, state
 
+    def peek(
+        self, find: Find, keys: Collection[str] | None, *, verify_hash: bool = True
+    ) -> tuple[Any, dict[str, Any]]:
+        """Load as `load` does; what this thread saves next is compared with what it was."""
+        from checkpointdb.store.restoring import restore
+
+        self.background.wait(self._writer)
+        place, plan, _ = self._read(find, keys, self.versions, verify_hash=verify_hash)
+        return place, self.versions.upgraded(place, restore(plan, self.trusted), keys)
+
     def load_serialized(self, find: Find) -> dict[str, Serialized]:
         """Load a state as it is stored; nothing is unpickled."""
-        _, plan, types = self._read(find, None, verify_hash=True, with_types=True)
+        from checkpointdb.store.state_versions import StateVersions
+
+        as_it_is = StateVersions()
+        _, plan, types = self._read(find, None, as_it_is, verify_hash=True, with_types=True)
         return plan.serialized(types)
 
     def _read(
         self,
         find: Find,
         keys: Collection[str] | None,
+        versions: StateVersions,
         *,
         verify_hash: bool,
         with_types: bool = False,
@@ -243,7 +257,8 @@ class Engine(Finding):
         while True:
             with self.database.read() as connection:
                 place = find(connection)
-                plan = loading.plan_load(connection, place, keys, reading)
+                needed = versions.keys_to_read(place, keys)
+                plan = loading.plan_load(connection, place, needed, reading)
                 types = loading.types_of(connection, place) if with_types else {}
             try:
                 loading.read(plan, self.payloads, self._pool, reading)

@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from checkpointdb import queries
 from checkpointdb.errors import CheckpointError, InvalidInputError
 from checkpointdb.records import CheckpointDetails, StateKey
+from checkpointdb.text import is_storable, storable
 
 if TYPE_CHECKING:
     from checkpointdb.records import CheckpointMetadata
-    from checkpointdb.reports import Answer, CheckpointPlace
+    from checkpointdb.reports import Answer, CheckpointPlace, KeyVersion, StateDiff
     from checkpointdb.store.engine import Engine
 
 
@@ -49,6 +50,26 @@ class Inspecting:
             [found] = connection.execute(queries.overview(), {"rows": [place.id]}).all()
         return CheckpointDetails(metadata, place.uuid, place.depth, found.parent_id, tuple(keys))
 
+    def history(self, key: str) -> list[KeyVersion]:
+        """Return every value that `key` had in checkpoints that still exist, oldest first."""
+        from checkpointdb.store.comparing import key_history
+
+        if not is_storable(key):
+            return []
+        with self._engine.database.read() as connection:
+            return key_history(connection, self.pipeline, key)
+
+    def diff(self, old: str, new: str) -> StateDiff:
+        """Return what changed from checkpoint `old` to `new`, by key; no payload is read.
+
+        Raises NotFoundError if one of them does not exist.
+        """
+        from checkpointdb.store.comparing import diff_states
+
+        with self._engine.database.read() as connection:
+            places = [self._engine.place_of(each)(connection) for each in (old, new)]
+            return diff_states(connection, *places)
+
     def lineage(self) -> list[CheckpointPlace]:
         """Return where each checkpoint of the pipeline stands, in the order of saving."""
         from checkpointdb.reports import CheckpointPlace
@@ -71,7 +92,6 @@ class Inspecting:
         """
         from checkpointdb.reports import Answer
         from checkpointdb.sqlite_connection import only_questions
-        from checkpointdb.text import storable
 
         storable(statement, "the statement")
         with self.query() as connection:

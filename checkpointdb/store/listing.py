@@ -69,6 +69,7 @@ def _metadata(row: Any, keys: list[str], locate: Callable[[str], str]) -> Checkp
         custom_metadata=row.custom_metadata,
         state_bytes=row.state_bytes,
         pinned=row.pinned,
+        state_version=row.state_version,
     )
 
 

@@ -186,8 +186,8 @@ def _rows_of_state(
     rows = list(connection.execute(queries.state_at(), where))
     if reading.verify_hash or reading.is_sealed:
         pairs = (row[:2] for row in rows)
-        digest = reading.cipher.digests.state(reading.pipeline, place.checkpoint_id, pairs)
-        if place.state_digest != digest:
+        told = (reading.pipeline, place.checkpoint_id, pairs, place.state_version)
+        if place.state_digest != reading.cipher.digests.state(*told):
             raise CorruptionError(
                 f"Hash verification failed for checkpoint {place.checkpoint_id!r}: its rows in "
                 f"{_name_of(connection)!r} do not give the state that was saved; rebuild the "

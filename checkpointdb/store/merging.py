@@ -26,6 +26,7 @@ from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
 from checkpointdb.queries import batches
 from checkpointdb.reports import MergeReport
+from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import check_epoch
 from checkpointdb.store.carrying import (
@@ -130,7 +131,9 @@ class Merger(Rewriter):
     def _check(self, state: _State) -> None:
         place = state.place
         pairs = ((row.key, row.digest) for row in state.keys)
-        digest = self._cipher.digests.state(place.pipeline, place.checkpoint_id, pairs)
+        digest = self._cipher.digests.state(
+            place.pipeline, place.checkpoint_id, pairs, place.state_version
+        )
         if digest != place.state_digest:
             raise CorruptionError(
                 f"checkpoint {place.checkpoint_id!r} was not merged: its rows do not give the "
@@ -183,6 +186,7 @@ class Merger(Rewriter):
 def _read_state(connection: Connection, place: Any) -> _State:
     where = {"chain_id": place.chain_id, "depth": place.depth}
     keys = typed_values(connection.execute(queries.whole_state(), where))
+    typed((place.state_version,), (int, type(None)))
     chunks: dict[int, list[Any]] = {row.id: [] for row in keys if row.member_id is None}
     for batch in batches(sorted(chunks)):
         for chunk in connection.execute(queries.chunks_of_defined(batch)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -42,7 +42,6 @@ from checkpointdb.store.validation import (
     checked_keys,
     checked_seconds,
 )
-from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
 log = logging.getLogger("checkpointdb")
@@ -50,11 +49,8 @@ log = logging.getLogger("checkpointdb")
 if TYPE_CHECKING:
     from checkpointdb.filters import Field
     from checkpointdb.keys import Key
-    from checkpointdb.reports import (
-        KeyVersion,
-        StateDiff,
-    )
     from checkpointdb.retention import Policy
+    from checkpointdb.store.state_versions import Upgrade
 
 
 class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
@@ -76,6 +72,9 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
     `enable_encryption=None` opens a store that exists, encrypted or not, and never makes one.
     `payload_url`, such as "s3://bucket/prefix", is where a new store keeps its payloads: the
     database remembers it. A `cloud_backup_config` that names the same bucket says how to reach it.
+    `state_version` is recorded with what is saved; a state of an older version is brought up to
+    it when it is loaded, by `state_upgrades`: each takes the state of the version it stands under,
+    and returns that of the next. What was saved without a version is of version 0.
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
@@ -103,8 +102,12 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         serializer: str = PICKLE,
         trusted_globals: Iterable[str] | None = None,
         payload_url: str | None = None,
+        state_version: int | None = None,
+        state_upgrades: Mapping[int, Upgrade] | None = None,
     ) -> None:
-        from checkpointdb.retention import policy_of  # with the first handle, as `Engine` does
+        # With the first handle, as `Engine` does.
+        from checkpointdb.retention import policy_of
+        from checkpointdb.store.state_versions import checked_versions
 
         key = key_for(encryption_key, enable_encryption)
         if compression_level not in COMPRESSION_LEVELS:
@@ -121,6 +124,7 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
             serializer=find_serializer(serializer),
         )
         trusted = None if trusted_globals is None else TrustedGlobals(trusted_globals)
+        versions = checked_versions(state_version, state_upgrades)
         self.pipeline = checked_id(pipeline, "the pipeline's name")
         busy_seconds = checked_seconds(busy_seconds, "busy_seconds")
         self.configure_cloud_backup(cloud_backup_config)
@@ -138,7 +142,13 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         self.payload_url = opened.claim.url if opened.claim else None
         self._unlocked = opened.unlocked
         self._engine = Engine(
-            opened.database, opened.payloads, opened.cipher, self.pipeline, settings, trusted
+            opened.database,
+            opened.payloads,
+            opened.cipher,
+            self.pipeline,
+            settings,
+            trusted,
+            versions,
         )
         self._finalizer = weakref.finalize(self, self._engine.close)
 
@@ -185,11 +195,12 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         Every byte is checked before anything is unpickled; `verify_hash=False` leaves out the
         SHA-256 of stored bytes and the digest of the state (which `keys` leaves out too), never
         the digests of values.
-        Arrays come back writable.
+        Arrays come back writable. An older state is upgraded, and for that read whole.
 
         Raises NotFoundError if there is no such checkpoint or key, CorruptionError if stored
         bytes are missing or changed, UntrustedGlobalError if a pickle names what is not trusted,
-        UnknownSerializerError; whatever unpickling a value raises passes through.
+        UnknownSerializerError; StateVersionError if the state is newer than this code, or an
+        upgrade is missing or fails; whatever unpickling a value raises passes through.
         """
         chosen = None if keys is None else checked_keys(keys)
         place = self._engine.place_of(checkpoint_id)
@@ -217,7 +228,8 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
     def lazy(self, checkpoint_id: str) -> LazyState:
         """Return a checkpoint's state as a read-only mapping that reads a key when touched.
 
-        Raises NotFoundError, here and at each first touch, if the checkpoint is gone.
+        An older state is read and upgraded here, whole. Raises NotFoundError, here and at each
+        first touch, if the checkpoint is gone; what `load` raises.
         """
         engine = self._engine
         with engine.database.read() as connection:
@@ -225,9 +237,10 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
             found = connection.execute(queries.state_keys(), {"rows": [place.id]})
             keys = [key for _, key in found]
         find = engine.place_of_row(place.id, checkpoint_id)
-        return LazyState(
-            checkpoint_id, keys, lambda key: engine.load(find, [key], verify_hash=True)[1][key]
-        )
+        if engine.versions.is_older(place):
+            state = engine.peek(find, None)[1]
+            return LazyState(checkpoint_id, list(state), state.__getitem__)
+        return LazyState(checkpoint_id, keys, lambda key: engine.peek(find, [key])[1][key])
 
     # --- asking
 
@@ -244,8 +257,8 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         """Return the metadata of checkpoints, newest first.
 
         `where` is answered by SQL: any combination of `meta("…")` comparisons, `has_key("…")`
-        and columns of `checkpoints`. `sort_by` is "timestamp", "size" or "id", a column, or a
-        `meta("…")`. `filter_fn` is called for each that `where` leaves.
+        and columns of `checkpoints`. `sort_by` is "timestamp", "size", "id", "state_version", a
+        column, or a `meta("…")`. `filter_fn` is called for each that `where` leaves.
 
         Raises InvalidInputError for a sort key or a limit that make no sense.
         """
@@ -291,26 +304,6 @@ class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBack
         return CheckpointIndex(
             {each.checkpoint_id: each for each in found}, fulls[-1] if fulls else None
         )
-
-    def history(self, key: str) -> list[KeyVersion]:
-        """Return every value that `key` had in checkpoints that still exist, oldest first."""
-        from checkpointdb.store.comparing import key_history
-
-        if not is_storable(key):
-            return []
-        with self._engine.database.read() as connection:
-            return key_history(connection, self.pipeline, key)
-
-    def diff(self, old: str, new: str) -> StateDiff:
-        """Return what changed from checkpoint `old` to `new`, by key; no payload is read.
-
-        Raises NotFoundError if one of them does not exist.
-        """
-        from checkpointdb.store.comparing import diff_states
-
-        with self._engine.database.read() as connection:
-            places = [self._engine.place_of(each)(connection) for each in (old, new)]
-            return diff_states(connection, *places)
 
     def pipelines(self) -> list[str]:
         """Return the names of all pipelines in the store."""

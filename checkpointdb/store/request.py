@@ -38,6 +38,7 @@ class SaveRequest(NamedTuple):
     base: str | None
     created_at: datetime | None = None  # None: now
     replaces: bool = True  # False: an id that exists is an error
+    state_version: int | None = None
 
 
 class Writer:

@@ -147,6 +147,7 @@ def describe(
     checkpoint_id: str,
     custom_metadata: dict[str, Any],
     created_at: datetime | None,
+    state_version: int | None,
 ) -> Saved:
     """Describe a staged state; `own` is what its writer saved last, `origin` what it follows.
 
@@ -165,12 +166,13 @@ def describe(
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,
         state_digest=staged.cipher.digests.state(
-            pipeline, checkpoint_id, ((key, staged.digests[key]) for key in keys)
+            pipeline, checkpoint_id, ((key, staged.digests[key]) for key in keys), state_version
         ),
         state_bytes=staged.state_bytes,
         key_count=len(keys),
         custom_metadata=custom_metadata,
         entries=tuple(_opened(staged, base if appends else None, keys, positions)),
+        state_version=state_version,
     )
     manifest = Manifest(staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,))
     return Saved(staged, origin, base, appends, checkpoint, manifest, positions)

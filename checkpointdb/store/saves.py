@@ -83,6 +83,7 @@ class Saves:
             force_full=force_full,
             pinned=pinned,
             base=None if base is None else checked_id(base, "the base"),
+            state_version=self._engine.versions.current,
         )
         if not wait:
             return self._engine.save_later(request, self)

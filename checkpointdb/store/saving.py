@@ -125,6 +125,7 @@ class Saver:
             request.checkpoint_id,
             request.custom_metadata,
             request.created_at,
+            request.state_version,
         )
 
     def _base(

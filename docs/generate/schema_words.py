@@ -23,6 +23,7 @@ VIEWS: Final[Words] = {
             "pinned": "1 if retention leaves it alone",
             "payload": "the payload's name below `payloads/`",
             "metadata": "`custom_metadata`, as JSON",
+            "state_version": "the version that its code gave its states, if any",
         },
     ),
     "checkpoint_keys": (
@@ -96,6 +97,7 @@ TABLES: Final[Words] = {
             "stored_bytes": "the payload: after a compaction several may have one, each all of it",
             "pinned": "retention leaves it alone",
             "custom_metadata": "as it was passed to `save`",
+            "state_version": "of the code that saved it; NULL if that gave none",
         },
     ),
     "checkpoint_metadata": (

@@ -60,6 +60,8 @@ def test_every_code_and_name_is_used_once():
         ("SchemaVersionError", 8),
         ("NotSupportedError", 1),
         ("StateChangedError", 1),
+        ("StateUpgradeError", 1),
+        ("StateVersionError", 1),
         ("UntrustedGlobalError", 1),
         ("UnknownSerializerError", 1),
     ],

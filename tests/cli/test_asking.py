@@ -93,3 +93,16 @@ def test_the_exported_index_is_read_again(run, handle):
     found = run("export-index")
     assert CheckpointIndex.from_dict(found.document) == handle.index()
     assert run("export-index", "--json").out == found.out
+
+
+def test_versions_of_states_are_shown_where_there_are_any(run, store, handle):
+    assert "version" not in run("list").out
+    assert "state:      no version" in run("show", "two").out
+    store(state_version=7).save({"n": 1}, "new")
+    head, first, *others = run("list").out.splitlines()
+    assert head.split()[-1] == "version"
+    assert first.split()[-1] == "7"
+    assert not any(line.endswith("7") for line in others)
+    assert "state:      version 7" in run("show", "new").out
+    assert ids(run("list", "--json", "--where", "@state_version = 7")) == ["new"]
+    assert ids(run("list", "--json", "--sort", "@state_version"))[0] == "new"

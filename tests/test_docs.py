@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 import runpy
 import sqlite3
@@ -10,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect as inspected
 
+from checkpointdb import PipelineCheckpoint
 from checkpointdb.schema import metadata
 from docs.generate import MADE
 from docs.generate.schema_words import TABLES, VIEWS
@@ -76,12 +78,21 @@ def test_what_is_made_by_code_is_as_the_code_makes_it_now(name):
 
 def test_the_words_of_the_schema_page_are_of_what_there_is(store):
     with store().query() as connection:
-        found = inspect(connection)
+        found = inspected(connection)
         views = {name: found.get_columns(name) for name in found.get_view_names()}
     known = {(name, column["name"]) for name, columns in views.items() for column in columns}
     known |= {(table.name, each.name) for table in metadata.tables.values() for each in table.c}
     words = {(name, each) for name, (_, found) in (VIEWS | TABLES).items() for each in found}
     assert words - known == set()
+
+
+def test_the_page_of_configuration_has_every_argument_and_every_variable():
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    sources = "".join(path.read_text() for path in (ROOT / "checkpointdb").rglob("*.py"))
+    names = set(re.findall(r"CHECKPOINTDB_[A-Z_]+", sources))
+    names |= inspect.signature(PipelineCheckpoint).parameters.keys()
+    assert len(names) > 20
+    assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 def test_the_readme_is_under_120_lines():

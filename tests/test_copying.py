@@ -103,3 +103,63 @@ def test_an_encrypted_target_is_not_written_to_without_its_key(source, tmp_path)
     source.copy_into(tmp_path / "sealed", key=KEY)
     with pytest.raises(EncryptionError, match="is encrypted"):
         source.copy_into(tmp_path / "sealed")
+
+
+# --- ids that other checkpoints have
+
+
+@pytest.fixture
+def target(source, store):
+    """A store that has one of the checkpoints already, and another one of its next one's id."""
+    handle = store("copy", retention_policy=RetentionPolicy.KEEP_ALL)
+    source.copy_into(handle.checkpoint_dir, where=meta("n") == 1)
+    handle.save({"mine": 1}, "s2")
+    return handle
+
+
+def owners(handle):
+    return {
+        each.checkpoint_id: handle.load(each.checkpoint_id).get("n", "mine")
+        for each in handle.list_checkpoints()
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "copied", "found", "origin"),
+    [
+        ("skip", 2, {"s1": 1, "s2": "mine", "s3": 3}, "s2"),
+        ("replace", 3, {"s1": 1, "s2": 2, "s3": 3}, "s2"),
+        ("rename", 3, {"s1": 1, "s2": "mine", "s2-copied": 2, "s3": 3}, "s2-copied"),
+    ],
+)
+def test_an_id_that_is_taken_is_skipped_replaced_or_renamed(
+    source, target, rule, copied, found, origin
+):
+    directory = target.checkpoint_dir
+    assert source.copy_into(directory, on_conflict=rule) == copied
+    assert owners(target) == found
+    assert target.details("s3").parent_id == origin
+    assert source.copy_into(directory, on_conflict=rule) == 0
+    assert owners(target) == found
+
+
+def test_what_is_copied_over_a_pinned_one_is_pinned(source, target):
+    target.pin("s2")
+    source.unpin("s2")
+    source.copy_into(target.checkpoint_dir, on_conflict="replace")
+    assert target.get_checkpoint_info("s2").pinned
+
+
+def test_a_pin_is_copied_with_what_replaces_and_what_is_renamed(source, target):
+    source.copy_into(target.checkpoint_dir, on_conflict="rename")
+    assert target.get_checkpoint_info("s2-copied").pinned
+    source.copy_into(target.checkpoint_dir, on_conflict="replace")
+    assert target.get_checkpoint_info("s2").pinned
+
+
+def test_a_conflict_is_refused_before_anything_is_copied_and_a_rule_that_is_none(source, target):
+    with pytest.raises(InvalidInputError, match="nothing was copied"):
+        source.copy_into(target.checkpoint_dir)
+    with pytest.raises(InvalidInputError, match="on_conflict"):
+        source.copy_into(target.checkpoint_dir, on_conflict="overwrite")
+    assert owners(target) == {"s1": 1, "s2": "mine"}

@@ -22,17 +22,18 @@ from checkpointdb.store.key_sources import key_in_file
 
 _existing = click.Path(exists=True, path_type=Path)
 _path = click.Path(path_type=Path)
-
-
-@click.command("import", cls=Command, shape=ImportReport)
-@click.argument("source", type=_existing)
-@click.option(
+_on_conflict = click.option(
     "--on-conflict",
     type=click.Choice(["refuse", "skip", "replace", "rename"]),
     default="refuse",
     show_default=True,
-    help="What becomes of an id that another checkpoint in the store has.",
+    help="What becomes of an id that is taken there by another checkpoint.",
 )
+
+
+@click.command("import", cls=Command, shape=ImportReport)
+@click.argument("source", type=_existing)
+@_on_conflict
 @click.option(
     "--source-key-file",
     type=_path,
@@ -140,6 +141,7 @@ def export(
     help="A file with another key for the target than the store's.",
 )
 @target_url_option
+@_on_conflict
 @click.option("--plain", is_flag=True, help="Copy an encrypted store into one in the clear.")
 @progress_option
 @click.pass_obj
@@ -156,6 +158,7 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
             where=reduce(and_, conditions) if conditions else None,
             pipelines=options["pipelines"] or named or None,
             payload_url=options["target_payload_url"],
+            on_conflict=options["on_conflict"],
             progress=moved,
         )
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")

@@ -54,6 +54,7 @@ class Arrivals:
 
     taken: dict[str, datetime]
     on_conflict: OnConflict
+    word: str = "imported"  # what becomes of it, in messages and in new names
     imported: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -62,10 +63,12 @@ class Arrivals:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
-    def into(cls, theirs: PipelineCheckpoint, on_conflict: OnConflict) -> Arrivals:
+    def into(
+        cls, theirs: PipelineCheckpoint, on_conflict: OnConflict, word: str = "imported"
+    ) -> Arrivals:
         """Look at what a pipeline has. Raises InvalidInputError for an unknown choice."""
         checked_rule(on_conflict)
-        return cls(taken_ids(theirs), on_conflict)
+        return cls(taken_ids(theirs), on_conflict, word)
 
     def place(self, checkpoint_id: str, created_at: datetime) -> Arrival:
         """Say what becomes of a checkpoint.
@@ -84,13 +87,13 @@ class Arrivals:
             return self._renamed(checkpoint_id, created_at)
         raise InvalidInputError(
             f"there is another checkpoint {checkpoint_id!r} already, of "
-            f"{self.taken[checkpoint_id].isoformat()}: nothing was imported; say on_conflict="
+            f"{self.taken[checkpoint_id].isoformat()}: nothing was {self.word}; say on_conflict="
             "'skip', 'replace' or 'rename'"
         )
 
     def _renamed(self, checkpoint_id: str, created_at: datetime) -> Arrival:
         for number in count(1):
-            name = f"{checkpoint_id}-imported" + (f"-{number}" if number > 1 else "")
+            name = f"{checkpoint_id}-{self.word}" + (f"-{number}" if number > 1 else "")
             if name not in self.taken:
                 return Arrival("renamed", name)
             if self.taken[name] == created_at:

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import ColumnElement
 
-from checkpointdb.errors import InvalidInputError, NotFoundError
+from checkpointdb.errors import NotFoundError
 from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
 from checkpointdb.schema import checkpoints
-from checkpointdb.store.arrivals import taken_ids
+from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
 from checkpointdb.store.request import SaveRequest
 
 if TYPE_CHECKING:
@@ -61,51 +61,71 @@ def copy_store(
     target: Open,
     where: ColumnElement[bool] | None = None,
     progress: Progress | None = None,
+    on_conflict: OnConflict = "refuse",
 ) -> int:
     """Copy what the target does not have yet (and `where` admits); return how many that were.
 
-    Raises InvalidInputError, before anything is copied, where it has others of the same ids.
+    Raises InvalidInputError, before anything is copied, where it has others of the same ids and
+    that is refused.
     """
-    total = 0
-    for name in pipelines:
-        with source(name) as ours, target(name) as theirs:
-            total += sum(1 for _ in _missing(ours, theirs, where))
+    copies = [_Copy(source, target, name, where, on_conflict) for name in pipelines]
+    total = sum(each.total() for each in copies)
     copied = done = 0
-    for name in pipelines:
-        with source(name) as ours, target(name) as theirs:
-            for each in _missing(ours, theirs, where):
-                copied += copy_checkpoint(ours, theirs, each)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
+    for each in copies:
+        for is_copied in each.run():
+            copied += is_copied
+            done += 1
+            if progress is not None:
+                progress(done, total)
     return copied
 
 
-def _missing(
-    ours: PipelineCheckpoint, theirs: PipelineCheckpoint, where: ColumnElement[bool] | None
-) -> Iterator[CheckpointMetadata]:
-    """Yield what is to be copied in the order of saving: what was saved upon another follows it."""
-    copies = taken_ids(theirs)
-    for each in ours.list_checkpoints(checkpoints.c.id, reverse=False, where=where):
-        if each.checkpoint_id not in copies:
-            yield each
-        elif copies[each.checkpoint_id] != datetime.fromisoformat(each.timestamp):
-            raise InvalidInputError(
-                f"{str(theirs.checkpoint_dir)!r} has another checkpoint {each.checkpoint_id!r} in "
-                f"pipeline {theirs.pipeline!r} than {str(ours.checkpoint_dir)!r}: it was not "
-                "replaced; copy into a new directory, or delete it there first"
-            )
+class _Copy(NamedTuple):
+    """One pipeline to be copied."""
+
+    source: Open
+    target: Open
+    pipeline: str
+    where: ColumnElement[bool] | None
+    on_conflict: OnConflict
+
+    def total(self) -> int:
+        with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
+            arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
+            return sum(arrival.is_saved for _, arrival in self._arriving(ours, arrivals))
+
+    def run(self) -> Iterator[bool]:
+        """Copy one after the other; yield whether it was there to be copied."""
+        with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
+            arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
+            names: dict[str, str | None] = {}  # of what others were saved upon, in the target
+            for each, arrival in self._arriving(ours, arrivals):
+                is_there = arrival.outcome != "skipped"
+                names[each.checkpoint_id] = arrival.checkpoint_id if is_there else None
+                if arrival.is_saved:
+                    base = each.base_checkpoint_id
+                    base = names.get(base, base) if base else None
+                    yield copy_checkpoint(ours, theirs, each, arrival, base)
+                    created_at = datetime.fromisoformat(each.timestamp)
+                    arrivals.record(each.checkpoint_id, created_at, arrival)
+
+    def _arriving(
+        self, ours: PipelineCheckpoint, arrivals: Arrivals
+    ) -> Iterator[tuple[CheckpointMetadata, Arrival]]:
+        """Yield checkpoints in the order of saving: what was saved upon another follows it."""
+        for each in ours.list_checkpoints(checkpoints.c.id, reverse=False, where=self.where):
+            created_at = datetime.fromisoformat(each.timestamp)
+            yield each, arrivals.place(each.checkpoint_id, created_at)
 
 
 def copy_checkpoint(
     ours: PipelineCheckpoint,
     theirs: PipelineCheckpoint,
     each: CheckpointMetadata,
-    *,
-    checkpoint_id: str | None = None,
-    replaces: bool = False,
+    arrival: Arrival,
+    base: str | None,
 ) -> bool:
-    """Copy one checkpoint, under another id if one is given; False if it was forgotten meanwhile.
+    """Copy one checkpoint, to be compared with `base` there; False if it was forgotten meanwhile.
 
     Raises InvalidInputError if the target has one of that id, unless it is to be replaced.
     """
@@ -114,14 +134,14 @@ def copy_checkpoint(
         state = ours._engine.load_serialized(find)
     except NotFoundError:
         return False  # forgotten meanwhile
-    base = each.base_checkpoint_id
+    replaces = arrival.outcome == "replaced"
     theirs._engine.save(
         SaveRequest(
             state=dict(state),
-            checkpoint_id=checkpoint_id or each.checkpoint_id,
+            checkpoint_id=arrival.checkpoint_id,
             custom_metadata=each.custom_metadata,
             force_full=not each.is_incremental,
-            pinned=None if replaces else each.pinned,
+            pinned=each.pinned or (None if replaces else False),
             base=base if base and theirs.get_checkpoint_info(base) else None,
             created_at=datetime.fromisoformat(each.timestamp),
             replaces=replaces,

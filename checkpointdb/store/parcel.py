@@ -193,13 +193,7 @@ def take(parcel: Parcel, theirs: PipelineCheckpoint, on_conflict: OnConflict) ->
         arrival = arrivals.place(each.checkpoint_id, created_at)
         if arrival.is_saved:
             try:
-                copy_checkpoint(
-                    ours,
-                    theirs,
-                    each,
-                    checkpoint_id=arrival.checkpoint_id,
-                    replaces=arrival.outcome == "replaced",
-                )
+                copy_checkpoint(ours, theirs, each, arrival, None)
             except CorruptionError as error:
                 raise _not_whole(parcel.file, [str(error)]) from error
     arrivals.record(each.checkpoint_id, created_at, arrival)

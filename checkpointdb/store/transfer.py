@@ -41,6 +41,7 @@ class Transfer(Encryption):
         where: ColumnElement[bool] | None = None,
         pipelines: Iterable[str] | None = None,
         payload_url: str | None = None,
+        on_conflict: OnConflict = "refuse",
         progress: Callable[[int, int], object] | None = None,
     ) -> int:
         """Copy checkpoints into another store, which is made if it is new; return how many.
@@ -50,17 +51,22 @@ class Transfer(Encryption):
         other, every byte verified. This store is not changed. What the target has already is
         left out, so an interrupted copy goes on, and a second one brings what was saved since.
 
+        `on_conflict` says what becomes of an id that another checkpoint of the target has: "refuse"
+        (the default) copies nothing, "skip", "replace", "rename" (to ID-copied).
+
         The target is to be encrypted if this store is, under the same key unless another is
         given; `encrypted` says otherwise. A target that is made keeps its payloads at
         `payload_url`, if one is given. `progress` is called with the numbers of checkpoints
         that are done and that were to be copied.
 
-        Raises InvalidInputError if the target has another checkpoint of the same id,
-        NotFoundError for an unknown pipeline, EncryptionError if the target is in the clear and
-        was to be encrypted, or the other way round; and what load and save raise.
+        Raises InvalidInputError for a conflict that is refused, NotFoundError for an unknown
+        pipeline, EncryptionError if the target is in the clear and was to be encrypted, or the
+        other way round; and what load and save raise.
         """
+        from checkpointdb.store.arrivals import checked_rule
         from checkpointdb.store.copying import copy_store, opener
 
+        checked_rule(on_conflict)
         is_encrypted = self._is_encrypted_for(key, encrypted)
         target = opener(
             Path(checkpoint_dir),
@@ -71,7 +77,7 @@ class Transfer(Encryption):
             config=self._cloud_backup_config,
         )
         chosen = self._chosen(pipelines)
-        return copy_store(chosen, self._opener(), target, where, progress)
+        return copy_store(chosen, self._opener(), target, where, progress, on_conflict)
 
     def encrypt_into(
         self,

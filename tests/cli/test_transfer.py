@@ -105,3 +105,13 @@ def test_a_file_is_imported_into_a_store_that_is_made_for_it(run, handle, tmp_pa
     with PipelineCheckpoint(new) as other:
         assert other.load("two")["n"] == 2
         assert other.check(read_data=True).problems == ()
+
+
+def test_a_copy_renames_what_it_is_told_to(run, store, tmp_path):
+    other = store("other")
+    other.save({"mine": 1}, "two")
+    target = other.checkpoint_dir
+    assert run("copy", target).code == 2
+    assert run("copy", target, "--on-conflict", "rename", "--json").document["copied"] == 3
+    assert other.load("two") == {"mine": 1}
+    assert other.load("two-copied")["n"] == 2

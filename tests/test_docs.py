@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect as inspected
 
-from checkpointdb import PipelineCheckpoint
+from checkpointdb import PipelineCheckpoint, errors
 from checkpointdb.schema import metadata
 from docs.generate import MADE
 from docs.generate.schema_words import TABLES, VIEWS
@@ -93,6 +93,11 @@ def test_the_page_of_configuration_has_every_argument_and_every_variable():
     names |= inspect.signature(PipelineCheckpoint).parameters.keys()
     assert len(names) > 20
     assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_the_page_of_errors_has_every_error():
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    assert {name for name in errors.__all__ if f"`{name}`" not in page} == set()
 
 
 def test_the_readme_is_under_120_lines():

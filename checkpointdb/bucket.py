@@ -6,12 +6,14 @@ Everything here goes through `obstore`, which is imported by the first request.
 from __future__ import annotations
 
 import configparser
+import logging
 import os
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,10 +29,18 @@ _REQUEST_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 90.0
 _MOST_RETRIES = 12
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
 
 PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
 _PARTS_AT_ONCE = 3
 _MOST_SHOWN = 300
+
+
+_conditional: dict[str, bool] = {}  # what was found out of servers, for the whole process
+_probing = threading.Lock()
+
+log = logging.getLogger("checkpointdb")
 
 
 class Object(NamedTuple):
@@ -52,23 +62,29 @@ class Bucket:
         self.patience_seconds = patience_seconds
         self._lock = threading.Lock()
         self._made: Any = None
-        self._probing = threading.Lock()
-        self._is_conditional: bool | None = None
 
     def __repr__(self) -> str:
         return f"Bucket({self.location.url!r})"
 
     def put_new(self, path: str, data: bytes) -> bool:
-        """Store an object unless there is one: False, if there is.
+        """Store a small object unless there is another: False, if there is.
 
-        Some servers take no notice of the condition, and replace it: they are asked before.
+        Some servers take no notice of the condition, and replace it: they are asked before. An
+        answer may be lost, and a repetition then be told that there is one: ours, if it has our
+        bytes.
         """
-        if self._keeps_conditions():
-            return self._put_if_new(path, data)
-        if self.find(path) is not None:
-            return False
-        self.replace(path, data)
-        return True
+        try:
+            if self._keeps_conditions():
+                return self._put_if_new(path, data) or self._has(path, data)
+            if self.find(path) is not None:
+                return self._has(path, data)
+            self.replace(path, data)
+            return True
+        except StoreUnavailableError:
+            with suppress(StoreUnavailableError):
+                if self._has(path, data):
+                    return True
+            raise
 
     def replace(self, path: str, data: bytes) -> None:
         """Store a small object, whether there is one or not."""
@@ -130,6 +146,21 @@ class Bucket:
             return
 
     def _put_if_new(self, path: str, data: bytes) -> bool:
+        """Store an object unless there is one; False also if a lost answer said that it is stored.
+
+        Repeated here: obstore does not, if the connection breaks, where a condition is given.
+        """
+        until, pause = time.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self._put_once(path, data)
+            except StoreUnavailableError as error:
+                if not _is_transient(error) or time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _put_once(self, path: str, data: bytes) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         with self._explained("written"):
@@ -139,17 +170,29 @@ class Bucket:
                 return False
         return True
 
+    def _has(self, path: str, data: bytes) -> bool:
+        return self.read_small(path, len(data) + 1) == data
+
     def _keeps_conditions(self) -> bool:
         """Say whether the server refuses to replace an object, found out by two writes, once."""
-        with self._probing:
-            if self._is_conditional is None:
+        server = f"{self.location.scheme} {self.location.bucket} {self.location.endpoint}"
+        with _probing:
+            if server not in _conditional:
                 path = self.location.path_of(f"probe-{uuid.uuid4().hex}")
                 try:
-                    is_new = self._put_if_new(path, b"1")
-                    self._is_conditional = is_new and not self._put_if_new(path, b"2")
+                    self._put_if_new(path, b"1")
+                    self._put_if_new(path, b"2")
+                    _conditional[server] = self._has(path, b"1")
                 finally:
-                    self.delete(path)
-            return self._is_conditional
+                    with suppress(StoreUnavailableError):  # who may not delete may still save
+                        self.delete(path)
+                if not _conditional[server]:
+                    log.warning(
+                        "%r takes no notice of conditions, and replaces objects that it was told "
+                        "not to: checkpointdb looks for each before it writes it",
+                        self.location.url,
+                    )
+            return _conditional[server]
 
     @property
     def _store(self) -> Any:
@@ -286,6 +329,10 @@ def _shown(error: BaseException) -> str:
     text = re.sub(r"\?\S*", "", text.partition("<")[0])
     text = " ".join(text.split()).rstrip(": ")
     return (f"{text}: {code[1]}" if code else text)[:_MOST_SHOWN]
+
+
+def _is_transient(error: StoreUnavailableError) -> bool:
+    return type(error.__cause__).__name__ == "GenericError"
 
 
 def _advice(error: BaseException) -> str:

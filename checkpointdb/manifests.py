@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from checkpointdb import format
 from checkpointdb.errors import CorruptionError
@@ -61,16 +61,22 @@ def hash_payload(reader: PayloadReader, parts: Iterable[tuple[int, int]]) -> Has
     asked = set(parts)
     cuts = {cut for part in asked for cut in part if 0 <= cut <= size}
     whole, found = sha256(), {}
-    for start, end in pairwise(sorted(cuts | {0, size})):
+    pieces = list(pairwise(sorted(cuts | {0, size})))
+    blocks = reader.read_each(block for piece in pieces for block in _blocks(*piece))
+    for start, end in pieces:
         part = sha256()
-        for offset in range(start, end, _BLOCK_BYTES):
-            data = reader.read(offset, min(_BLOCK_BYTES, end - offset))
+        for data in islice(blocks, len(range(start, end, _BLOCK_BYTES))):
             whole.update(data)
             if (start, end) in asked:
                 part.update(data)
         if (start, end) in asked:
             found[start, end] = part.digest()
     return Hashes(whole.digest(), found)
+
+
+def _blocks(start: int, end: int) -> Iterator[tuple[int, int]]:
+    for offset in range(start, end, _BLOCK_BYTES):
+        yield offset, min(_BLOCK_BYTES, end - offset)
 
 
 def part_of(offset: int, stored_bytes: int) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from queue import Queue
 
 from checkpointdb.bucket import PART_BYTES, Bucket
@@ -108,15 +107,20 @@ class ObjectPayloads:
 
 
 class ObjectReader:
-    """An object, read by ranges."""
+    """An object, read by ranges; a small one at once, as each range would be a request."""
 
     def __init__(self, bucket: Bucket, path: str, stored_bytes: int) -> None:
         self._bucket = bucket
         self._path = path
         self.stored_bytes = stored_bytes
+        self._whole: bytes | None = None
 
     def read(self, offset: int, length: int) -> bytes:
         end = min(offset + length, self.stored_bytes)
+        if self.stored_bytes <= _MOST_GAP_BYTES:
+            if self._whole is None and offset < end:
+                self._whole = self._bucket.read(self._path, 0, self.stored_bytes)
+            return (self._whole or b"")[offset:end]
         return self._bucket.read(self._path, offset, end) if offset < end else b""
 
     def read_each(self, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
@@ -173,7 +177,8 @@ class ObjectWriter:
         self._is_begun = True
         if self._upload is None:
             self._stored_bytes = len(self._gathered)
-            self._put_whole(bytes(self._gathered))
+            if not self._bucket.put_new(self._path, bytes(self._gathered)):
+                raise _exists(self._bucket, self._path)
             return
         self._send()
         try:
@@ -209,25 +214,6 @@ class ObjectWriter:
         self._stored_bytes += len(self._gathered)
         self._upload.add(bytes(self._gathered))
         self._gathered.clear()
-
-    def _put_whole(self, data: bytes) -> None:
-        """Put a small object, unless its name is taken.
-
-        An answer may be lost, and a repetition then be told that there is one: ours, if it has
-        our bytes.
-        """
-        try:
-            if self._bucket.put_new(self._path, data) or self._has(data):
-                return
-        except StoreUnavailableError:
-            with suppress(StoreUnavailableError):
-                if self._has(data):
-                    return
-            raise
-        raise _exists(self._bucket, self._path)
-
-    def _has(self, data: bytes) -> bool:
-        return self.is_stored() and self._bucket.read(self._path, 0, len(data)) == data
 
 
 class _Upload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import object_servers
 import postgres_server
 import pytest
 from hypothesis import settings
@@ -20,6 +22,8 @@ from checkpointdb.store import pruning, saved
 settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile("nightly", max_examples=1_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's, a line for each request
 
 
 def pytest_configure(config):
@@ -52,6 +56,30 @@ def server_url(postgres):
     url = postgres.database()
     yield url.render_as_string()
     postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def moto():
+    """S3, by moto."""
+    with object_servers.moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory):
+    """A stand-in for Google Cloud Storage."""
+    with object_servers.gcs(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure():
+    """Azure's blobs, by Azurite."""
+    program = object_servers.azurite_program()
+    if program is None:
+        pytest.skip(f"npm, which brings {object_servers.AZURITE}, is not here, or does not get it")
+    with object_servers.azurite(program) as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import fault_proxy
 import pytest
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy
@@ -13,6 +14,19 @@ from checkpointdb import PipelineCheckpoint, RetentionPolicy
 def url():
     """A place in this process's memory: a bucket as any other, but for the network."""
     return f"memory://{uuid.uuid4().hex}/a/b"
+
+
+@pytest.fixture
+def proxy(moto):
+    """A proxy in front of a bucket, which misbehaves as it is told."""
+    with fault_proxy.running(moto.address) as found:
+        yield found
+
+
+@pytest.fixture
+def proxied(moto, proxy):
+    """A place behind it."""
+    return moto.place().replace(f":{moto.address[1]}", f":{proxy.server_port}")
 
 
 @pytest.fixture

@@ -1,23 +1,12 @@
-"""Servers for a session, and where a test has a place of its own at each."""
+"""Where a test has a place of its own, at each server."""
 
 from __future__ import annotations
 
-import logging
 import uuid
 
 import pytest
-import servers
 
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-
-
-@pytest.fixture(scope="session")
-def moto():
-    with servers.moto() as server:
-        yield server
-
-
-PLACES = ["directory", "file", "memory", "s3"]
+PLACES = ["directory", "file", "memory", "s3", "gcs", "azure"]
 
 
 @pytest.fixture(params=PLACES)
@@ -30,4 +19,4 @@ def place(request, tmp_path):
             return (tmp_path / "elsewhere" / "payloads").as_uri()
         case "memory":
             return f"memory://{uuid.uuid4().hex}/a/b"
-    return request.getfixturevalue({"s3": "moto"}[request.param]).place()
+    return request.getfixturevalue({"s3": "moto"}.get(request.param, request.param)).place()

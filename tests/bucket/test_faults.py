@@ -1,0 +1,177 @@
+"""A bucket that fails: what was acknowledged is there, nothing half is visible, errors name it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+from checkpointdb.bucket import Bucket
+from checkpointdb.sweep import sweep
+
+LARGE = random.Random(5).randbytes(17 << 20)  # sent in three parts
+
+
+@pytest.fixture
+def url(proxied):
+    return proxied
+
+
+@pytest.fixture
+def handle(placed, proxy, monkeypatch):
+    """A store with one checkpoint, whose bucket gives up soon; at the end it is whole."""
+    monkeypatch.setitem(Bucket.__init__.__kwdefaults__, "patience_seconds", 1.0)
+    handle = placed()
+    handle.save({"n": 0}, "before")
+    proxy.requests.clear()
+    yield handle
+    proxy.fault = lambda _request: None
+    later = datetime.now(UTC) + timedelta(days=2)
+    sweep(handle._engine.database, handle._engine.payloads, now=later)
+    assert handle.load("before") == {"n": 0}
+
+
+def first(method, fault, times=1, containing=""):
+    """Return what gives the first requests of a method a fault."""
+    left = itertools.repeat(None, times)
+
+    def found(request):
+        if not request.startswith(method) or containing not in request:
+            return None
+        return fault if next(left, 0) is None else None
+
+    return found
+
+
+@pytest.mark.parametrize("fault", ["503", "drop", "lose"])
+def test_what_fails_now_and_then_is_repeated(handle, proxy, fault):
+    for method in ("PUT", "HEAD", "GET"):
+        proxy.fault = first(method, fault)
+        handle.save({"method": method}, method, force_full=True)
+        assert handle.load(method) == {"method": method}
+    assert len(handle.list_checkpoints()) == 4
+
+
+@pytest.mark.parametrize("fault", ["503", "drop", "lose"])
+def test_an_upload_that_fails_now_and_then_goes_on(handle, proxy, fault):
+    faults = [first(method, fault) for method in ("POST", "PUT", "HEAD", "GET")]
+    proxy.fault = lambda request: next(filter(None, (each(request) for each in faults)), None)
+    handle.save({"large": LARGE}, "large", force_full=True)
+    assert handle.load("large") == {"large": LARGE}
+
+
+SMALL_FAULTS = [("PUT", "503"), ("PUT", "drop"), ("HEAD", "drop")]
+LARGE_FAULTS = [("PUT", "503"), ("POST", "drop"), ("POST", "lose"), ("HEAD", "503")]
+
+
+@pytest.mark.parametrize(
+    ("state", "method", "fault"),
+    [
+        *(pytest.param({"n": 1}, *each, id="-".join(each)) for each in SMALL_FAULTS),
+        *(pytest.param({"large": LARGE}, *each, id="large-".join(each)) for each in LARGE_FAULTS),
+    ],
+)
+def test_a_save_that_fails_leaves_nothing_to_be_seen(handle, proxy, method, state, fault):
+    proxy.fault = first(method, fault, times=1_000)
+    with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
+        handle.save(state, "failed", force_full=True)
+    proxy.fault = lambda _request: None
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["before"]
+    handle.save({"n": 2}, "after", force_full=True)
+    assert handle.load("after") == {"n": 2}
+
+
+def test_an_object_whose_every_answer_was_lost_counts_if_it_is_there(handle, proxy):
+    proxy.fault = first("PUT", "lose", times=1_000)
+    handle.save({"n": 1}, "lost")
+    assert handle.load("lost") == {"n": 1}
+
+
+def test_a_part_that_is_cut_off_after_others_were_sent_fails_the_save(handle, proxy):
+    proxy.fault = first("PUT", "drop", times=1_000, containing="partNumber=2")
+    with pytest.raises(StoreUnavailableError):
+        handle.save({"large": LARGE}, "failed", force_full=True)
+    assert any(each.startswith("DELETE") and "uploadId" in each for each in proxy.requests)
+    assert len(handle.list_checkpoints()) == 1
+
+
+def test_a_bucket_that_denies_says_so_at_once(handle, proxy):
+    proxy.fault = lambda request: "deny" if request.startswith("PUT") else None
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="permission is denied") as caught:
+        handle.save({"n": 1}, "denied")
+    assert "s3://store/place-" in str(caught.value)
+    assert time.monotonic() - begun < 1.5
+    assert handle.load("before") == {"n": 0}
+
+
+def test_what_cannot_be_read_is_no_damage(handle, proxy):
+    proxy.fault = lambda request: "deny" if request.startswith("GET") else None
+    with pytest.raises(StoreUnavailableError, match="permission is denied"):
+        handle.load("before")
+    proxy.fault = lambda request: "drop" if request.startswith("GET") else None
+    with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
+        handle.load("before")
+    proxy.fault = lambda _request: None
+    assert handle.check(read_data=True).is_ok
+    assert handle.repair(dry_run=True).damaged == ()
+
+
+def test_an_answer_that_is_cut_short_is_asked_for_again(handle, proxy):
+    state = {"text": LARGE[:100_000]}
+    handle.save(state, "text", force_full=True)
+    proxy.fault = first("GET", "truncate")
+    assert handle.load("text") == state
+
+
+def test_an_answer_that_does_not_come_is_given_up(handle, proxy):
+    proxy.fault = first("GET", "hang", times=1_000)
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
+        handle.load("before")
+    assert time.monotonic() - begun < 10
+
+
+def test_what_may_not_be_deleted_is_swept_later(handle, proxy, caplog):
+    handle.save({"n": 1}, "one", force_full=True)
+    proxy.fault = lambda request: "deny" if request.startswith(("DELETE", "POST")) else None
+    handle.delete_checkpoint("one")
+    assert "could not be removed" in caplog.text
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["before"]
+    proxy.fault = lambda _request: None
+    [removed] = handle.sweep().removed_files
+    assert "-one-" in removed
+
+
+def test_a_new_store_is_not_made_where_its_bucket_cannot_be_reached(handle, proxy, tmp_path, url):
+    proxy.fault = lambda _request: "drop"
+    with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
+        PipelineCheckpoint(tmp_path / "new", payload_url=f"{url}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_server_that_replaces_what_it_was_told_not_to_is_found_out(proxy, placed, url, caplog):
+    proxy.unheard = {"if-none-match"}
+    placed().save({"n": 1}, "one")
+    assert "takes no notice of conditions" in caplog.text
+    with pytest.raises(StoreUnavailableError, match="belongs to another database"):
+        placed("other")
+    placed("other", payload_url=f"{url.replace('?', '/other?')}")
+
+
+def test_a_small_payload_is_checked_by_two_requests(handle, proxy):
+    handle.save({f"k{n}": [n] * 50 for n in range(50)}, "one", force_full=True)
+    proxy.requests.clear()
+    assert handle.check(read_data=True).is_ok
+    assert len([each for each in proxy.requests if "-one-" in each]) == 2
+
+
+def test_members_beside_each_other_are_checked_by_few_requests(handle, proxy):
+    handle.save({"large": LARGE}, "one", force_full=True)
+    proxy.requests.clear()
+    assert handle.check(read_data=True).is_ok
+    assert len([each for each in proxy.requests if "-one-" in each]) <= 6

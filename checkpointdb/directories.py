@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
+
+
+# How file systems say that they have no hard links: FAT, and some of networks.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def sync(descriptor: int) -> None:
@@ -75,12 +80,27 @@ def write_private(path: Path, data: bytes, *, is_new: bool) -> None:
             file.flush()
             sync(file.fileno())
         if is_new:
-            os.link(temporary, path)  # unlike a rename, it fails where there is a file
+            _link_or_rename(temporary, path)
         else:
             temporary.replace(path)
         sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link_or_rename(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless that is taken: FileExistsError.
+
+    Of two at once, where a file system has no hard links, the later one holds.
+    """
+    try:
+        os.link(temporary, path)  # unlike a rename, it fails where there is a file
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
 
 
 class Unlinker:

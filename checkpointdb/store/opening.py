@@ -28,6 +28,7 @@ from checkpointdb.store.encryption import (
     check_key,
     unlock,
 )
+from checkpointdb.store.file_systems import warn_of_network
 from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies
 from checkpointdb.store.places import PAYLOAD_DIRECTORY
 
@@ -90,6 +91,7 @@ def open_directory(
     if not rebuilds and not is_made:
         _check_new(wanted, is_made_here=is_encrypted is not None)
     _make(directory, durable=durable)
+    warn_of_network(directory)
     url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
     database = Database(url, durable=durable, busy_seconds=busy_seconds)
     return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)

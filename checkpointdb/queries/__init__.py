@@ -59,6 +59,7 @@ from checkpointdb.queries.states import (
     state_keys,
     values_at,
 )
+from checkpointdb.queries.unsound import checkpoints_that_need, marked_in
 from checkpointdb.queries.walks import (
     all_chains,
     checkpoints_of_chain,
@@ -79,6 +80,7 @@ __all__ = [
     "batches",
     "checkpoints_of_chain",
     "checkpoints_saved",
+    "checkpoints_that_need",
     "chunks_by_digest",
     "chunks_of",
     "chunks_of_defined",
@@ -98,6 +100,7 @@ __all__ = [
     "keys_with",
     "lineage",
     "listed",
+    "marked_in",
     "marked_payloads",
     "member_offsets",
     "members_by_id",

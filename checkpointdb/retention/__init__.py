@@ -14,7 +14,13 @@ from checkpointdb.retention.buckets import (
 from checkpointdb.retention.limits import AtMostBytes, AtMostPer
 from checkpointdb.retention.named import policy_of
 from checkpointdb.retention.parts import Limit, Question, Rule, Scope
-from checkpointdb.retention.policy import Policy, Retention, as_retention, exemptions
+from checkpointdb.retention.policy import (
+    Policy,
+    Retention,
+    as_retention,
+    damaged_in,
+    exemptions,
+)
 from checkpointdb.retention.rules import KeepAll, KeepBest, KeepNewest, KeepWhere, KeepWithin
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "Rule",
     "Scope",
     "as_retention",
+    "damaged_in",
     "exemptions",
     "policy_of",
 ]

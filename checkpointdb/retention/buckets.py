@@ -170,7 +170,7 @@ def _is_counted(scope: Scope) -> ColumnElement[bool]:
     """Say whether a checkpoint is the pipeline's and not pinned, on the index of its times."""
     pinned = checkpoints.alias()
     return and_(
-        checkpoints.c.pipeline_id == scope.pipeline_id,
+        scope.is_in(),
         checkpoints.c.id.not_in(
             select(pinned.c.id)
             .where(pinned.c.pipeline_id == scope.pipeline_id)

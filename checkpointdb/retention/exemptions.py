@@ -41,10 +41,7 @@ class SavedLast(Rule):
 
     def kept(self, scope: Scope) -> Select[Any]:
         return (
-            select(checkpoints.c.id)
-            .where(checkpoints.c.pipeline_id == scope.pipeline_id)
-            .order_by(checkpoints.c.id.desc())
-            .limit(1)
+            select(checkpoints.c.id).where(scope.is_in()).order_by(checkpoints.c.id.desc()).limit(1)
         )
 
     def reason(self, *facts: Any) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, false, sele
 
 from checkpointdb.custom_metadata import check_path
 from checkpointdb.errors import InvalidInputError
+from checkpointdb.queries import listed
 from checkpointdb.schema import checkpoints
 
 if TYPE_CHECKING:
@@ -24,22 +25,26 @@ class Question(Protocol):
 
 
 class Scope(NamedTuple):
-    """What a policy is asked about: one pipeline, at one moment."""
+    """What a policy is asked about: one pipeline, at one moment, as if some rows were not there."""
 
     pipeline_id: int
     now: datetime
+    without: tuple[int, ...] = ()
 
     def all(self) -> Select[Any]:
         """Return the row ids of the pipeline's checkpoints, the oldest first."""
-        return (
-            select(checkpoints.c.id)
-            .where(checkpoints.c.pipeline_id == self.pipeline_id)
-            .order_by(checkpoints.c.id)
-        )
+        return select(checkpoints.c.id).where(self.is_in()).order_by(checkpoints.c.id)
+
+    def is_in(self) -> ColumnElement[bool]:
+        """Say whether a checkpoint is one of these."""
+        of_pipeline = checkpoints.c.pipeline_id == self.pipeline_id
+        if not self.without:
+            return of_pipeline
+        return and_(of_pipeline, checkpoints.c.id.not_in(select(listed(self.without).c.id)))
 
     def is_unpinned(self) -> ColumnElement[bool]:
-        """Say whether a checkpoint is the pipeline's and not pinned: one that rules count."""
-        return and_(checkpoints.c.pipeline_id == self.pipeline_id, checkpoints.c.pinned == false())
+        """Say whether a checkpoint is one of these and not pinned: one that rules count."""
+        return and_(self.is_in(), checkpoints.c.pinned == false())
 
 
 class Part(ABC):
@@ -51,9 +56,14 @@ class Part(ABC):
     def reason(self, *facts: Any) -> str:
         """Say why it keeps, or takes, a checkpoint, from the facts in its row."""
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Question | None:
-        """Return what a save at `now` asks; None if nothing is ever forgotten."""
-        return self._alone().forgettable(pipeline_id, now)
+    def forgettable(
+        self, pipeline_id: int, now: datetime, *, has_damage: bool = False
+    ) -> Question | None:
+        """Return what a save at `now` asks; None if nothing is ever forgotten.
+
+        `has_damage` says whether the pipeline has payloads that are out of service.
+        """
+        return self._alone().forgettable(pipeline_id, now, has_damage=has_damage)
 
     def __or__(self, other: Policy) -> Retention:
         return self._alone() | other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -36,6 +36,9 @@ class Retention:
     everything. No policy ever forgets what is pinned, what is dated in the future, and the
     checkpoint saved last: limits do not take them. Pinned ones count for neither rules nor
     limits; the others count for limits, also where no rule keeps them.
+
+    What needs a payload that is marked damaged pushes nothing out: kept is what the policy keeps,
+    and what it would keep if those checkpoints were not there.
 
     Raises InvalidInputError if there is neither rule nor limit, or something is none.
     """
@@ -75,11 +78,23 @@ class Retention:
         rules = " or ".join(map(str, self.rules)) or "all"
         return ", ".join([rules, *map(str, self.limits)])
 
-    def decide(self, scope: Scope, ask: Ask) -> Decision:
+    def decide(self, scope: Scope, ask: Ask, damaged: Collection[int] = ()) -> Decision:
         """Return what is kept and what limits take, and why; all else is forgotten too.
 
-        Rule by rule, and not in one statement: each is asked once, for the ids and the reasons.
+        `damaged` are the rows that push nothing out (see `damaged_in`).
         """
+        kept, taken = self._decide(scope, ask)
+        if damaged:
+            # Asked twice, and not by rules that pass over what is damaged: this holds for any rule
+            # and limit, and what is damaged is kept no longer, and no shorter, than if it were not.
+            beside = self._decide(scope._replace(without=tuple(damaged)), ask).kept
+            for row in beside.keys() - kept.keys():
+                kept[row] = [f"{reason}, damaged ones not counted" for reason in beside[row]]
+                taken.pop(row, None)
+        return Decision(kept, taken)
+
+    def _decide(self, scope: Scope, ask: Ask) -> Decision:
+        """Decide rule by rule, not in one statement: each is asked once, for ids and reasons."""
         kept = _reasons(ask, ((each, each.kept(scope)) for each in self.rules or (KeepAll(),)))
         exempt = exemptions(scope, ask)
         counted = {row for row, reasons in exempt.items() if PINNED.reason() not in reasons}
@@ -94,9 +109,11 @@ class Retention:
             kept[row] = reasons + kept.get(row, [])
         return Decision(kept, taken)
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Forgettable:
+    def forgettable(
+        self, pipeline_id: int, now: datetime, *, has_damage: bool = False
+    ) -> Forgettable:
         """Return what a save at `now` asks."""
-        return Forgettable(self, Scope(pipeline_id, now))
+        return Forgettable(self, Scope(pipeline_id, now), has_damage)
 
 
 Policy: TypeAlias = Retention | Part
@@ -107,10 +124,12 @@ class Forgettable(NamedTuple):
 
     policy: Retention
     scope: Scope
+    has_damage: bool
 
     def run(self, connection: Connection) -> list[tuple[int]]:
         """Ask it, and return the row ids, oldest first."""
-        kept = self.policy.decide(self.scope, connection.execute).kept
+        damaged = damaged_in(self.scope, connection.execute) if self.has_damage else ()
+        kept = self.policy.decide(self.scope, connection.execute, damaged).kept
         return [(row,) for row in connection.scalars(self.scope.all()) if row not in kept]
 
 
@@ -125,6 +144,14 @@ def as_retention(policy: object) -> Retention:
     raise InvalidInputError(
         f"{policy!r} is no policy: use rules and limits, such as KeepNewest(10) | KeepDaily(7)"
     )
+
+
+def damaged_in(scope: Scope, ask: Ask) -> tuple[int, ...]:
+    """Return the rows of a pipeline that need a payload which is marked damaged."""
+    marked = [row.id for row in ask(queries.marked_in(scope.pipeline_id))]
+    if not marked:
+        return ()
+    return tuple(row.id for row in ask(queries.checkpoints_that_need(marked)))
 
 
 def exemptions(scope: Scope, ask: Ask) -> Reasons:

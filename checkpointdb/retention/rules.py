@@ -9,7 +9,15 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, Select, bindparam, false, func, select
 
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.retention.parts import Rule, Scope, bound, check_field, check_integer, number_text
+from checkpointdb.retention.parts import (
+    Question,
+    Rule,
+    Scope,
+    bound,
+    check_field,
+    check_integer,
+    number_text,
+)
 from checkpointdb.schema import checkpoint_metadata, checkpoints
 from checkpointdb.statements import Bound, Prepared
 
@@ -24,7 +32,7 @@ class KeepAll(Rule):
     def reason(self, *facts: Any) -> str:
         return str(self)
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> None:
+    def forgettable(self, pipeline_id: int, now: datetime, *, has_damage: bool = False) -> None:
         return None
 
     def __str__(self) -> str:
@@ -59,7 +67,9 @@ class KeepNewest(Rule):
     def reason(self, *facts: Any) -> str:
         return f"newest {facts[0]} of {self.count}"
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Bound:
+    def forgettable(self, pipeline_id: int, now: datetime, *, has_damage: bool = False) -> Question:
+        if has_damage:
+            return self._alone().forgettable(pipeline_id, now, has_damage=True)
         count = bound(self.count)
         return Bound(_BEYOND, {"pipeline_id": pipeline_id, "count": count, "now": now})
 
@@ -93,7 +103,9 @@ class KeepWithin(Rule):
     def reason(self, *facts: Any) -> str:
         return str(self)
 
-    def forgettable(self, pipeline_id: int, now: datetime) -> Bound | None:
+    def forgettable(
+        self, pipeline_id: int, now: datetime, *, has_damage: bool = False
+    ) -> Bound | None:
         oldest = self._oldest(now)
         if oldest is None:
             return None

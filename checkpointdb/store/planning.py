@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.reports import PlannedCheckpoint, PruneReport, RetentionPlan
-from checkpointdb.retention import KeepAll, Retention, Scope, exemptions
+from checkpointdb.retention import KeepAll, Retention, Scope, damaged_in, exemptions
 from checkpointdb.schema import utc_of
 from checkpointdb.statements import Prepared
 
@@ -38,7 +38,8 @@ def make_plan(
 def _planned(
     connection: Connection, policy: Retention, scope: Scope
 ) -> Iterator[PlannedCheckpoint]:
-    kept, taken = policy.decide(scope, connection.execute)
+    damaged = damaged_in(scope, connection.execute)
+    kept, taken = policy.decide(scope, connection.execute, damaged)
     by_none = tuple(dict.fromkeys(f"not {rule}" for rule in policy.rules or (KeepAll(),)))
     rows = _AGES.run(connection, {"pipeline_id": scope.pipeline_id})
     for row, checkpoint_id, created_at, stored_bytes in rows:
@@ -64,6 +65,10 @@ def still_planned(
     # The id beside the row: a database that was rebuilt meanwhile has other rows.
     living = set(_IDS.run(connection, {"pipeline_id": scope.pipeline_id}))
     exempt = exemptions(scope, connection.execute)
+    damaged = damaged_in(scope, connection.execute)
+    if damaged:  # found since: the newest that is whole stays
+        whole = exemptions(scope._replace(without=damaged), connection.execute)
+        exempt = {**{row: ["the newest that is whole"] for row in whole}, **exempt}
     forgettable, spared = [], []
     for each in plan.forgotten:
         if (each.row, each.checkpoint_id) not in living:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from checkpointdb.format import CompressionLevel
 from checkpointdb.serialize import Serializer
@@ -14,10 +13,18 @@ if TYPE_CHECKING:
     from checkpointdb.store.head import Head
 
 
+class Forgettable(Protocol):
+    """Of a policy: what a save asks it. See `retention.parts.Part.forgettable`."""
+
+    def __call__(
+        self, pipeline_id: int, now: datetime, *, has_damage: bool = False
+    ) -> Question | None: ...
+
+
 class SaveSettings(NamedTuple):
     """The choices of a handle that concern saving."""
 
-    forgettable: Callable[[int, datetime], Question | None]
+    forgettable: Forgettable
     full_every: int
     compression_level: CompressionLevel
     is_incremental: bool

@@ -198,15 +198,17 @@ class Saver:
             # Not the time of this checkpoint: others that were begun later may be in already, and
             # would lie in the future.
             now = max(saved.checkpoint.created_at, current_time())
-            forgotten = self._forgettable(connection, head, now)
+            forgotten = self._forgettable(connection, head, now, has_damage=place.damaged > 0)
             touched.update(remove_checkpoints(connection, forgotten))
             freed = collect(connection, touched)
             self.trash.clear_spent(connection)
             self.payloads.publish(saved.staged.packer.writer, name)
         return head, freed
 
-    def _forgettable(self, connection: Connection, head: Head, now: datetime) -> list[int]:
-        query = self.settings.forgettable(self.pipeline_id, now)
+    def _forgettable(
+        self, connection: Connection, head: Head, now: datetime, *, has_damage: bool
+    ) -> list[int]:
+        query = self.settings.forgettable(self.pipeline_id, now, has_damage=has_damage)
         if query is None:
             return []
         return [row_id for (row_id,) in query.run(connection) if row_id != head.row_id]

@@ -1,0 +1,53 @@
+"""Checkpoints that need something of a payload that is out of service."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Select, and_, select, union, union_all
+
+from checkpointdb.queries.listed import listed
+from checkpointdb.queries.states import covers
+from checkpointdb.schema import (
+    checkpoints,
+    chunks,
+    entries,
+    members,
+    payloads,
+    state_values,
+    value_chunks,
+)
+
+
+def marked_in(pipeline_id: int) -> Select[Any]:
+    """Return the payloads of a pipeline that are out of service, by an index of these alone."""
+    return (
+        select(payloads.c.id)
+        .where(payloads.c.pipeline_id == pipeline_id)
+        .where(payloads.c.damaged_at.is_not(None))
+        .order_by(payloads.c.id)
+    )
+
+
+def checkpoints_that_need(payload_ids: Collection[int]) -> Select[Any]:
+    """Return the rows of the checkpoints saved with payloads, or with values stored there."""
+    wanted = listed(payload_ids)
+    stored_in = members.c.payload_id.in_(select(wanted.c.id))
+    placed = select(state_values.c.id).join(members, members.c.id == state_values.c.member_id)
+    spread = (
+        select(value_chunks.c.value_id)
+        .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
+        .join(members, members.c.id == chunks.c.member_id)
+    )
+    values = union_all(placed.where(stored_in), spread.where(stored_in)).subquery()
+    by_payload = select(checkpoints.c.id).where(checkpoints.c.payload_id.in_(select(wanted.c.id)))
+    in_state = and_(entries.c.chain_id == checkpoints.c.chain_id, covers(checkpoints.c.depth))
+    by_value = (
+        select(checkpoints.c.id)
+        .select_from(entries)
+        .join(checkpoints, in_state)
+        .where(entries.c.value_id.in_(select(values.c.id)))
+    )
+    found = union(by_payload, by_value).subquery()
+    return select(found.c.id).order_by(found.c.id)

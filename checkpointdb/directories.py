@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
-
 # How file systems say that they have no hard links: FAT, and some of networks.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 

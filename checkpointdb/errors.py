@@ -6,6 +6,7 @@
     ├── InvalidInputError        (ValueError)      correct the call; nothing was written
     │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
     ├── StateChangedError        (RuntimeError)    another thread changed the state during the save
+    ├── StaleStageError          (RuntimeError)    redo or reuse what changed stages made
     ├── EncryptionError          (RuntimeError)    a key is missing, or encryption is
     │   ├── MissingKeyError                        give a key
     │   ├── WrongKeyError                          give a key that opens the store
@@ -37,6 +38,7 @@ __all__ = [
     "NotFoundError",
     "NotSupportedError",
     "SchemaVersionError",
+    "StaleStageError",
     "StateChangedError",
     "StateUpgradeError",
     "StateVersionError",
@@ -94,6 +96,15 @@ class StateChangedError(CheckpointError, RuntimeError):
     def __init__(self, message: str, *, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class StaleStageError(CheckpointError, RuntimeError):
+    """A stage, by its number in `stages`, changed since it made the checkpoint to resume from."""
+
+    def __init__(self, message: str, *, checkpoint_id: str, stages: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.checkpoint_id = checkpoint_id
+        self.stages = stages
 
 
 class EncryptionError(CheckpointError, RuntimeError):

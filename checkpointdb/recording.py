@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, Table, bindparam, func, insert, select, update
 
 from checkpointdb import custom_metadata
 from checkpointdb.manifest import FORMAT_VERSION, Checkpoint, Entry, Member, Value
@@ -20,6 +20,7 @@ from checkpointdb.schema import (
     checkpoints,
     chunks,
     entries,
+    failures,
     members,
     payloads,
     pipelines,
@@ -353,3 +354,17 @@ def record_entries(
         closed = [{"chain": chain_id, "opened": row["key"], "depth": depth} for row in rows]
         _CLOSE.run_each(connection, closed)
     insert_many(connection, entries, rows)
+
+
+def record_failure(connection: Connection, pipeline_id: int, values: dict[str, Any]) -> None:
+    """Insert what is known of a stage that did not end well.
+
+    And the pipeline's newest checkpoint: what a run saves after it is past the failure.
+    """
+    newest = (
+        select(func.coalesce(func.max(checkpoints.c.id), 0))
+        .where(checkpoints.c.pipeline_id == pipeline_id)
+        .scalar_subquery()
+    )
+    row = {"pipeline_id": pipeline_id, "after_checkpoint": newest, **values}
+    connection.execute(insert(failures).values(row))

@@ -258,3 +258,27 @@ removals = Table(
     Column("name", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+# Stages of runs that did not end well: see `runs.Failure`.
+failures = Table(
+    "failures",
+    metadata,
+    _id(),
+    _to("pipelines.id", "pipeline_id", nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("message", Text),
+    Column("location", Text),
+    Column("traceback_digest", Text, nullable=False),
+    Column("checkpoint_id", Text),
+    Column("seconds", Float, nullable=False),
+    Column("failed_at", UtcDateTime, nullable=False),
+    # The pipeline's newest by then, 0 if none; no reference, since it may be forgotten.
+    Column("after_checkpoint", BigInt, nullable=False),
+)
+Index(None, failures.c.pipeline_id, failures.c.workflow, failures.c.run_id)

@@ -180,8 +180,9 @@ def older(store):
     path = handle.checkpoint_dir / "checkpoints.db"
     [views] = sql(path, "SELECT name FROM sqlite_schema WHERE type = 'view'")
     drops = [f"DROP VIEW {name}" for (name,) in views]
-    drops += ["DROP TABLE place", "DROP TABLE keyring"]
+    drops += ["DROP TABLE place", "DROP TABLE failures", "DROP TABLE keyring"]
     drops += ["ALTER TABLE payloads DROP COLUMN checked_at"]
+    drops += ["ALTER TABLE checkpoints DROP COLUMN state_version"]
     sql(path, *drops, "UPDATE checkpointdb_version SET version_num = '0001'")
     return path
 

@@ -601,6 +601,36 @@ def outlive_the_main_thread(directory: str) -> None:
     threading.Thread(target=work).start()
 
 
+def run_stages(directory: str, pace: str, within: str) -> None:
+    """Resume a run with a loop; slowly, saying when it is within a step, or a stage without one."""
+    from checkpointdb.pipeline import Pipeline
+
+    def rest() -> None:
+        say("within a", within)
+        for _ in range(20):
+            time.sleep(0.05)
+
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        pipeline = Pipeline("killed", handle)
+
+        @pipeline.stage(version="1")
+        def prepare(state: dict) -> None:
+            state["done"] = ["prepared"]
+
+        @pipeline.stage(version="1")
+        def loop(state: dict) -> None:
+            if (pace, within) == ("slow", "stage"):
+                rest()
+            for number in pipeline.steps("epoch", range(6), every_seconds=60):
+                if (pace, within, number) == ("slow", "step", 2):
+                    rest()
+                    say("step ended")
+                state["done"].append(number)
+
+        state = pipeline.run({}, "R", "latest")
+        say(*state["done"])
+
+
 class Interrupted(BaseException):
     """What the timer's handler raises, as Ctrl-C does."""
 

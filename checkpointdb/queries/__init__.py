@@ -50,6 +50,12 @@ from checkpointdb.queries.listings import (
     stored_bytes,
 )
 from checkpointdb.queries.needs import freed_payloads, payload_needs
+from checkpointdb.queries.runs import (
+    failures_of,
+    newest_failures,
+    newest_of_runs,
+    stage_times,
+)
 from checkpointdb.queries.states import (
     chunks_of,
     covers,
@@ -91,6 +97,7 @@ __all__ = [
     "described_by",
     "entries_of_chain",
     "entries_opened",
+    "failures_of",
     "freed_payloads",
     "head_values",
     "history",
@@ -109,6 +116,8 @@ __all__ = [
     "metadata_of_checkpoints",
     "metadata_rows",
     "mostly_dead",
+    "newest_failures",
+    "newest_of_runs",
     "newest_place",
     "origin_of",
     "overview",
@@ -125,6 +134,7 @@ __all__ = [
     "place_by_checkpoint_id",
     "place_by_row",
     "place_of_save",
+    "stage_times",
     "state_at",
     "state_keys",
     "statistics",

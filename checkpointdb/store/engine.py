@@ -206,6 +206,15 @@ class Engine(Finding):
                 self._pipeline_id = self._known_pipeline()
             return self.database.write(pipeline=self._pipeline_id)
 
+    def record_failure(self, values: dict[str, Any]) -> None:
+        """Insert a failure of a stage."""
+        from checkpointdb.recording import record_failure
+
+        self._begin_writing()
+        pipeline_id = self._make_pipeline()
+        with self.database.write(pipeline=pipeline_id) as connection:
+            record_failure(connection, pipeline_id, values)
+
     # --- loading
 
     def load(

@@ -33,6 +33,7 @@ from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
 from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveSettings
+from checkpointdb.store.running import Running
 from checkpointdb.store.saves import Saves
 from checkpointdb.store.transfer import Transfer
 from checkpointdb.store.upkeep import Upkeep
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from checkpointdb.store.state_versions import Upgrade
 
 
-class PipelineCheckpoint(Saves, Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
+class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, CloudBackup):
     """A handle of one pipeline's checkpoints in the store at `checkpoint_dir`.
 
     Any number of threads may use a handle, and any number of processes and handles a store;

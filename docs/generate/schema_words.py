@@ -168,4 +168,23 @@ TABLES: Final[Words] = {
         "A file that nothing needs any more, to be unlinked.",
         {"name": "below `payloads/`", "created_at": "when it was freed"},
     ),
+    "failures": (
+        "A stage of a [run](../how-to/run-a-pipeline.md) that did not end well.",
+        {
+            "workflow": "the name of the `Pipeline`",
+            "run_id": "",
+            "stage": "its number",
+            "name": "its name",
+            "version": "of the stage, if it had one",
+            "outcome": "`failed` or `interrupted`",
+            "error_type": "the class of what was raised",
+            "message": "NULL in an encrypted store",
+            "location": "file, line and function where it was raised",
+            "traceback_digest": "the same error that came the same way has the same",
+            "checkpoint_id": "the run's last good checkpoint",
+            "seconds": "of the stage until then",
+            "failed_at": "",
+            "after_checkpoint": "the newest row of `checkpoints` by then; 0: there was none",
+        },
+    ),
 }

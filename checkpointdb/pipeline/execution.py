@@ -1,0 +1,257 @@
+"""One run: stages called in their order, a checkpoint after each, and what went wrong noted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from checkpointdb.errors import CheckpointError, InvalidInputError
+from checkpointdb.pipeline.events import Event, Kind
+from checkpointdb.pipeline.points import Point, default_id
+from checkpointdb.pipeline.problems import describe
+from checkpointdb.pipeline.resuming import Start
+from checkpointdb.pipeline.stages import Identity, Stage
+from checkpointdb.pipeline.states import as_dict
+from checkpointdb.pipeline.steps import Steps
+from checkpointdb.pipeline.termination import Termination
+from checkpointdb.runs import Failure
+from checkpointdb.serialize import type_name
+from checkpointdb.store import PipelineCheckpoint
+from checkpointdb.store.background import PendingSave
+
+log = logging.getLogger("checkpointdb")
+
+
+class Options(NamedTuple):
+    """What concerns all runs of a pipeline."""
+
+    checkpoint_id: Callable[[Point], str]
+    full_last: bool
+    background: bool
+    progress: Callable[[Event], object] | None
+
+
+class Run:
+    """One run of a pipeline."""
+
+    def __init__(
+        self,
+        workflow: str,
+        store: PipelineCheckpoint,
+        stages: Sequence[Stage],
+        identities: Sequence[Identity],
+        run_id: str,
+        start: Start,
+        options: Options,
+        metadata: Mapping[str, Any],
+        termination: Termination,
+    ) -> None:
+        self.workflow = workflow
+        self.state = start.state
+        self.returned: Any = None  # by the stage that was called
+        self._store = store
+        self._stages = stages
+        self._identities = identities
+        self._run_id = run_id
+        self._start = start
+        self._options = options
+        self._metadata = metadata
+        self._termination = termination
+        self._number = start.completed
+        self._last_good = start.checkpoint_id
+        self._pending: PendingSave | None = None
+        # Checkpoints of steps, of no use once their stage has its own.
+        self._spent: set[str] = set()
+        if start.checkpoint_id == self._id_of_steps(start.completed + 1):
+            self._spent.add(start.checkpoint_id)
+        self._begin_stage(start.completed, start.steps, start.seconds)
+
+    def remaining(self) -> Iterator[tuple[int, Stage]]:
+        """Yield the stages that are to be called."""
+        if self._start.checkpoint_id is not None:
+            self._tell("resumed", self._start.checkpoint_id)
+        completed = self._start.completed
+        yield from enumerate(self._stages[completed:], completed + 1)
+
+    @contextmanager
+    def executing(self, number: int) -> Iterator[None]:
+        """Save what a stage did, once it is called and its result is in `returned`.
+
+        What it raises is recorded and raised again.
+        """
+        is_resumed = number == self._start.completed + 1
+        self._begin_stage(
+            number,
+            self._start.steps if is_resumed else {},
+            self._start.seconds if is_resumed else 0.0,
+        )
+        self._tell("began")
+        try:
+            yield
+            self._finish_stage()
+        except BaseException as error:
+            self._note(error)
+            raise
+
+    def end(self) -> Any:
+        """Wait for what is being saved, and return the state."""
+        if self._pending is not None:
+            self._pending.result()
+        self._clear_spent()
+        return self.state
+
+    # --- steps
+
+    @property
+    def steps(self) -> Steps:
+        """How far the loops of the stage have come."""
+        return self._steps
+
+    @contextmanager
+    def step(self, name: str, number: int, every_seconds: float) -> Iterator[None]:
+        """Save the state after a step, unless that was done less than `every_seconds` ago."""
+        with self._termination.deferred():
+            with self._steps.taking(name, number):
+                yield
+            is_due = time.monotonic() - self._saved_at >= every_seconds
+            if is_due or self._termination.is_asked:
+                self._save_step(name, number)
+                self._termination.leave_if_asked()
+
+    def _save_step(self, name: str, number: int) -> None:
+        point = self._point((name, number))
+        about = {"outcome": "running", "steps": self._steps.last}
+        checkpoint_id = self._save(point, about, is_full=False)
+        if checkpoint_id == self._id_of_steps(self._number):
+            self._spent.add(checkpoint_id)
+        self._tell("step", checkpoint_id, (name, number))
+
+    def _id_of_steps(self, stage: int) -> str:
+        return default_id(Point(self._run_id, stage, "", ("", 0)))
+
+    # --- a stage
+
+    def _begin_stage(self, number: int, steps: dict[str, int], seconds: float) -> None:
+        self._number = number
+        self._steps = Steps(dict(steps))
+        self._begun_at = time.monotonic() - seconds
+        self._saved_at = time.monotonic()
+        self._is_finished = False
+        self.returned = None
+
+    def _finish_stage(self) -> None:
+        metrics = self._take(self.returned)
+        is_last = self._number == len(self._stages)
+        with self._termination.deferred():
+            about = {"outcome": "completed", "metrics": metrics}
+            is_full = is_last and self._options.full_last
+            checkpoint_id = self._save(self._point(), about, is_full=is_full)
+            self._is_finished = True
+            if not self._options.background:
+                self._clear_spent()
+        self._tell("completed", checkpoint_id)
+
+    def _take(self, returned: Any) -> dict[str, Any]:
+        """Take over a new state, if the stage returned one, and return its metrics."""
+        metrics: Any = None
+        if isinstance(returned, tuple) and len(returned) == 2:
+            self.state, metrics = returned
+        elif returned is None or returned is self.state:
+            pass
+        elif isinstance(returned, Mapping):
+            metrics = returned
+        elif isinstance(returned, type(self.state)):
+            self.state = returned
+        else:
+            metrics = returned
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise InvalidInputError(
+                f"stage {self._stage.name!r} returned a {type(returned).__name__}: return metrics "
+                "(a mapping), a new state, both as a tuple, or nothing"
+            )
+        return dict(metrics or {})
+
+    @property
+    def _stage(self) -> Stage:
+        return self._stages[self._number - 1]
+
+    def _point(self, step: tuple[str, int] | None = None) -> Point:
+        return Point(self._run_id, self._number, self._stage.name, step)
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun_at
+
+    # --- what is written
+
+    def _save(self, point: Point, about: dict[str, Any], *, is_full: bool) -> str:
+        checkpoint_id = self._options.checkpoint_id(point)
+        metadata = {**self._metadata, **self._about(), **about}
+        state = as_dict(self.state)
+        if self._options.background:
+            self._pending = self._store.save(state, checkpoint_id, is_full, metadata, wait=False)
+        else:
+            self._store.save(state, checkpoint_id, is_full, metadata)
+        self._saved_at = time.monotonic()
+        self._last_good = checkpoint_id
+        return checkpoint_id
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "workflow": self.workflow,
+            "run": self._run_id,
+            "stage": self._number,
+            "name": self._stage.name,
+            "stages": len(self._stages),
+            "version": self._identities[self._number - 1].version,
+            "seconds": round(self._seconds, 6),
+            "resumed_from": self._start.checkpoint_id,
+            "shape": type_name(self.state),
+            "made_by": [list(each) for each in self._identities[: self._number]],
+        }
+
+    def _clear_spent(self) -> None:
+        for checkpoint_id in self._spent:
+            self._store.delete_checkpoint(checkpoint_id)
+        self._spent.clear()
+
+    def _note(self, error: BaseException) -> None:
+        """Record what ended the stage; if that cannot be, the error says so."""
+        problem = describe(error)
+        if self._is_finished and self._number == len(self._stages):
+            return  # the run is complete; what came then is not about it
+        failure = Failure(
+            workflow=self.workflow,
+            run_id=self._run_id,
+            stage=self._number,
+            name=self._stage.name,
+            version=self._identities[self._number - 1].version,
+            **problem._asdict(),
+            checkpoint_id=self._last_good,
+            seconds=self._seconds,
+            failed_at=datetime.now(UTC),
+        )
+        try:
+            self._store.record_failure(failure)
+        except CheckpointError as unrecorded:
+            log.warning("that run %r failed could not be recorded: %s", self._run_id, unrecorded)
+            error.add_note(f"and it could not be recorded: {unrecorded!r}")
+        self._tell("failed" if problem.outcome == "failed" else "interrupted")
+
+    def _tell(
+        self,
+        kind: Kind,
+        checkpoint_id: str | None = None,
+        step: tuple[str, int] | None = None,
+    ) -> None:
+        if self._options.progress is None:
+            return
+        number, stages = self._number, len(self._stages)
+        name = self._stages[number - 1].name if number else ""
+        self._options.progress(
+            Event(kind, self._run_id, number, name, stages, self._seconds, checkpoint_id, step)
+        )

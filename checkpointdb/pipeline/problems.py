@@ -1,0 +1,74 @@
+"""What is written down of an error that ended a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import PurePath
+from types import TracebackType
+from typing import NamedTuple
+
+_DIGITS = 16
+_MOST_CAUSES = 20
+_OURS = "checkpointdb.pipeline"
+
+
+class Problem(NamedTuple):
+    """An error, as a row holds it: `location` is where it was raised."""
+
+    outcome: str
+    error_type: str
+    message: str
+    location: str | None
+    traceback_digest: str
+
+
+def describe(error: BaseException) -> Problem:
+    """Describe an error: an exception has failed, what is no Exception was an interruption."""
+    kinds = list(_kinds(error))
+    frames = [each for each in _frames(error.__traceback__) if not _is_ours(each)]
+    return Problem(
+        outcome="failed" if isinstance(error, Exception) else "interrupted",
+        error_type=kinds[0],
+        message=str(error),
+        location=_location(frames[-1]) if frames else None,
+        traceback_digest=_digest([*kinds, *map(_relative, frames)]),
+    )
+
+
+def _kinds(error: BaseException) -> Iterator[str]:
+    """Yield the types of an error and of what caused it."""
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            return
+        cls = type(cause)
+        is_builtin = cls.__module__ == "builtins"
+        yield cls.__qualname__ if is_builtin else f"{cls.__module__}.{cls.__qualname__}"
+        cause = cause.__cause__
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    name: str = trace.tb_frame.f_globals.get("__name__", "")
+    return name.startswith(_OURS)
+
+
+def _location(trace: TracebackType) -> str:
+    code = trace.tb_frame.f_code
+    return f"{PurePath(code.co_filename).name}:{trace.tb_lineno} in {code.co_qualname}"
+
+
+def _relative(trace: TracebackType) -> str:
+    """A frame by its function and the line within: edits elsewhere in the file do not matter."""
+    code = trace.tb_frame.f_code
+    return f"{code.co_qualname}+{trace.tb_lineno - code.co_firstlineno}"
+
+
+def _digest(parts: list[str]) -> str:
+    return sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:_DIGITS]

@@ -1,0 +1,183 @@
+"""Where a run begins: anew, or after a checkpoint whose stages are still what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement
+
+from checkpointdb.errors import InvalidInputError, NotFoundError, StaleStageError
+from checkpointdb.filters import meta
+from checkpointdb.pipeline.stages import Identity
+from checkpointdb.pipeline.states import from_dict
+from checkpointdb.records import CheckpointMetadata
+from checkpointdb.schema import checkpoints
+from checkpointdb.store import PipelineCheckpoint
+
+OnChange = Literal["error", "redo", "reuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A state, and how far the stages have come with it."""
+
+    state: Any
+    completed: int = 0
+    checkpoint_id: str | None = None
+    steps: dict[str, int] = field(default_factory=dict)  # of the stage that comes next
+    seconds: float = 0.0  # that it took already
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What is needed to find a run's beginning."""
+
+    store: PipelineCheckpoint
+    workflow: str
+    identities: Sequence[Identity]
+    run_id: str
+    state: Any
+    shape: type[Any] | None
+    on_change: OnChange
+
+    def start(self, resume_from: str | int | None) -> Start:
+        """Find it.
+
+        Raises NotFoundError if there is no such checkpoint, StaleStageError if a stage changed
+        since and is not to be reused or redone, InvalidInputError for a checkpoint of another
+        pipeline, or where the state to begin with is missing.
+        """
+        if resume_from is None:
+            return self._beginning()
+        found = self._find(resume_from)
+        if found is None:
+            return self._beginning()
+        changes = self._changes(found.custom_metadata)
+        if not changes or self.on_change == "reuse":
+            return self._after(found)
+        if self.on_change == "redo":
+            return self._before(found, min(changes))
+        raise _stale(found.checkpoint_id, changes)
+
+    # --- the checkpoint
+
+    def _find(self, resume_from: str | int) -> CheckpointMetadata | None:
+        """Return what is named; None for the latest of a run that has none."""
+        if resume_from == "latest":
+            return self._newest(self._of_run(self.run_id))
+        names = [each.name for each in self.identities]
+        if isinstance(resume_from, str) and resume_from not in names:
+            return self._named(resume_from)
+        number = names.index(resume_from) + 1 if isinstance(resume_from, str) else resume_from
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidInputError(
+                "resume_from must be 'latest', a stage's name or number, a checkpoint's id, or "
+                f"None, not {resume_from!r}"
+            )
+        found = self._newest(self._of_run(self.run_id) & _completed & (meta("stage") == number))
+        if found is None:
+            raise NotFoundError(
+                f"run {self.run_id!r} has no checkpoint of stage {resume_from!r}: resume from "
+                "'latest', or begin anew"
+            )
+        return found
+
+    def _named(self, checkpoint_id: str) -> CheckpointMetadata:
+        found = self.store.get_checkpoint_info(checkpoint_id)
+        if found is None:
+            raise NotFoundError(
+                f"{checkpoint_id!r} is neither a stage nor a checkpoint: there is nothing to "
+                "resume from",
+                checkpoint_id=checkpoint_id,
+            )
+        about = found.custom_metadata
+        if about.get("workflow") != self.workflow or not isinstance(about.get("made_by"), list):
+            raise InvalidInputError(
+                f"checkpoint {checkpoint_id!r} was not saved by a run of {self.workflow!r}: which "
+                "stages made it is not known"
+            )
+        return found
+
+    def _newest(self, where: ColumnElement[bool]) -> CheckpointMetadata | None:
+        found = self.store.list_checkpoints(sort_by=checkpoints.c.id, where=where, limit=1)
+        return found[0] if found else None
+
+    def _of_run(self, run_id: str) -> ColumnElement[bool]:
+        return (meta("run") == run_id) & (meta("workflow") == self.workflow)
+
+    # --- where that leads
+
+    def _beginning(self) -> Start:
+        if self.state is None:
+            raise InvalidInputError(
+                f"run {self.run_id!r} begins anew: it needs the state to begin with"
+            )
+        return Start(self.state)
+
+    def _after(self, found: CheckpointMetadata) -> Start:
+        about = found.custom_metadata
+        state = from_dict(self._shape(about), self._load(found))
+        if about["outcome"] == "completed":
+            return Start(state, about["stage"], found.checkpoint_id)
+        before = about["stage"] - 1
+        return Start(state, before, found.checkpoint_id, dict(about["steps"]), about["seconds"])
+
+    def _load(self, found: CheckpointMetadata) -> dict[str, Any]:
+        """Load a state that belongs to the metadata: the id may be saved again meanwhile."""
+        state = self.store.load(found.checkpoint_id)
+        now = self.store.get_checkpoint_info(found.checkpoint_id)
+        if now is None or now.hash_sha256 != found.hash_sha256:
+            raise NotFoundError(
+                f"checkpoint {found.checkpoint_id!r} was replaced while it was loaded: somebody "
+                f"else runs {self.run_id!r}",
+                checkpoint_id=found.checkpoint_id,
+            )
+        return state
+
+    def _before(self, found: CheckpointMetadata, first: int) -> Start:
+        """Find the last checkpoint of its run that no changed stage has made."""
+        of_run = self._of_run(found.custom_metadata["run"])
+        earlier = of_run & _completed & (meta("stage") < first)
+        for each in self.store.list_checkpoints(sort_by=checkpoints.c.id, where=earlier):
+            if not self._changes(each.custom_metadata):
+                return self._after(each)
+        return self._beginning()
+
+    def _changes(self, about: dict[str, Any]) -> dict[int, str]:
+        """Say, by number, which stages that made a checkpoint are not what they were."""
+        found = {}
+        for number, was in enumerate(about["made_by"], 1):
+            if number > len(self.identities):
+                found[number] = f"stage {number}, {was[0]!r}, is gone"
+                continue
+            now = self.identities[number - 1]
+            if changes := Identity(*was).changes(now):
+                found[number] = f"stage {number}, {now.name!r}, {' and '.join(changes)}"
+        return found
+
+    def _shape(self, about: dict[str, Any]) -> type[Any]:
+        if self.state is not None:
+            return type(self.state)
+        if self.shape is not None:
+            return self.shape
+        if about.get("shape") == "dict":
+            return dict
+        raise InvalidInputError(
+            f"the state is a {about.get('shape')}: give Pipeline its class as state_type, or run() "
+            "a state"
+        )
+
+
+_completed = meta("outcome") == "completed"
+
+
+def _stale(checkpoint_id: str, changes: dict[int, str]) -> StaleStageError:
+    said = "; ".join(changes.values())
+    return StaleStageError(
+        f"checkpoint {checkpoint_id!r} was made by stages that changed since: {said}. Go on with "
+        "it by on_change='reuse', do what changed again by on_change='redo', or begin anew",
+        checkpoint_id=checkpoint_id,
+        stages=tuple(changes),
+    )

@@ -1,0 +1,113 @@
+"""Which runs there are, where they stand, what their stages took, and what failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import FromClause, ScalarSelect, Select, Subquery, func, select
+
+from checkpointdb.queries.listings import pipeline_id
+from checkpointdb.schema import checkpoint_metadata, checkpoints, failures
+
+
+def newest_of_runs(pipeline: str, workflow: str | None) -> Select[Any]:
+    """Return the newest checkpoint of each run, by the order of saving."""
+    newest = _newest_rows(pipeline, workflow)
+    return (
+        select(
+            newest.c.workflow,
+            newest.c.run_id,
+            checkpoints.c.id,
+            checkpoints.c.checkpoint_id,
+            checkpoints.c.created_at,
+            checkpoints.c.custom_metadata,
+        )
+        .join(checkpoints, checkpoints.c.id == newest.c.row)
+        .order_by(checkpoints.c.id)
+    )
+
+
+def _newest_rows(pipeline: str, workflow: str | None) -> Subquery:
+    flow, run = (checkpoint_metadata.alias(name) for name in ("flow", "run"))
+    query = (
+        select(
+            flow.c.text.label("workflow"),
+            run.c.text.label("run_id"),
+            func.max(flow.c.checkpoint_id).label("row"),
+        )
+        .select_from(_beside(flow, run))
+        .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
+        .where(flow.c.key == "workflow")
+        .where(run.c.key == "run")
+        .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+        .group_by(flow.c.text, run.c.text)
+    )
+    return _of(query, flow.c.text, workflow).subquery("newest")
+
+
+def stage_times(pipeline: str, workflow: str | None) -> Select[Any]:
+    """Return how long each stage took over the runs, by its number and name."""
+    names = ("flow", "outcome", "stage", "name", "seconds")
+    flow, outcome, stage, name, seconds = (checkpoint_metadata.alias(each) for each in names)
+    query = (
+        select(
+            stage.c.number.label("stage"),
+            name.c.text.label("name"),
+            func.count().label("runs"),
+            func.min(seconds.c.number).label("least_seconds"),
+            func.avg(seconds.c.number).label("mean_seconds"),
+            func.max(seconds.c.number).label("most_seconds"),
+        )
+        .select_from(_beside(flow, outcome, stage, name, seconds))
+        .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
+        .where(flow.c.key == "workflow")
+        .where(outcome.c.key == "outcome")
+        .where(outcome.c.text == "completed")
+        .where(stage.c.key == "stage")
+        .where(name.c.key == "name")
+        .where(seconds.c.key == "seconds")
+        .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+        .group_by(stage.c.number, name.c.text)
+        .order_by(stage.c.number, name.c.text)
+    )
+    return _of(query, flow.c.text, workflow)
+
+
+def failures_of(
+    pipeline: str, workflow: str | None, run_id: str | None, limit: int | None
+) -> Select[Any]:
+    """Return what failed, newest first."""
+    query = (
+        select(failures)
+        .where(failures.c.pipeline_id == _id_of(pipeline))
+        .order_by(failures.c.id.desc())
+        .limit(limit)
+    )
+    return _of(_of(query, failures.c.workflow, workflow), failures.c.run_id, run_id)
+
+
+def newest_failures(pipeline: str, workflow: str | None) -> Select[Any]:
+    """Return the newest failure of each run."""
+    newest = (
+        select(func.max(failures.c.id))
+        .where(failures.c.pipeline_id == _id_of(pipeline))
+        .group_by(failures.c.workflow, failures.c.run_id)
+    )
+    newest = _of(newest, failures.c.workflow, workflow)
+    return select(failures).where(failures.c.id.in_(newest)).order_by(failures.c.id)
+
+
+def _id_of(pipeline: str) -> ScalarSelect[int]:
+    return pipeline_id(pipeline).scalar_subquery()
+
+
+def _beside(first: FromClause, *others: FromClause) -> FromClause:
+    """Join metadata rows of the same checkpoint."""
+    joined = first
+    for other in others:
+        joined = joined.join(other, other.c.checkpoint_id == first.c.checkpoint_id)
+    return joined
+
+
+def _of(query: Select[Any], column: Any, value: str | None) -> Select[Any]:
+    return query if value is None else query.where(column == value)

@@ -1,0 +1,178 @@
+"""States that are dictionaries, dataclasses and pydantic models come back as what they were."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pydantic
+import pytest
+
+from checkpointdb import InvalidStateError
+from checkpointdb.pipeline import Pipeline
+from checkpointdb.pipeline.states import as_dict, from_dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    path: Path
+    pages: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass
+class Context:
+    source: Source
+    extra: dict[str, Path] = dataclasses.field(default_factory=dict)
+    seen: list[Any] = dataclasses.field(default_factory=list)
+    count: int = dataclasses.field(init=False, default=0)
+
+    @cached_property
+    def name(self):
+        return self.source.path.name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    path: Path
+    total: int = 0
+
+
+class Typed(TypedDict, total=False):
+    path: Path
+    pages: list[str]
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    path: Path
+    source: Source
+    total: int = 0
+    _secret: int = pydantic.PrivateAttr(default=7)
+
+
+def context():
+    made = Context(Source(Path("a/b.pdf"), (1, 2)), {"out": Path("x")})
+    made.count, made.seen = 5, [Source(Path("c"))]
+    return made
+
+
+def model():
+    made = Model(path=Path("a"), source=Source(Path("b")), more=[1])
+    made._secret = 8
+    return made
+
+
+STATES = [context, lambda: Frozen(Path("a"), 3), lambda: Typed(path=Path("a")), model]
+
+
+def nothing(_state):
+    pass
+
+
+@pytest.mark.parametrize("make", STATES, ids=["dataclass", "frozen", "typed", "pydantic"])
+def test_a_state_comes_back_as_what_it_was(archive, make):
+    pipeline = Pipeline("plan", archive, [nothing])
+    pipeline.run(make(), "R")
+    found = pipeline.run(make(), "R", "latest")
+    assert found == make()
+    assert type(found) is type(make())
+    again = Pipeline("plan", archive, [nothing], state_type=type(make())).run(None, "R", "latest")
+    assert again == make()
+
+
+def test_each_field_is_a_key_of_its_own(archive):
+    Pipeline("plan", archive, [nothing]).run(context(), "R")
+    assert archive.load("R_stage_1", keys=["source"]) == {"source": context().source}
+    assert archive.get_checkpoint_info("R_stage_1").state_keys == [
+        "source",
+        "extra",
+        "seen",
+        "count",
+    ]
+
+
+def test_a_model_keeps_what_is_beside_its_fields(archive):
+    pipeline = Pipeline("plan", archive, [nothing])
+    pipeline.run(model(), "R")
+    found = pipeline.run(model(), "R", "latest")
+    assert (found._secret, found.more, found.model_fields_set) == (
+        8,
+        [1],
+        model().model_fields_set,
+    )
+
+
+def test_a_stage_gives_a_frozen_state_a_successor(archive):
+    def add(state):
+        return dataclasses.replace(state, total=state.total + 1), {"total": state.total + 1}
+
+    def again(state):
+        return dataclasses.replace(state, total=state.total + 1)
+
+    assert Pipeline("plan", archive, [add, again]).run(Frozen(Path("a"))) == Frozen(Path("a"), 2)
+
+
+def test_what_is_cached_is_no_part_of_the_state_and_what_is_no_field_is_refused():
+    made = context()
+    assert made.name == "b.pdf"
+    assert "name" not in as_dict(made)
+    made.stray = 1
+    with pytest.raises(InvalidStateError, match="'stray'") as caught:
+        as_dict(made)
+    assert caught.value.key == "stray"
+
+
+def test_without_a_class_a_state_that_had_one_is_not_guessed(archive):
+    pipeline = Pipeline("plan", archive, [nothing])
+    pipeline.run(context(), "R")
+    with pytest.raises(ValueError, match="state_type"):
+        pipeline.run(None, "R", "latest")
+
+
+class Required(pydantic.BaseModel):
+    path: Path
+    source: Source
+    total: int
+    needed: int
+
+
+class Fewer(pydantic.BaseModel):
+    path: Path
+
+
+@dataclasses.dataclass
+class Wider(Context):
+    added: int = 9
+    made: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Needier:
+    source: Source
+    extra: dict[str, Path]
+    seen: list[Any]
+    count: int
+    needed: int
+
+
+def test_a_field_that_is_new_takes_its_default():
+    found = from_dict(Wider, as_dict(context()))
+    assert (found.added, found.made, found.source) == (9, [], context().source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "state", "key"),
+    [
+        (Context, {**as_dict(context()), "unknown": 1}, "unknown"),
+        (Needier, as_dict(context()), "needed"),
+        (Fewer, {"path": Path("a"), "total": 1}, "total"),
+        (Required, {"path": Path("a"), "source": None, "total": 1}, "needed"),
+    ],
+    ids=["unknown field", "lacking field", "unknown of a model", "lacking of a model"],
+)
+def test_a_class_with_other_fields_is_told_which(shape, state, key):
+    with pytest.raises(InvalidStateError, match=f"'{key}'") as caught:
+        from_dict(shape, state)
+    assert caught.value.key == key

@@ -10,7 +10,7 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test test-long lint docs bench fuzz clean
+.PHONY: help demo test test-long lint docs bench bench-others mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make bench   benchmarks beside the naive way'
+	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict and LangGraph'
+	@echo 'make mutants plant bugs, one by one, and see which test catches each'
 	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
 	@echo 'make clean   remove .venv, caches and build results'
 
@@ -47,6 +49,14 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# Not a part of `dev`: what it is compared with is needed for nothing else.
+bench-others: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.benchmarks.rivals $(ARGS)
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 # Not a part of `dev`: atheris has wheels for Linux alone.
 fuzz: $(STAMP)

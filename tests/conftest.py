@@ -13,14 +13,16 @@ from pathlib import Path
 import object_servers
 import postgres_server
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy
 from checkpointdb.store import pruning, saved
 
-# HYPOTHESIS_PROFILE=nightly looks twenty times longer. No deadlines: machines differ.
+# HYPOTHESIS_PROFILE=nightly looks twenty times longer; "unshrunk" ends at the first failure, as it
+# was found. No deadlines: machines differ.
 settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile("nightly", max_examples=1_000, deadline=None)
+settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's, a line for each request

@@ -16,7 +16,7 @@ from checkpointdb import (
     StoreUnavailableError,
     generate_encryption_key,
 )
-from checkpointdb.local_payloads import LocalPayloads
+from checkpointdb.local_payloads import LocalPayloads, LocalWriter
 
 KEY = generate_encryption_key()
 
@@ -221,6 +221,18 @@ def test_what_changes_while_it_is_rewritten_is_looked_at_again(filled, monkeypat
     monkeypatch.setattr(LocalPayloads, "create", forget_first)
     filled.compact()
     assert_whole(filled, ["3"])
+
+
+def test_two_compactions_at_once_rewrite_each_payload_once(filled, monkeypatch):
+    def compact_first(writer):
+        monkeypatch.undo()
+        filled.compact()
+        writer.finish()
+
+    monkeypatch.setattr(LocalWriter, "finish", compact_first)
+    report = filled.compact()
+    assert (report.written, report.left) == (0, ())
+    assert_whole(filled)
 
 
 def test_progress_is_told(filled):

@@ -180,6 +180,19 @@ def test_what_is_damaged_does_not_keep_others_from_loading(handle):
 # --- nothing is unpickled first
 
 
+def test_a_writer_stores_again_what_was_found_damaged_since_it_saved(handle, store):
+    state = STATE | {"big": NOISE.randbytes(300_000)}
+    handle.save(state, "one")
+    file = path_of(handle, "one")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CorruptionError):
+        store().load("one")
+    handle.save(state | {"small": []}, "two")
+    assert handle.load("two")["big"] == state["big"]
+
+
 @both
 def test_nothing_is_unpickled_before_everything_is_verified(archive, tmp_path, verify_hash):
     touched = tmp_path / "touched"

@@ -353,3 +353,21 @@ def test_a_rebuild_that_fails_writes_nothing(archive, tmp_path):
 def test_a_directory_without_payloads_gives_an_empty_store(tmp_path):
     (tmp_path / "empty").mkdir()
     assert PipelineCheckpoint.rebuild(tmp_path / "empty").checkpoints == ()
+
+
+def test_a_forgotten_checkpoint_of_which_a_part_is_gone_does_not_come_back(archive, rebuilt):
+    for name, state in {
+        "one": {"k": 1},
+        "two": {"k": 2},
+        "three": {"k": 2, "m": 1},
+        "four": {"k": 3, "m": 1},
+    }.items():
+        archive.save(state, name)
+    gone = payload_of(archive, "two")
+    kept = payload_of(archive, "three")
+    archive.delete_checkpoint("two")
+    archive.delete_checkpoint("three")
+    assert (gone.exists(), kept.exists()) == (False, True)
+    report, handle = rebuilt(archive)
+    assert sorted(report.checkpoints) == ["four", "one"]
+    assert [handle.load(each) for each in ("one", "four")] == [{"k": 1}, {"k": 3, "m": 1}]

@@ -194,3 +194,11 @@ def test_secrets_do_not_show_themselves():
     shown = repr(secrets())
     assert "masters" not in shown
     assert "content" not in shown
+
+
+def test_no_two_members_of_a_file_are_sealed_with_one_nonce():
+    seal = OURS.begin(NAME)
+    places = [(kind, sequence) for kind in (DATA, MANIFEST) for sequence in range(3)]
+    # Of equal text under one key and nonce, all but the tag would be the same.
+    found = {bytes(seal.seal(kind, sequence, [bytes(64)])[1][:64]) for kind, sequence in places}
+    assert len(found) == len(places)

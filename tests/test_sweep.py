@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError, SweepReport
+from checkpointdb import sweep as sweep_module
 from checkpointdb.database import Database
+from checkpointdb.inventory import under_lock
 from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.sweep import sweep
 
@@ -165,3 +167,32 @@ def test_sweeps_without_grace_beside_running_saves_cost_no_acknowledged_checkpoi
             sweeper.join()
         assert failures == []
         assert handle.check(read_data=True).is_ok
+
+
+def test_a_sweep_that_looked_before_a_commit_looks_again_after_it(archive, opened, monkeypatch):
+    """What it takes for an orphan has its row by the time that it has the lock."""
+    database, payloads = opened
+    has_looked, removed = threading.Event(), []
+
+    def wait_for_lock(of):
+        has_looked.set()
+        return under_lock(of)
+
+    def look():
+        latest = datetime.now(UTC) + timedelta(hours=1)
+        removed.extend(sweep_module._remove_orphans(database, payloads, latest))
+
+    class Watched(LocalPayloads):
+        def publish(self, writer, name):
+            super().publish(writer, name)
+            thread.start()  # the file is there, its row not yet to be seen
+            assert has_looked.wait(20)
+
+    monkeypatch.setattr(sweep_module, "under_lock", wait_for_lock)
+    thread = threading.Thread(target=look)
+    root = archive.checkpoint_dir / "payloads"
+    archive._engine.payloads = Watched(root, durable=False)
+    archive.save({"a": 1}, "meanwhile")
+    thread.join()
+    assert removed == []
+    assert archive.load("meanwhile") == {"a": 1}

@@ -23,7 +23,7 @@ def describe(setting: Setting) -> dict[str, str]:
         "file system": _file_system(setting.folder),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "SQLite": sqlite3.sqlite_version,
-        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "packages": versions(*PACKAGES),
         "durable": (
             "both: ours fsyncs the payload, its directory and the database's log; "
             "naive fsyncs its file and its directory"
@@ -48,6 +48,10 @@ def load() -> str:
     if not hasattr(os, "getloadavg"):
         return "unknown"
     return ", ".join(f"{each:.1f}" for each in os.getloadavg()) + " over 1, 5 and 15 minutes"
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in packages)
 
 
 def _version(package: str) -> str:

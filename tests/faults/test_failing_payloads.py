@@ -1,0 +1,58 @@
+"""Payload stores that fail on command: what was acknowledged stays, what was freed goes later."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkpointdb import StoreUnavailableError
+from checkpointdb.errors import CheckpointError
+
+
+class Failing:
+    """A payload store of which one method fails."""
+
+    def __init__(self, payloads, method):
+        self._payloads = payloads
+        self._method = method
+
+    def __getattr__(self, name):
+        return self._fail if name == self._method else getattr(self._payloads, name)
+
+    def _fail(self, *_arguments):
+        raise StoreUnavailableError("the disk is gone")
+
+
+class Keeping(Failing):
+    """One whose files cannot be deleted."""
+
+    def _fail(self, names):
+        return {name: OSError("busy") for name in names}
+
+
+def files_of(handle):
+    return sorted(path.name for path in handle.checkpoint_dir.rglob("*.ckpt.gz"))
+
+
+def test_a_save_that_fails_at_its_very_end_has_unlinked_nothing(store):
+    handle = store(retention_count=2)
+    states = {str(number): {"a": number, "b": "x" * 2000} for number in range(3)}
+    for each, state in states.items():
+        handle.save(state, each)
+    before = files_of(handle)
+    handle._engine.payloads = Failing(handle._engine.payloads, "publish")
+    for each in ("1", "new"):  # one that replaces another, and one that retention makes room for
+        with pytest.raises(CheckpointError):
+            handle.save({"a": "another", "b": "y" * 2000}, each)
+    assert files_of(handle) == before
+    assert [handle.load(each) for each in ("1", "2")] == [states["1"], states["2"]]
+
+
+def test_what_could_not_be_unlinked_is_noted_and_goes_when_the_store_is_opened_again(store):
+    handle = store(retention_count=1)
+    handle.save({"a": 1}, "first", force_full=True)
+    [kept] = files_of(handle)
+    handle._engine._trash._payloads = Keeping(handle._engine.payloads, "delete_all")
+    handle.save({"a": 2}, "second", force_full=True)
+    assert kept in files_of(handle)
+    store().close()
+    assert kept not in files_of(handle)

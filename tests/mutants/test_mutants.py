@@ -1,0 +1,20 @@
+"""The bugs to plant fit the source as it is; that the suite catches them is `make mutants`."""
+
+from __future__ import annotations
+
+import pytest
+
+from .table import MUTANTS, ROOT
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.bug.replace(" ", "-"))
+def test_a_bug_can_be_planted_and_gives_python_that_compiles(mutant):
+    source = (ROOT / mutant.file).read_text()
+    planted = mutant.planted(source)
+    assert planted != source
+    compile(planted, mutant.file, "exec")
+    assert all((ROOT / "tests" / each).exists() for each in mutant.tests.split())
+
+
+def test_no_bug_is_listed_twice():
+    assert len({each.bug for each in MUTANTS}) == len(MUTANTS)

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import checkpointdb
+from checkpointdb import pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a browser fetches by itself, as against a link that a reader may follow.
@@ -127,7 +128,8 @@ def test_every_link_of_the_site_leads_to_a_page_and_to_an_anchor_there(built, pa
 def public_names():
     handle = checkpointdb.PipelineCheckpoint
     methods = {name for name, _ in inspect.getmembers(handle) if not name.startswith("_")}
-    return set(checkpointdb.__all__) | {f"PipelineCheckpoint.{name}" for name in methods}
+    names = set(checkpointdb.__all__) | {f"PipelineCheckpoint.{name}" for name in methods}
+    return names | {f"pipeline.{name}" for name in pipeline.__all__}
 
 
 def test_every_public_name_has_an_entry_in_the_reference(pages):

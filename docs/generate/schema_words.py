@@ -29,9 +29,9 @@ VIEWS: Final[Words] = {
     "checkpoint_keys": (
         "One row for each key of each checkpoint.",
         {
-            "pipeline": "",
-            "checkpoint_id": "",
-            "key": "",
+            "pipeline": "its pipeline's name",
+            "checkpoint_id": "the checkpoint's id",
+            "key": "a key of its state",
             "position": "orders the keys of a state; it has gaps",
             "type": "the name of the value's type",
             "raw_bytes": "the value, serialized",
@@ -42,8 +42,8 @@ VIEWS: Final[Words] = {
     "key_history": (
         "One row for each value that a key had, in each chain.",
         {
-            "pipeline": "",
-            "key": "",
+            "pipeline": "its pipeline's name",
+            "key": "a key that states have, or had",
             "chain": "the uuid of the chain",
             "checkpoint_id": "the first with this value",
             "created_at": "of that checkpoint",
@@ -57,13 +57,13 @@ VIEWS: Final[Words] = {
     "payload_usage": (
         "One row for each payload file.",
         {
-            "pipeline": "",
+            "pipeline": "its pipeline's name",
             "payload": "its name below `payloads/`",
             "stored_bytes": "the file",
             "raw_bytes": "what it holds, decompressed",
             "alive_raw_bytes": "what of that a checkpoint needs",
             "checkpoints": "how many were saved with it and live",
-            "created_at": "",
+            "created_at": "when it was written, in UTC",
             "damaged_at": "when it was found damaged",
         },
     ),

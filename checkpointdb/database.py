@@ -27,9 +27,9 @@ from checkpointdb.database_errors import (
     translated,
     unknown_outcome,
 )
-from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
+from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
-from checkpointdb.revisions import is_known, migrations
+from checkpointdb.revisions import is_known, migrations, newer_schema, older_schema
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
@@ -192,6 +192,11 @@ class Database:
             sa.event.listen(self._engine.pool, "invalidate", roll_back)
 
     @property
+    def server_url(self) -> sa.URL | None:
+        """What opens this database again, if it is on a server."""
+        return None if self.server is None else self.url
+
+    @property
     def _url(self) -> sa.URL:
         return self.url if self.server is None else self.server.url
 
@@ -332,28 +337,16 @@ class Database:
     ) -> Path | None:
         backup = None
         if found is not None:
-            self._check_known(found)
+            if not is_known(found):
+                raise newer_schema(self.where, found, HEAD_REVISION)
             if not upgrade:
-                raise SchemaVersionError(
-                    f"the store {self.where!r} has schema {found}, this version of checkpointdb "
-                    f"needs {HEAD_REVISION}: {self._how_to_upgrade()}",
-                    found=found,
-                    expected=HEAD_REVISION,
-                )
+                raise older_schema(self.where, found, HEAD_REVISION, on_server=self.path is None)
             check()
             if self.path is not None:
                 with translated(self.where, self.busy_seconds):
                     backup = back_up(self.path, found, self.busy_seconds)
         self.migrate(HEAD_REVISION)
         return backup
-
-    def _how_to_upgrade(self) -> str:
-        if self.server is None:
-            return "open it with upgrade=True, or run `checkpointdb db upgrade`"
-        return (
-            "stop what uses it, make a backup, and run `checkpointdb db upgrade` with its "
-            "--database-url"
-        )
 
     def migrate(self, revision: str) -> None:
         """Run the migrations up to a revision, in one transaction, once.
@@ -378,15 +371,6 @@ class Database:
             check_encoding(connection, self.where)
             yield connection
             self._commit(connection)
-
-    def _check_known(self, found: str) -> None:
-        if not is_known(found):
-            raise SchemaVersionError(
-                f"the store {self.where!r} has schema {found}, which is newer than this version "
-                f"of checkpointdb reads (up to {HEAD_REVISION}): upgrade checkpointdb",
-                found=found,
-                expected=HEAD_REVISION,
-            )
 
 
 # Of two threads that create one database, one must see that the other did.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import ARRAY, URL, Connection, Text, bindparam, func, select
 
 from checkpointdb.errors import InvalidInputError, StoreUnavailableError
 
@@ -148,21 +148,18 @@ def check_encoding(connection: Connection, where: str) -> None:
         )
 
 
-# --- which store it is: noted as the comment on a table, which a dump keeps
-
-_MARK = "checkpointdb store "
+# --- what it is
 
 
-def read_mark(connection: Connection, table: str) -> str | None:
-    """Return the id of the store whose rows these are; None if it was not noted yet."""
-    comment = connection.exec_driver_sql(
-        f"SELECT obj_description('{table}'::regclass, 'pg_class')"
-    ).scalar_one()
-    if not isinstance(comment, str) or not comment.startswith(_MARK):
-        return None
-    return comment.removeprefix(_MARK)
+def server_version(connection: Connection) -> str:
+    """Return the server's name and version."""
+    version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+    return f"PostgreSQL {version}"
 
 
-def write_mark(connection: Connection, table: str, store: str) -> None:
-    """Note the id of the store, hexadecimal digits, in its database."""
-    connection.exec_driver_sql(f"COMMENT ON TABLE {table} IS '{_MARK}{store}'")
+def bytes_of_tables(connection: Connection, names: list[str]) -> int:
+    """Return what those of the tables that there are take, with their indexes."""
+    named = func.unnest(bindparam("names", names, ARRAY(Text))).table_valued("name")
+    table = func.to_regclass(named.c.name)  # in the schema that the transaction looks in
+    found = select(func.sum(func.pg_total_relation_size(table)))
+    return int(connection.scalar(found) or 0)

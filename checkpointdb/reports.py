@@ -74,7 +74,7 @@ class DatabaseInfo:
 
     `state` is "current", "older" (to be upgraded), "newer" (upgrade checkpointdb) or "empty".
     `readable_since` is the first version of checkpointdb that reads this schema; None where this
-    one does not know it.
+    one does not know it. `engine` is what runs it, with its version.
     """
 
     path: str
@@ -82,7 +82,7 @@ class DatabaseInfo:
     schema: str | None
     library_schema: str
     library_version: str
-    sqlite_version: str
+    engine: str
     database_bytes: int
     log_bytes: int
     readable_since: str | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkpointdb.errors import SchemaVersionError
+
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
@@ -26,3 +28,29 @@ def migrations(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+def newer_schema(where: str, found: str, expected: str) -> SchemaVersionError:
+    """Return the error for a schema that this version does not know."""
+    return SchemaVersionError(
+        f"the store {where!r} has schema {found}, which is newer than this version of "
+        f"checkpointdb reads (up to {expected}): upgrade checkpointdb",
+        found=found,
+        expected=expected,
+    )
+
+
+def older_schema(where: str, found: str, expected: str, *, on_server: bool) -> SchemaVersionError:
+    """Return the error for a schema that was to be upgraded first."""
+    advice = (
+        "stop what uses it, make a backup, and run `checkpointdb db upgrade` with its "
+        "--database-url"
+        if on_server
+        else "open it with upgrade=True, or run `checkpointdb db upgrade`"
+    )
+    return SchemaVersionError(
+        f"the store {where!r} has schema {found}, this version of checkpointdb needs {expected}: "
+        f"{advice}",
+        found=found,
+        expected=expected,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -9,13 +10,16 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zlib import crc32
 
 import object_servers
 import postgres_server
 import pytest
+from effort import LONG
 from hypothesis import Phase, settings
 
-from checkpointdb import PipelineCheckpoint, RetentionPolicy
+from checkpointdb import PipelineCheckpoint, RetentionPolicy, schema
+from checkpointdb.database import Database
 from checkpointdb.store import pruning, saved
 
 # HYPOTHESIS_PROFILE=nightly looks twenty times longer; "unshrunk" ends at the first failure, as it
@@ -29,6 +33,8 @@ logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's, a line for each
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "databases: runs on SQLite, and on PostgreSQL too")
+    config.addinivalue_line("markers", "sqlite: of those, one about SQLite alone")
     config.addinivalue_line("markers", "damages: breaks its store; `check` is not asked at the end")
 
 
@@ -61,6 +67,25 @@ def server_url(postgres):
 
 
 @pytest.fixture(scope="session")
+def emptied(postgres):
+    """Databases that have the schema and no rows, made once and emptied for each test."""
+    known = []
+
+    def urls():
+        for number in itertools.count():
+            if number == len(known):
+                known.append(postgres.database().render_as_string())
+                database = Database(known[number])
+                database.prepare()
+                database.close()
+            else:
+                postgres.empty(known[number], schema.metadata.tables)
+            yield known[number]
+
+    return urls
+
+
+@pytest.fixture(scope="session")
 def moto():
     """S3, by moto."""
     with object_servers.moto() as server:
@@ -85,19 +110,64 @@ def azure():
 
 
 @pytest.fixture
-def store(tmp_path, request, empty_database):
+def backend(request):
+    """What has the rows of the stores of a test: see the marker `databases`."""
+    return getattr(request, "param", "sqlite")
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker
+    if marker("databases") and "backend" in metafunc.fixturenames:
+        on = ["sqlite"] if marker("sqlite") else ["sqlite", "postgresql"]
+        metafunc.parametrize("backend", on, indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of what runs on both databases, let a server have a half, always the same, or all of it."""
+    if LONG:
+        return
+    left = {each for each in items if _is_left_out(each)}
+    config.hook.pytest_deselected(items=left)
+    items[:] = [each for each in items if each not in left]
+
+
+def _is_left_out(item):
+    is_on_both = item.get_closest_marker("databases") and "[postgresql" in item.name
+    return is_on_both and crc32(item.name.encode()) % 2
+
+
+@pytest.fixture
+def new_store(request, backend, empty_database):
+    """Say what a new store in a directory is opened with."""
+    if backend == "postgresql":
+        urls = request.getfixturevalue("emptied")()
+        known = {}
+        return lambda directory: {"database_url": known.setdefault(directory, next(urls))}
+
+    def copy(directory):
+        if empty_database and not directory.exists():
+            directory.mkdir(parents=True)
+            shutil.copy(empty_database, directory)
+        return {}
+
+    return copy
+
+
+@pytest.fixture
+def store(tmp_path, request, new_store):
     """Open handles of stores below `tmp_path`; at the end each store passes `check`.
 
     Not durable unless asked: a test loses no power, and flushing is most of what it would do.
     """
     handles = []
+    made = {}
 
     def open_store(name="store", **options):
         directory = tmp_path / name
-        if empty_database and not directory.exists():
-            directory.mkdir(parents=True)
-            shutil.copy(empty_database, directory)
-        handles.append(PipelineCheckpoint(directory, **{"durable": False, **options}))
+        if directory not in made:
+            made[directory] = new_store(directory)
+        given = {"durable": False, **made[directory], **options}
+        handles.append(PipelineCheckpoint(directory, **given))
         return handles[-1]
 
     yield open_store
@@ -105,7 +175,7 @@ def store(tmp_path, request, empty_database):
         handle.close()
     if request.node.get_closest_marker("damages") is None:
         for directory in sorted({handle.checkpoint_dir for handle in handles}):
-            with PipelineCheckpoint(directory) as handle:
+            with PipelineCheckpoint(directory, **made.get(directory, {})) as handle:
                 assert handle.check(read_data=True).problems == (), directory
 
 
@@ -116,6 +186,9 @@ def archive(store):
 
 
 def _alter(handle: PipelineCheckpoint, statement: str, *values: object) -> list[tuple]:
+    url = handle._engine.database.server_url
+    if url is not None:
+        return postgres_server.alter(url, statement, values)
     path = handle.checkpoint_dir / "checkpoints.db"
     with closing(sqlite3.connect(path)) as database, database:
         return database.execute(statement, values).fetchall()

@@ -16,6 +16,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 
 _SETTINGS = {
@@ -33,6 +34,22 @@ def binaries():
     named = shutil.which("pg_ctl")
     known = [*newest, *([Path(named).resolve().parent] if named else [])]
     return next((each for each in known if (each / "initdb").exists()), None)
+
+
+def connected(url):
+    """A connection of psycopg's own, each statement a transaction."""
+    return psycopg.connect(
+        url.set(drivername="postgresql", query={}).render_as_string(hide_password=False),
+        autocommit=True,
+    )
+
+
+def alter(url, statement, values):
+    """Run a statement in SQLite's words, foreign keys unguarded."""
+    with connected(url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        found = connection.execute(statement.replace("?", "%s"), values)
+        return found.fetchall() if found.description else []
 
 
 class Postgres:
@@ -73,21 +90,25 @@ class Postgres:
 
     def execute(self, *statements):
         """Run statements each in a transaction of its own; return what the last one answers."""
-        engine = sa.create_engine(
-            self.url.set(drivername="postgresql+psycopg"),
-            isolation_level="AUTOCOMMIT",
-            poolclass=sa.NullPool,
-        )
-        with engine.connect() as connection:
+        with connected(self.url) as connection:
             for each in statements:
-                result = connection.exec_driver_sql(each)
-            return result.fetchall() if result.returns_rows else None
+                found = connection.execute(each)
+            return found.fetchall() if found.description else None
 
     def database(self, template="template0"):
         """Make a database, a copy of `template`, and return its URL."""
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return self.url.set(database=name)
+
+    def empty(self, url, tables):
+        """Delete every row of a database that nobody uses any more."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{sa.make_url(url).database}'"
+        )
+        with connected(sa.make_url(url)) as connection:
+            connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
 
     def drop(self, url):
         self.execute(f"DROP DATABASE {url.database} WITH (FORCE)")

@@ -18,6 +18,8 @@ from checkpointdb import (
 )
 from checkpointdb.local_payloads import LocalPayloads, LocalWriter
 
+pytestmark = pytest.mark.databases
+
 KEY = generate_encryption_key()
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import text
 
 from checkpointdb import register_serializer
 from checkpointdb.chunking import cut_buffer
+
+pytestmark = pytest.mark.databases
 
 NOISE = random.Random(7)
 
@@ -23,11 +26,11 @@ def info(handle, checkpoint_id):
 def stored_raw_bytes(handle, checkpoint_id):
     """The plain bytes of chunks that a checkpoint's own payload stores."""
     with handle.query() as connection:
-        return connection.exec_driver_sql(
+        statement = (
             "SELECT payloads.raw_bytes FROM checkpoints "
-            "JOIN payloads ON payloads.id = checkpoints.payload_id WHERE checkpoint_id = ?",
-            (checkpoint_id,),
-        ).scalar_one()
+            "JOIN payloads ON payloads.id = checkpoints.payload_id WHERE checkpoint_id = :id"
+        )
+        return connection.execute(text(statement), {"id": checkpoint_id}).scalar_one()
 
 
 def words(count, seed):
@@ -191,7 +194,7 @@ def test_a_load_after_many_saves_reads_at_most_twice_the_state(archive):
             state[key] = chosen.randbytes(3_000)
         archive.save(state, f"s{number}")
         with archive.query() as connection:
-            read = connection.exec_driver_sql(READ_BYTES, (f"s{number}",)).scalar_one()
+            read = connection.execute(text(READ_BYTES), {"id": f"s{number}"}).scalar_one()
         assert read <= 2 * info(archive, f"s{number}").state_bytes + 65_536
     assert archive.load("s79") == state
 
@@ -202,7 +205,7 @@ SELECT sum(raw_bytes) FROM members WHERE id IN (
       JOIN entries ON entries.chain_id = checkpoints.chain_id
        AND from_depth <= depth AND (to_depth IS NULL OR to_depth > depth)
       JOIN state_values ON state_values.id = value_id
-     WHERE checkpoint_id = ?)
+     WHERE checkpoint_id = :id)
 """
 
 

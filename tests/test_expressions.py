@@ -8,6 +8,8 @@ from labels import label
 from checkpointdb import InvalidInputError, parse_where
 from checkpointdb.filters import parse_sort
 
+pytestmark = pytest.mark.databases
+
 STATES = {
     "one": {"accuracy": 0.5, "run": {"host": "n17"}, "odd name": "17", "note": None},
     "two": {"accuracy": 0.95, "run": {"host": "n18"}, "v1.2": True},

@@ -6,8 +6,11 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from checkpointdb import NotFoundError, RetentionPolicy
+
+pytestmark = pytest.mark.databases
 
 NOISE = random.Random(21)
 ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
@@ -20,9 +23,8 @@ def upon(handle, checkpoint_id):
 
 def chain_of(handle, checkpoint_id):
     with handle.query() as connection:
-        return connection.exec_driver_sql(
-            "SELECT chain FROM checkpoint_overview WHERE checkpoint_id = ?", (checkpoint_id,)
-        ).scalar_one()
+        statement = "SELECT chain FROM checkpoint_overview WHERE checkpoint_id = :id"
+        return connection.execute(text(statement), {"id": checkpoint_id}).scalar_one()
 
 
 def state_of(seed, turn):

@@ -8,6 +8,8 @@ import pytest
 
 from checkpointdb import NotFoundError
 
+pytestmark = pytest.mark.databases
+
 
 def versions(handle, key):
     return [(each.checkpoint_id, each.change) for each in handle.history(key)]

@@ -6,6 +6,8 @@ import pytest
 
 from checkpointdb import InvalidInputError, InvalidStateError, PipelineCheckpoint, meta
 
+pytestmark = pytest.mark.databases
+
 HOSTILE = [
     "../../etc/x",
     "/etc/passwd",
@@ -187,6 +189,7 @@ def test_a_refused_key_is_named(archive):
 @pytest.mark.parametrize(
     "name", ["a?b", "a%20b", "100%", "a#b", "a b", "ä;'", "a&b=c", "-x", "日本"], ids=ascii
 )
+@pytest.mark.sqlite
 def test_a_store_lives_in_a_directory_of_any_name(tmp_path, store, tree, name):
     handle = store(name)
     handle.save({"n": 1}, "x")

@@ -10,6 +10,8 @@ import pytest
 
 from checkpointdb import InvalidInputError, NotFoundError
 
+pytestmark = pytest.mark.databases
+
 BALLAST = random.Random(81).randbytes(50_000)
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 
@@ -74,6 +76,7 @@ def test_an_answer_that_was_cut_says_so(handle, limit, count, is_cut):
     "statement",
     ["PRAGMA table_info(checkpoints)", "EXPLAIN QUERY PLAN SELECT 1", "VALUES (1)", "select 1;"],
 )
+@pytest.mark.sqlite
 def test_what_only_asks_is_allowed(handle, statement):
     assert handle.sql(statement).rows
 

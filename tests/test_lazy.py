@@ -10,6 +10,8 @@ import pytest
 
 from checkpointdb import NotFoundError
 
+pytestmark = pytest.mark.databases
+
 STATE = {"b": [1], "a": 2, "c": {"deep": random.Random(51).randbytes(50_000)}}
 
 

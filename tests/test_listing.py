@@ -5,6 +5,8 @@ from labels import label
 
 from checkpointdb import InvalidInputError, checkpoints, has_key, meta
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.mark.parametrize(
     "arguments",

@@ -10,6 +10,8 @@ import pytest
 
 from checkpointdb import InvalidInputError, NotFoundError
 
+pytestmark = pytest.mark.databases
+
 STATE = {"a": 1, "b": [2], "c": "three"}
 
 

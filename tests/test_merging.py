@@ -17,6 +17,8 @@ from checkpointdb import (
 )
 from checkpointdb.local_payloads import LocalPayloads
 
+pytestmark = pytest.mark.databases
+
 KEY = generate_encryption_key()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpointdb.store.positions import GAP, place_keys
+
+pytestmark = pytest.mark.databases
 
 orders = st.lists(st.sampled_from("abcdefghij"), unique=True)
 

@@ -32,6 +32,8 @@ from checkpointdb import (
 )
 from checkpointdb.store.trash import Trash
 
+pytestmark = pytest.mark.databases
+
 BALLAST = random.Random(5).randbytes(60_000)
 
 
@@ -179,6 +181,7 @@ def test_what_a_prune_unlinked_is_not_listed_for_removal_any_more(archive, alter
     assert alter(archive, "SELECT count(*) FROM removals") == [(0,)]
 
 
+@pytest.mark.sqlite
 def test_a_prune_that_cannot_tidy_up_has_forgotten_all_the_same(store, monkeypatch, caplog):
     handle = store(retention_policy="keep_all", busy_seconds=0)
     fill(handle, 40)
@@ -206,6 +209,7 @@ def test_a_forked_child_prunes_and_deletes_while_a_thread_of_its_parent_tidies(a
     "act",
     [lambda handle: handle.prune(KeepNewest(1)), lambda handle: handle.delete_checkpoint("c0")],
 )
+@pytest.mark.sqlite
 def test_a_store_opened_read_only_says_so(store, monkeypatch, act):
     fill(store(retention_policy="keep_all"), 3)
     monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
@@ -403,6 +407,7 @@ def test_every_time_in_a_plan_is_aware(archive):
     assert Path(plan.store) == archive.checkpoint_dir.resolve()
 
 
+@pytest.mark.sqlite
 def test_a_large_prune_makes_the_database_smaller(archive):
     archive.save({f"k{n}": n for n in range(20_000)}, "large")
     archive.save({"n": 1}, "small", force_full=True)

@@ -11,6 +11,8 @@ from sqlalchemy import func, select
 
 from checkpointdb import checkpoints, schema
 
+pytestmark = pytest.mark.databases
+
 VIEWS = {
     "checkpoint_overview": {
         "pipeline",
@@ -153,6 +155,7 @@ def test_the_usage_of_payloads_tells_what_is_still_alive(handle):
     assert 50_000 <= usage["one.ckpt.gz"][0] < 50_100
 
 
+@pytest.mark.sqlite
 def test_sqlite3_alone_answers_while_the_store_is_open(handle):
     path = handle.checkpoint_dir / "checkpoints.db"
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
@@ -163,6 +166,7 @@ def test_sqlite3_alone_answers_while_the_store_is_open(handle):
     assert found == [("one", 1), ("two", 2)]
 
 
+@pytest.mark.sqlite
 def test_metadata_of_an_overview_is_json(handle):
     [(text,), _] = ask(handle, "SELECT metadata FROM checkpoint_overview ORDER BY created_at")
     assert json.loads(text) == {"stage": 1}
@@ -181,6 +185,7 @@ def test_metadata_of_an_overview_is_json(handle):
         "INSERT INTO pipelines (name, next_sequence) VALUES ('x', 1)",
     ],
 )
+@pytest.mark.sqlite
 def test_a_statement_that_writes_is_refused(handle, statement):
     with pytest.raises(Exception, match=r"readonly|read-only"):
         ask(handle, statement)
@@ -212,6 +217,7 @@ def test_a_query_sees_one_state_of_the_store_while_others_write(handle):
     assert ask(handle, statement) == [(3,)]
 
 
+@pytest.mark.sqlite
 def test_a_mistake_in_ones_own_sql_is_not_blamed_on_the_disk(handle):
     with pytest.raises(Exception, match="no such table: missing") as caught:
         ask(handle, "SELECT * FROM missing")

@@ -21,7 +21,7 @@ from checkpointdb import (
     generate_encryption_key,
 )
 
-pytestmark = pytest.mark.damages
+pytestmark = [pytest.mark.damages, pytest.mark.databases]
 NOISE = np.random.default_rng(5)
 BIG = NOISE.bytes(3_000_000)  # several members
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL, "durable": False}
@@ -212,6 +212,7 @@ def test_rows_that_are_damaged_are_named_and_their_files_stay_in_service(archive
     assert (report.damaged, [each.kind for each in report.problems]) == ((), ["manifest"])
 
 
+@pytest.mark.sqlite
 def test_a_database_that_is_damaged_is_for_a_rebuild(archive, alter):
     archive.save({"n": 1}, "one")
     alter(archive, "UPDATE entries SET value_id = 9999")
@@ -229,6 +230,7 @@ def test_a_store_that_cannot_be_written_is_only_rehearsed(archive, monkeypatch):
 
 
 @pytest.mark.parametrize(("call", "number"), [("open", "EMFILE"), ("pread", "ESTALE")])
+@pytest.mark.sqlite
 def test_what_cannot_be_read_now_is_no_damage(archive, monkeypatch, call, number):
     archive.save({"n": 1}, "one")
     archive.save({"n": 1}, "two", force_full=True)

@@ -24,6 +24,8 @@ from checkpointdb import (
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.keys import FernetKey
 
+pytestmark = pytest.mark.databases
+
 OLD, NEW = generate_encryption_key(), generate_encryption_key()
 ARRAY = np.arange(300_000)
 

@@ -20,6 +20,8 @@ import pytest
 from checkpointdb import InvalidInputError
 from checkpointdb.format import COMPRESSION_LEVELS
 
+pytestmark = pytest.mark.databases
+
 Point = namedtuple("Point", "x y")
 
 
@@ -247,6 +249,7 @@ def test_equal_states_give_equal_data_members(store):
     assert members[0] == members[1]
 
 
+@pytest.mark.sqlite
 def test_files_are_for_their_owner_alone(store):
     handle = store()
     handle.save({"a": 1}, "x")

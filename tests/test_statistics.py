@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+pytestmark = pytest.mark.databases
+
 BALLAST = random.Random(61).randbytes(50_000)
 
 

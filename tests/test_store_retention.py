@@ -10,6 +10,8 @@ import pytest
 from checkpointdb import RetentionPolicy
 from checkpointdb.store.request import SaveRequest
 
+pytestmark = pytest.mark.databases
+
 BALLAST = random.Random(31).randbytes(60_000)
 YOUNG = {"retention_policy": RetentionPolicy.DELETE_OLDER_THAN, "retention_age_days": 7}
 

@@ -85,6 +85,9 @@ def shared_options(*, first: bool = False) -> list[click.Option]:
         option("--payload-url", envvar="CHECKPOINTDB_PAYLOAD_URL", metavar="URL",
                help="Where a new store keeps its payloads, such as s3://bucket/prefix, if not in "
                     "its directory; the database of one that exists knows it."),
+        option("--database-url", envvar="CHECKPOINTDB_DATABASE_URL", metavar="URL",
+               help="The server that has the store's rows, such as postgresql://host/database; "
+                    "without it they are in its directory."),
         option("--pipeline", "named_pipeline", envvar="CHECKPOINTDB_PIPELINE", metavar="NAME",
                help="The pipeline within the store; default if none is named."),
         option("--key-file", type=path, metavar="FILE",

@@ -33,7 +33,7 @@ def db() -> None:
 @click.pass_obj
 def info(session: Session) -> Output:
     """Show the database's schema, which version that belongs to, and sizes; of any version."""
-    found = PipelineCheckpoint.database_info(session.store)
+    found = PipelineCheckpoint.database_info(session.store, database_url=session.database_url)
     rows = [
         ("database", found.path),
         ("schema", f"{found.schema or '-'}, {_MEANING[found.state]}"),
@@ -46,7 +46,7 @@ def info(session: Session) -> Output:
             else "-",
         ),
         ("checkpointdb", f"{found.library_version}, which has schema {found.library_schema}"),
-        ("SQLite", found.sqlite_version),
+        ("run by", found.engine),
         ("size", f"{size(found.database_bytes)}, and {size(found.log_bytes)} in the log"),
     ]
     return Output(found, [f"{name + ':':<14}{safe(text)}" for name, text in rows])
@@ -78,9 +78,9 @@ def upgrade(session: Session, sql: bool, dialect: str) -> Output:
 
 
 def _printed(session: Session, dialect: str) -> Output:
-    found = PipelineCheckpoint.database_info(session.store)
+    found = PipelineCheckpoint.database_info(session.store, database_url=session.database_url)
     text = (
-        PipelineCheckpoint.upgrade_sql(session.store)
+        PipelineCheckpoint.upgrade_sql(session.store, database_url=session.database_url)
         if dialect == "sqlite"
         else sql_of_upgrade(None, dialect)
     )
@@ -90,7 +90,7 @@ def _printed(session: Session, dialect: str) -> Output:
 
 
 def _upgraded(session: Session) -> Output:
-    report = PipelineCheckpoint.upgrade_database(session.store)
+    report = PipelineCheckpoint.upgrade_database(session.store, database_url=session.database_url)
     if report.before == report.after:
         return Output({**plain(report), "sql": None}, f"schema {report.after} is up to date")
     lines = [f"upgraded from schema {report.before or '-'} to {report.after}"]

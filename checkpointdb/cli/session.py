@@ -27,6 +27,7 @@ class Session:
 
     store: Path = Path("checkpoints")
     payload_url: str | None = None
+    database_url: str | None = None
     named_pipeline: str | None = None
     key_file: Path | None = None
     busy_seconds: float = 60.0
@@ -54,15 +55,16 @@ class Session:
             upgrade=False,
             trusted_globals=trusted_globals,
             payload_url=self.payload_url,
+            database_url=self.database_url,
         )
 
     @contextmanager
     def open_or_publish(self) -> Iterator[PipelineCheckpoint]:
         """Open the store as it is; where there is none, make one that appears if all went well.
 
-        One with payloads elsewhere appears in any case: what was written there needs its database.
+        One with payloads or rows elsewhere appears in any case: each needs the other.
         """
-        if self.store.exists() or self.payload_url is not None:
+        if self.store.exists() or self.payload_url is not None or self.database_url is not None:
             with self.open_or_make() as handle:
                 yield handle
             return
@@ -88,6 +90,7 @@ class Session:
                 pipeline=self.pipeline,
                 busy_seconds=self.busy_seconds,
                 payload_url=self.payload_url,
+                database_url=self.database_url,
             )
 
     def check(self, **options: Any) -> CheckReport:
@@ -97,7 +100,10 @@ class Session:
                 return handle.check(**options)
         except MissingKeyError:
             return PipelineCheckpoint.check_without_key(
-                self.store, payload_url=self.payload_url, **options
+                self.store,
+                payload_url=self.payload_url,
+                database_url=self.database_url,
+                **options,
             )
 
     def open(self, trusted_globals: Iterable[str] | None = ()) -> PipelineCheckpoint:

@@ -15,7 +15,7 @@ from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.exits import OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
-from checkpointdb.cli.targets import target_url_option
+from checkpointdb.cli.targets import target_url_options
 from checkpointdb.cli.terminal import Table, safe
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
@@ -140,7 +140,7 @@ def export(
     metavar="FILE",
     help="A file with another key for the target than the store's.",
 )
-@target_url_option
+@target_url_options
 @_on_conflict
 @click.option("--plain", is_flag=True, help="Copy an encrypted store into one in the clear.")
 @progress_option
@@ -158,6 +158,7 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
             where=reduce(and_, conditions) if conditions else None,
             pipelines=options["pipelines"] or named or None,
             payload_url=options["target_payload_url"],
+            database_url=options["target_database_url"],
             on_conflict=options["on_conflict"],
             progress=moved,
         )

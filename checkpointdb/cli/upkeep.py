@@ -15,7 +15,7 @@ from checkpointdb.cli.documents import plain
 from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
-from checkpointdb.cli.targets import target_url_option
+from checkpointdb.cli.targets import target_url_options
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.reports import (
     CompactReport,
@@ -218,7 +218,11 @@ def rebuild(session: Session, progress: bool) -> Output:
         raise NotFoundError(f"there are no payloads in {str(session.store)!r} to rebuild from")
     with bar("Reading payloads", progress) as moved:
         report = PipelineCheckpoint.rebuild(
-            session.store, session.key, payload_url=session.payload_url, progress=moved
+            session.store,
+            session.key,
+            payload_url=session.payload_url,
+            database_url=session.database_url,
+            progress=moved,
         )
     notes = (
         *(f"{each} did not come back whole and was left out" for each in report.left_out),
@@ -236,15 +240,11 @@ def rebuild(session: Session, progress: bool) -> Output:
     metavar="FILE",
     help="A file with the target's key; else the one that the environment names.",
 )
-@target_url_option
+@target_url_options
 @progress_option
 @click.pass_obj
 def encrypt(
-    session: Session,
-    target: Path,
-    new_key_file: Path | None,
-    target_payload_url: str | None,
-    progress: bool,
+    session: Session, /, target: Path, new_key_file: Path | None, progress: bool, **urls: str | None
 ) -> Output:
     """Copy the whole store into an encrypted one at TARGET; what that has already is left out."""
     new_key = key_in_file(new_key_file) if new_key_file else given_key(None)
@@ -254,7 +254,13 @@ def encrypt(
             "keep a copy of it, and pass --new-key-file FILE"
         )
     with session.open_whole() as store, bar("Copying checkpoints", progress) as moved:
-        copied = store.encrypt_into(target, new_key, payload_url=target_payload_url, progress=moved)
+        copied = store.encrypt_into(
+            target,
+            new_key,
+            payload_url=urls["target_payload_url"],
+            database_url=urls["target_database_url"],
+            progress=moved,
+        )
     return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
 
 

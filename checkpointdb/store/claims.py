@@ -10,7 +10,7 @@ and the old one, if it still lives somewhere, is refused there.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from checkpointdb.store.guarding import GuardedPayloads
 from checkpointdb.store.places import PAYLOAD_DIRECTORY, access_to, named_place, payloads_at
 
 CLAIM_NAME = "claim"
+INSIDE = "."  # of rows on a server: payloads in the directory that it is opened with
 
 
 class Place(NamedTuple):
@@ -59,17 +60,22 @@ class Wanted:
     def payloads(self, url: str | None = None) -> PayloadStore:
         """Return the payloads at a URL, or where they are wanted."""
         url = url or self.url
-        if url is None:
+        if url is None or url == INSIDE:
             return LocalPayloads(self.directory / PAYLOAD_DIRECTORY, durable=self.durable)
         access = access_to(url, self.config)
         return payloads_at(url, self.directory, durable=self.durable, access=access)
 
 
 class Found(NamedTuple):
-    """The payloads of a store; `claim` if they lie elsewhere than in its directory."""
+    """The payloads of a store; `claim` if they lie elsewhere than in the directory of its rows."""
 
     payloads: PayloadStore
     claim: Claim | None = None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether they lie in the directory that the store was opened with."""
+        return self.claim is None or self.claim.place.url == INSIDE
 
 
 def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = False) -> Found:
@@ -81,6 +87,8 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
     """
     with database.read() as connection:
         place = place_of(connection)
+    if place is None and wanted.url is None and database.server is not None:
+        wanted = replace(wanted, url=INSIDE)
     if place is None and wanted.url is None:
         return Found(wanted.payloads())
     if place is not None and wanted.url is None:
@@ -94,7 +102,7 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
     elif wanted.url not in {None, place.url}:
         place = _moved(database, wanted, place)
     payloads = wanted.payloads(place.url)
-    claim = Claim(database, payloads, place)
+    claim = Claim(database, payloads, place, _shown_place(wanted, place))
     if takes_over:
         return Found(payloads, claim)
     return Found(GuardedPayloads(payloads, claim.check), claim)
@@ -105,10 +113,10 @@ def refuse_claimed(payloads: PayloadStore, where: str) -> None:
     found = payloads.note(CLAIM_NAME)
     if found is not None:
         raise StoreUnavailableError(
-            f"{where!r} belongs to another database: its claim says {_shown(found)}. Give this "
-            "store a place of its own; or, if that database is lost, make it anew by "
-            "PipelineCheckpoint.rebuild(directory, payload_url=…), at the prompt `checkpointdb "
-            "rebuild --payload-url`"
+            f"{where!r} belongs to another database: its claim says {_shown(found)}. If that is on "
+            "a server, give its database_url; else give this store a place of its own; or, if that "
+            "database is lost, make it anew by PipelineCheckpoint.rebuild(directory, "
+            "payload_url=…), at the prompt `checkpointdb rebuild --payload-url`"
         )
 
 
@@ -125,11 +133,12 @@ class Claim:
     database: Database
     payloads: PayloadStore
     place: Place
+    where: str  # what to call it in messages
 
     @property
-    def url(self) -> str:
-        """The place, by its URL."""
-        return self.place.url
+    def url(self) -> str | None:
+        """The place, by its URL; None: in the directory that the store was opened with."""
+        return None if self.place.url == INSIDE else self.place.url
 
     def check(self) -> None:
         """Raise StoreUnavailableError unless the place belongs to this database.
@@ -138,13 +147,13 @@ class Claim:
         """
         ours = self.place.claim
         found = self.payloads.note(CLAIM_NAME)
-        if found is None and self.is_new() and next(self.payloads.files(), None) is None:
+        if found is None and _is_new(self.database) and next(self.payloads.files(), None) is None:
             if self.payloads.put_note(CLAIM_NAME, _text(ours), is_new=True):
                 return
             found = self.payloads.note(CLAIM_NAME)
         if found == _text(ours):
             return
-        where = self.place.url.partition("?")[0]
+        where = self.where
         if found is None:
             raise StoreUnavailableError(
                 f"{where!r} should hold the payloads of this store, and its claim is not there: is "
@@ -157,11 +166,6 @@ class Claim:
             f"Nothing was changed. To take the place, once the other database is no longer used, "
             f"write {ours} into {where}/{CLAIM_NAME}"
         )
-
-    def is_new(self) -> bool:
-        """Say whether the database knows no payload yet."""
-        with self.database.read() as connection:
-            return not _has_payloads(connection)
 
     def take_over(self) -> None:
         """Make the place that of this database, whoever it belonged to."""
@@ -192,7 +196,7 @@ def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
     moved = place._replace(url=wanted.url)
     payloads = wanted.payloads()
     if payloads.note(CLAIM_NAME) != _text(place.claim):
-        if database.read_only or not Claim(database, payloads, moved).is_new():
+        if database.read_only or not _is_new(database):
             raise _elsewhere(wanted, place)
         refuse_claimed(payloads, wanted.url)
     if not database.read_only:
@@ -221,12 +225,24 @@ def _write(connection: Connection, place: Place) -> Place:
     return place
 
 
+def _shown_place(wanted: Wanted, place: Place) -> str:
+    if place.url == INSIDE:
+        return str(wanted.directory / PAYLOAD_DIRECTORY)
+    return place.url.partition("?")[0]
+
+
+def _is_new(database: Database) -> bool:
+    """Say whether a database knows no payload yet."""
+    with database.read() as connection:
+        return not _has_payloads(connection)
+
+
 def _has_payloads(connection: Connection) -> bool:
     return connection.execute(select(payload_table.c.id).limit(1)).first() is not None
 
 
 def _elsewhere(wanted: Wanted, place: Place | None) -> InvalidInputError:
-    where = str(wanted.directory / PAYLOAD_DIRECTORY) if place is None else place.url
+    where = _shown_place(wanted, place or Place("", INSIDE))
     return InvalidInputError(
         f"the store {str(wanted.directory)!r} keeps its payloads in {where!r}, and not in "
         f"{wanted.url!r}: open it without payload_url, or copy it into a new store there by "

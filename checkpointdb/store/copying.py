@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import URL, ColumnElement
 
 from checkpointdb.errors import NotFoundError
 from checkpointdb.keys import Key
@@ -35,6 +35,7 @@ def opener(
     is_encrypted: bool,
     busy_seconds: float = 60.0,
     payload_url: str | None = None,
+    database_url: str | URL | None = None,
     config: CloudBackupConfig | None = None,
 ) -> Open:
     """Return what opens a store for a pipeline; nothing in it is forgotten or upgraded by that."""
@@ -48,6 +49,7 @@ def opener(
         enable_encryption=is_encrypted,
         cloud_backup_config=config,
         payload_url=payload_url,
+        database_url=database_url,
         retention_policy=RetentionPolicy.KEEP_ALL,
         pipeline=name,
         busy_seconds=busy_seconds,

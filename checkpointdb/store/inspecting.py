@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from abc import abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -90,16 +90,17 @@ class Inspecting:
         Raises InvalidInputError for what is no statement that only reads, is wrong, or takes
         longer.
         """
-        from checkpointdb.reports import Answer
         from checkpointdb.sqlite_connection import only_questions
+        from checkpointdb.store.asking import answer_of, asked_of_server
 
         storable(statement, "the statement")
         with self.query() as connection:
+            if connection.dialect.name != "sqlite":
+                return asked_of_server(self._engine.database, connection, statement, limit, seconds)
             driver: Any = connection.connection.driver_connection
-            is_sqlite = connection.dialect.name == "sqlite"
             started = time.monotonic()
             try:
-                with only_questions(driver, seconds) if is_sqlite else nullcontext():
+                with only_questions(driver, seconds):
                     result = connection.exec_driver_sql(statement)
                     if not result.returns_rows:
                         raise InvalidInputError("the statement asks for nothing: write a SELECT")
@@ -108,8 +109,7 @@ class Inspecting:
                     result.close()
             except (DBAPIError, sqlite3.Error, sqlite3.Warning) as error:
                 raise self._explained(error, seconds, time.monotonic() - started) from error
-        kept = rows if limit is None else rows[:limit]
-        return Answer(columns, tuple(map(tuple, kept)), is_cut=len(kept) < len(rows))
+        return answer_of(columns, rows, limit)
 
     def _explained(
         self, error: Exception, seconds: float | None, after_seconds: float

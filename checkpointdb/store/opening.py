@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ from sqlalchemy import URL
 from checkpointdb import queries
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
-from checkpointdb.errors import NotFoundError, StoreUnavailableError
+from checkpointdb.errors import InvalidInputError, NotFoundError, StoreUnavailableError
 from checkpointdb.keys import Key
 from checkpointdb.local_payloads import unavailable
 from checkpointdb.payloads import PayloadStore
@@ -60,12 +62,14 @@ def open_directory(
     is_encrypted: bool | None = None,
     key: Key | None = None,
     payload_url: str | None = None,
+    database_url: str | URL | None = None,
     config: CloudBackupConfig | None = None,
 ) -> Opened:
     """Open a store, made if the directory is new; read-only where nothing can be written.
 
     With `is_encrypted` None it is taken as it is, and never made: NotFoundError if there is none.
     `payload_url` is where a new store keeps its payloads, and must be where another has them.
+    `database_url` names the server that its rows are on; None: they are in the directory.
     Raises StoreUnavailableError if it can be neither made nor read, if there are payloads
     without a database (unless `rebuilds`), or if it is the predecessor's;
     SchemaVersionError as Database.prepare does; EncryptionError unless it `is_encrypted` (None:
@@ -75,26 +79,66 @@ def open_directory(
         raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
     directory = directory.absolute()  # the process may change its directory
     wanted = Wanted.of(directory, payload_url, config, durable=durable)
+    is_file_made = _is_made(directory)
+    database = _database(
+        directory, database_url, durable=durable, busy_seconds=busy_seconds, is_made=is_file_made
+    )
+    with _closed_on_error(database):
+        is_made = is_file_made if database.server is None else database.revision() is not None
+        if not is_made:
+            _refuse_legacy(directory)
+        if rebuilds and wanted.url is not None:
+            bring_keyring(directory, wanted.payloads(), key)
+        check_key(directory, key, is_wanted=is_encrypted, has_table=is_made)
+        if database.read_only:
+            return _completed(database, wanted, key, is_encrypted, upgrade=False)
+        if not rebuilds and not is_made:
+            _check_new(wanted, database.where, is_made_here=is_encrypted is not None)
+        _make(directory, durable=durable)
+        if database.server is None:
+            warn_of_network(directory)
+        return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)
+
+
+def _is_made(directory: Path) -> bool:
+    """Say whether a directory has a database."""
     path = directory / DATABASE_NAME
     try:
-        is_made = path.exists() and path.stat().st_size > 0
+        return path.exists() and path.stat().st_size > 0
     except (OSError, ValueError) as error:
         raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
-    if not is_made:
-        _refuse_legacy(directory)
-    if rebuilds and wanted.url is not None:
-        bring_keyring(directory, wanted.payloads(), key)
-    check_key(directory, key, is_wanted=is_encrypted, has_table=is_made)
-    if is_made and not os.access(directory, os.W_OK):
-        database = Database.open_read_only(path, busy_seconds=busy_seconds)
-        return _completed(database, wanted, key, is_encrypted, upgrade=False)
-    if not rebuilds and not is_made:
-        _check_new(wanted, is_made_here=is_encrypted is not None)
-    _make(directory, durable=durable)
-    warn_of_network(directory)
-    url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
-    database = Database(url, durable=durable, busy_seconds=busy_seconds)
-    return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)
+
+
+def _database(
+    directory: Path,
+    url: str | URL | None,
+    *,
+    durable: bool = True,
+    busy_seconds: float = 60.0,
+    is_made: bool,
+) -> Database:
+    """Return the database of a store, on a server if one is named, not connected to yet."""
+    path = directory / DATABASE_NAME
+    if url is not None and is_made:
+        raise InvalidInputError(
+            f"the rows of the store {str(directory)!r} are in {str(path)!r}, and not on a server: "
+            "open it without database_url, or copy it into a new store there by "
+            "copy_into(directory, database_url=…), at the prompt `checkpointdb copy`"
+        )
+    if url is None and is_made and not os.access(directory, os.W_OK):
+        return Database.open_read_only(path, busy_seconds=busy_seconds)
+    if url is None:
+        url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
+    return Database(url, durable=durable, busy_seconds=busy_seconds)
+
+
+@contextmanager
+def _closed_on_error(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
 
 
 def _make(directory: Path, *, durable: bool) -> None:
@@ -113,37 +157,33 @@ def _completed(
     upgrade: bool,
     rebuilds: bool = False,
 ) -> Opened:
-    """Bring a database up to date, find its payloads, and unlock it; closed again on an error."""
+    """Bring a database up to date, find its payloads, and unlock it."""
     directory = wanted.directory
-    try:
-        database.prepare(
-            upgrade=upgrade,
-            check=lambda: check_copies(directory, database, key, is_wanted=is_encrypted),
-        )
-        found = find_payloads(database, wanted, takes_over=rebuilds)
-        if found.claim is None and not database.read_only:
-            _make(directory / PAYLOAD_DIRECTORY, durable=wanted.durable)
-        if not rebuilds and not database.read_only:
-            _expect_rows(directory, database, found.payloads)
-        unlocked = unlock(directory, database, found.payloads, key, is_wanted=is_encrypted)
-    except BaseException:
-        database.close()
-        raise
+    database.prepare(
+        upgrade=upgrade,
+        check=lambda: check_copies(directory, database, key, is_wanted=is_encrypted),
+    )
+    found = find_payloads(database, wanted, takes_over=rebuilds)
+    if found.is_inside and not database.read_only:
+        _make(directory / PAYLOAD_DIRECTORY, durable=wanted.durable)
+    if not rebuilds and not database.read_only:
+        _expect_rows(directory, database, found.payloads)
+    unlocked = unlock(directory, database, found.payloads, key, is_wanted=is_encrypted)
     cipher = Sealed(unlocked.secrets, unlocked.renewed) if unlocked else PLAIN
     return Opened(directory, database, found.payloads, found.claim, cipher, unlocked)
 
 
-def open_database(directory: Path) -> Database:
+def open_database(directory: Path, database_url: str | None = None) -> Database:
     """Open the database of a store that exists, whatever its schema; nothing is changed.
 
     Raises NotFoundError if there is none.
     """
-    path = directory.absolute() / DATABASE_NAME
-    if not path.exists() or not path.stat().st_size:
-        _check_new(Wanted(directory, None, None, durable=True))
-    if not os.access(directory, os.W_OK):
-        return Database.open_read_only(path)
-    return Database(URL.create("sqlite", database=str(path)))
+    directory = directory.absolute()
+    is_file_made = _is_made(directory)
+    database = _database(directory, database_url, is_made=is_file_made)
+    if database.server is None and not is_file_made:
+        _check_new(Wanted(directory, None, None, durable=True), database.where)
+    return database
 
 
 def check_directory(
@@ -152,15 +192,17 @@ def check_directory(
     grace: timedelta,
     progress: Progress | None,
     payload_url: str | None = None,
+    database_url: str | None = None,
 ) -> CheckReport:
     """Check a store without its key."""
     from checkpointdb.check import check
     from checkpointdb.reports import Problem
 
     wanted = Wanted.of(directory.absolute(), payload_url, None, durable=True)
-
-    database = open_database(directory)
+    database = open_database(directory, database_url)
     try:
+        if database.revision() is None:
+            _check_new(wanted, database.where)
         database.prepare(upgrade=False)
         payloads = find_payloads(database, wanted).payloads
         with database.read() as connection:
@@ -178,17 +220,17 @@ def check_directory(
         database.close()
 
 
-def _check_new(wanted: Wanted, *, is_made_here: bool = False) -> None:
-    """Refuse a directory without a database, unless a store is to be made in it."""
+def _check_new(wanted: Wanted, database: str, *, is_made_here: bool = False) -> None:
+    """Refuse a directory whose database is empty, unless a store is to be made in it."""
     payloads = wanted.payloads()
-    if is_made_here and wanted.url is not None:
-        refuse_claimed(payloads, wanted.url)
+    if is_made_here:
+        refuse_claimed(payloads, wanted.url or str(wanted.directory))
     if next(payloads.files(), None) is not None:
-        raise _no_database(wanted.directory)
+        raise _no_database(wanted.directory, database)
     if not is_made_here:
-        shown = str(wanted.directory)
         raise NotFoundError(
-            f"there is no store in {shown!r}: name the directory that holds {DATABASE_NAME}"
+            f"there is no store in {str(wanted.directory)!r}, {database!r} holds none: name the "
+            f"directory that holds {DATABASE_NAME}, or, if its rows are on a server, the URL too"
         )
 
 
@@ -200,7 +242,7 @@ def _expect_rows(directory: Path, database: Database, payloads: PayloadStore) ->
     with database.read() as connection:
         is_empty = connection.execute(queries.pipeline_names().limit(1)).first() is None
     if is_empty and next(payloads.files(), None) is not None:
-        raise _no_database(directory)
+        raise _no_database(directory, database.where)
 
 
 def _refuse_legacy(directory: Path) -> None:
@@ -216,9 +258,9 @@ def _refuse_legacy(directory: Path) -> None:
         )
 
 
-def _no_database(directory: Path) -> StoreUnavailableError:
+def _no_database(directory: Path, database: str) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"{str(directory)!r} holds payloads, but {DATABASE_NAME} is missing or empty: bring it "
-        f"back from a backup, or make it anew by PipelineCheckpoint.rebuild({str(directory)!r}), "
-        "at the prompt `checkpointdb rebuild`"
+        f"{str(directory)!r} holds payloads, but {database!r} is missing or empty: if the rows "
+        "are on a server, give its database_url; else bring it back from a backup, or make it anew "
+        f"by PipelineCheckpoint.rebuild({str(directory)!r}), at the prompt `checkpointdb rebuild`"
     )

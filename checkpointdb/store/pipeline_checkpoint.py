@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy import URL, ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
 from checkpointdb.errors import CheckpointError, InvalidInputError, NotFoundError
@@ -76,6 +76,8 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
     `state_version` is recorded with what is saved; a state of an older version is brought up to
     it when it is loaded, by `state_upgrades`: each takes the state of the version it stands under,
     and returns that of the next. What was saved without a version is of version 0.
+    `database_url`, such as "postgresql://host/database?schema=runs", is the server that has the
+    rows, for writers on many machines; without it they are in the directory.
 
     Raises InvalidInputError for arguments that make no sense, StoreUnavailableError if the
     directory can be neither made nor read, SchemaVersionError for a store of a newer version,
@@ -105,6 +107,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         payload_url: str | None = None,
         state_version: int | None = None,
         state_upgrades: Mapping[int, Upgrade] | None = None,
+        database_url: str | URL | None = None,
     ) -> None:
         # With the first handle, as `Engine` does.
         from checkpointdb.retention import policy_of
@@ -137,6 +140,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
             is_encrypted=None if enable_encryption is None else bool(enable_encryption),
             key=key,
             payload_url=payload_url,
+            database_url=database_url,
             config=cloud_backup_config,
         )
         self.checkpoint_dir = opened.directory

@@ -24,6 +24,7 @@ def rebuild_directory(
     key: object | None = None,
     progress: Callable[[int, int], object] | None = None,
     payload_url: str | None = None,
+    database_url: str | None = None,
     config: CloudBackupConfig | None = None,
 ) -> RebuildReport:
     """Rebuild into a new database; one that has rows is refused, never replaced.
@@ -43,22 +44,28 @@ def rebuild_directory(
             rebuilds=True,
             key=given_key(key) if ENCRYPTION_AVAILABLE else None,
             payload_url=payload_url,
+            database_url=database_url,
             config=config,
         )
     except (CorruptionError, SchemaVersionError) as error:
-        raise _in_the_way(path) from error
+        raise _in_the_way(path, database_url) from error
     try:
         report = rebuild(opened.database, opened.payloads, cipher=opened.cipher, progress=progress)
         if opened.claim is not None:
             opened.claim.take_over()
         return report
     except InvalidInputError as error:
-        raise _in_the_way(path) from error
+        raise _in_the_way(path, database_url) from error
     finally:
         opened.database.close()
 
 
-def _in_the_way(path: Path) -> StoreUnavailableError:
+def _in_the_way(path: Path, database_url: str | None) -> StoreUnavailableError:
+    if database_url is not None:
+        return StoreUnavailableError(
+            "the database is not empty, or not of this version: name a new one, or a new "
+            "?schema= of it, to rebuild into"
+        )
     return StoreUnavailableError(
         f"{str(path)!r} exists and is not empty: move it (and its -wal and -shm files) away "
         "before rebuilding"

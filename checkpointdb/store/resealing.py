@@ -67,6 +67,7 @@ def reencrypt_store(
         upgrade=False,
         is_encrypted=True,
         key=staying[0],
+        database_url=unlocked.database.server_url,
         config=config,
     )
     try:

@@ -22,7 +22,12 @@ from sqlalchemy import Connection
 from checkpointdb import format, queries
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import InvalidInputError, NotFoundError, StoreBusyError
+from checkpointdb.errors import (
+    InvalidInputError,
+    NotFoundError,
+    StoreBusyError,
+    UnknownOutcomeError,
+)
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.payloads import PayloadStore
@@ -30,6 +35,7 @@ from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
 from checkpointdb.store.head import Head, Origin, load_head
+from checkpointdb.store.outcome import was_saved
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
@@ -171,38 +177,48 @@ class Saver:
     # --- the transaction
 
     def _commit(self, saved: Saved, request: SaveRequest, begun_as: str) -> tuple[Head, list[str]]:
-        with self.database.write(pipeline=self.pipeline_id, retried=True) as connection:
-            name = free_name(connection, self.payloads, self.pipeline_id, begun_as)
-            # A statement of its own: in PostgreSQL the one that waited for the lock would still
-            # see what was there before it.
-            where = {
-                "pipeline_id": self.pipeline_id,
-                "checkpoint_id": request.checkpoint_id,
-                "base_id": saved.origin.row_id if saved.origin else None,
-            }
-            place = _Place(*_PLACE.run(connection, where)[0])
-            check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
-            _check_base(saved, place)
-            if place.replaced_id is not None and not request.replaces:
-                raise _exists(request)
-            replaced = [] if place.replaced_id is None else [place.replaced_id]
-            touched = remove_checkpoints(connection, replaced)
-            under = Placement(
-                self.pipeline_id,
-                name,
-                pinned=bool(place.was_pinned if request.pinned is None else request.pinned),
-                damaged=place.damaged,
-                has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
-            )
-            head = saved.insert(connection, under, touched)
-            # Not the time of this checkpoint: others that were begun later may be in already, and
-            # would lie in the future.
-            now = max(saved.checkpoint.created_at, current_time())
-            forgotten = self._forgettable(connection, head, now, has_damage=place.damaged > 0)
-            touched.update(remove_checkpoints(connection, forgotten))
-            freed = collect(connection, touched)
-            self.trash.clear_spent(connection)
-            self.payloads.publish(saved.staged.packer.writer, name)
+        try:
+            with self.database.write(pipeline=self.pipeline_id, retried=True) as connection:
+                name = free_name(connection, self.payloads, self.pipeline_id, begun_as)
+                head, freed = self._insert(connection, saved, request, name)
+        except UnknownOutcomeError as lost:
+            if not was_saved(self.database, self.payloads, self.pipeline_id, name, lost):
+                raise LostRace("the connection was lost before the commit") from lost
+        return head, freed
+
+    def _insert(
+        self, connection: Connection, saved: Saved, request: SaveRequest, name: str
+    ) -> tuple[Head, list[str]]:
+        # A statement of its own: in PostgreSQL the one that waited for the lock would still see
+        # what was there before it.
+        where = {
+            "pipeline_id": self.pipeline_id,
+            "checkpoint_id": request.checkpoint_id,
+            "base_id": saved.origin.row_id if saved.origin else None,
+        }
+        place = _Place(*_PLACE.run(connection, where)[0])
+        check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
+        _check_base(saved, place)
+        if place.replaced_id is not None and not request.replaces:
+            raise _exists(request)
+        replaced = [] if place.replaced_id is None else [place.replaced_id]
+        touched = remove_checkpoints(connection, replaced)
+        under = Placement(
+            self.pipeline_id,
+            name,
+            pinned=bool(place.was_pinned if request.pinned is None else request.pinned),
+            damaged=place.damaged,
+            has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
+        )
+        head = saved.insert(connection, under, touched)
+        # Not the time of this checkpoint: others that were begun later may be in already, and
+        # would lie in the future.
+        now = max(saved.checkpoint.created_at, current_time())
+        forgotten = self._forgettable(connection, head, now, has_damage=place.damaged > 0)
+        touched.update(remove_checkpoints(connection, forgotten))
+        freed = collect(connection, touched)
+        self.trash.clear_spent(connection)
+        self.payloads.publish(saved.staged.packer.writer, name)
         return head, freed
 
     def _forgettable(

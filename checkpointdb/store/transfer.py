@@ -41,6 +41,7 @@ class Transfer(Encryption):
         where: ColumnElement[bool] | None = None,
         pipelines: Iterable[str] | None = None,
         payload_url: str | None = None,
+        database_url: str | None = None,
         on_conflict: OnConflict = "refuse",
         progress: Callable[[int, int], object] | None = None,
     ) -> int:
@@ -56,8 +57,8 @@ class Transfer(Encryption):
 
         The target is to be encrypted if this store is, under the same key unless another is
         given; `encrypted` says otherwise. A target that is made keeps its payloads at
-        `payload_url`, if one is given. `progress` is called with the numbers of checkpoints
-        that are done and that were to be copied.
+        `payload_url`, if one is given, and its rows on the server at `database_url`. `progress` is
+        called with the numbers of checkpoints that are done and that were to be copied.
 
         Raises InvalidInputError for a conflict that is refused, NotFoundError for an unknown
         pipeline, EncryptionError if the target is in the clear and was to be encrypted, or the
@@ -74,6 +75,7 @@ class Transfer(Encryption):
             is_encrypted=is_encrypted,
             busy_seconds=self._engine.database.busy_seconds,
             payload_url=payload_url,
+            database_url=database_url,
             config=self._cloud_backup_config,
         )
         chosen = self._chosen(pipelines)
@@ -85,6 +87,7 @@ class Transfer(Encryption):
         encryption_key: bytes | str | Key | None = None,
         *,
         payload_url: str | None = None,
+        database_url: str | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> int:
         """Copy the whole store into an encrypted one, as `copy_into` does.
@@ -98,6 +101,7 @@ class Transfer(Encryption):
             key=encryption_key,
             encrypted=True,
             payload_url=payload_url,
+            database_url=database_url,
             progress=progress,
         )
 
@@ -229,6 +233,7 @@ class Transfer(Encryption):
             own,
             is_encrypted=own is not None,
             busy_seconds=self._engine.database.busy_seconds,
+            database_url=self._engine.database.server_url,
             config=self._cloud_backup_config,
         )
 

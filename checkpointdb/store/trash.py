@@ -56,4 +56,10 @@ class Trash:
             spent, self._spent = self._spent, []
         # All at once: names have no index, and so each statement looks through all of them.
         named = items(literal(json.dumps(spent), Text))
-        connection.execute(delete(removals).where(removals.c.name.in_(select(named.c.value))))
+        # Two handles may have worked off the same: what another deletes just now is left to it.
+        found = (
+            select(removals.c.id)
+            .where(removals.c.name.in_(select(named.c.value)))
+            .with_for_update(skip_locked=True)
+        )
+        connection.execute(delete(removals).where(removals.c.id.in_(found)))

@@ -76,6 +76,7 @@ class Upkeep:
         seconds: float | None = None,
         grace: timedelta = timedelta(0),
         payload_url: str | None = None,
+        database_url: str | None = None,
         progress: Progress | None = None,
     ) -> CheckReport:
         """Check a store as `check` does, without the key that an encrypted one needs.
@@ -88,7 +89,9 @@ class Upkeep:
         from checkpointdb.store.opening import check_directory
 
         scope = checked_scope(read_data, share, seconds)
-        return check_directory(Path(checkpoint_dir), scope, grace, progress, payload_url)
+        return check_directory(
+            Path(checkpoint_dir), scope, grace, progress, payload_url, database_url
+        )
 
     def check_database(self) -> CheckReport:
         """Compare rows with rows, and let SQLite look at its file; payloads are not looked at."""
@@ -166,6 +169,7 @@ class Upkeep:
         encryption_key: bytes | str | Key | None = None,
         *,
         payload_url: str | None = None,
+        database_url: str | None = None,
         cloud_backup_config: CloudBackupConfig | None = None,
         progress: Progress | None = None,
     ) -> RebuildReport:
@@ -173,7 +177,8 @@ class Upkeep:
 
         Those at `payload_url` belong to this database then: another that kept its payloads there
         is refused from now on. If they are encrypted, so is what is made, by the keyring that lies
-        beside them. `progress` is called with the numbers of payloads that are read and in all.
+        beside them. `database_url` is the server to make it on. `progress` is called with the
+        numbers of payloads that are read and in all.
 
         Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
         if there is a keyring that the key does not open.
@@ -181,11 +186,18 @@ class Upkeep:
         from checkpointdb.store.rebuilding import rebuild_directory
 
         return rebuild_directory(
-            Path(checkpoint_dir), encryption_key, progress, payload_url, cloud_backup_config
+            Path(checkpoint_dir),
+            encryption_key,
+            progress,
+            payload_url,
+            database_url,
+            cloud_backup_config,
         )
 
     @staticmethod
-    def database_info(checkpoint_dir: str | os.PathLike[str]) -> DatabaseInfo:
+    def database_info(
+        checkpoint_dir: str | os.PathLike[str], *, database_url: str | None = None
+    ) -> DatabaseInfo:
         """Return what the database of a store is, of whatever version; nothing is changed.
 
         Raises NotFoundError if there is no store, StoreUnavailableError if it is another
@@ -193,20 +205,27 @@ class Upkeep:
         """
         from checkpointdb.store.revising import database_info
 
-        return database_info(Path(checkpoint_dir))
+        return database_info(Path(checkpoint_dir), database_url)
 
     @staticmethod
-    def upgrade_database(checkpoint_dir: str | os.PathLike[str]) -> UpgradeReport:
+    def upgrade_database(
+        checkpoint_dir: str | os.PathLike[str], *, database_url: str | None = None
+    ) -> UpgradeReport:
         """Bring the database of a store up to date, after a backup of it beside it.
+
+        On a server no backup is made, and this is the only thing that upgrades it: stop first what
+        uses it.
 
         Raises NotFoundError if there is no store, SchemaVersionError if it is of a newer version.
         """
         from checkpointdb.store.revising import upgrade_database
 
-        return upgrade_database(Path(checkpoint_dir))
+        return upgrade_database(Path(checkpoint_dir), database_url)
 
     @staticmethod
-    def upgrade_sql(checkpoint_dir: str | os.PathLike[str]) -> str:
+    def upgrade_sql(
+        checkpoint_dir: str | os.PathLike[str], *, database_url: str | None = None
+    ) -> str:
         """Return the SQL that `upgrade_database` would run, to be run by `sqlite3`; nothing is.
 
         One transaction; empty if the database is up to date. No backup is made by it.
@@ -215,4 +234,4 @@ class Upkeep:
         """
         from checkpointdb.store.revising import upgrade_sql
 
-        return upgrade_sql(Path(checkpoint_dir))
+        return upgrade_sql(Path(checkpoint_dir), database_url)

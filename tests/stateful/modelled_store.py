@@ -172,11 +172,12 @@ class Store:
     there without a row; `stash` has a link to every payload that there ever was.
     """
 
-    def __init__(self, key=None):
-        self.key = key
+    def __init__(self, key=None, url=None):
+        self.key, self.url = key, url
         self.root = Path(tempfile.mkdtemp(prefix="checkpointdb-"))
         self.directory = self.root / "0"
-        shutil.copytree(empty_store(), self.directory)
+        if url is None:
+            shutil.copytree(empty_store(), self.directory)
         self.stash = self.root / "stash"
         self.states = {}
         self.pinned = set()
@@ -187,7 +188,7 @@ class Store:
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
 
     def open(self, **options):
-        return opened(self.directory, self.key, **options)
+        return opened(self.directory, self.key, database_url=self.url, **options)
 
     def remove(self):
         self.observer.close()
@@ -280,7 +281,7 @@ class Store:
         shutil.rmtree(self.stash, ignore_errors=True)
 
     def sweep(self):
-        opened = Database(f"sqlite:///{self.directory / 'checkpoints.db'}", durable=False)
+        opened = Database(self.observer._engine.database.url, durable=False)
         try:
             payloads = LocalPayloads(self.payloads, durable=False)
             report = sweep(opened, payloads, grace=timedelta(days=-1))

@@ -13,7 +13,14 @@ import pytest
 from effort import NIGHTLY, some
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from modelled_store import (
     EDITS,
     IDS,
@@ -38,10 +45,11 @@ class StoreMachine(RuleBasedStateMachine):
     """Three handles take turns in one pipeline of one store."""
 
     key = None
+    new_url = staticmethod(lambda: None)
 
     def __init__(self):
         super().__init__()
-        self.store = Store(self.key)
+        self.store = Store(self.key, self.new_url())
         self.handles = []
         self.counts = []
 
@@ -282,3 +290,10 @@ TestRebuild = RebuildMachine.TestCase
 TestRebuild.settings = steps(some(4, long=8), 18)
 TestEncrypted = EncryptedMachine.TestCase
 TestEncrypted.settings = steps(some(3, long=6), 18)
+
+
+def test_the_store_on_a_server(emptied):
+    class OnServer(StoreMachine):
+        new_url = staticmethod(lambda: next(emptied()))
+
+    run_state_machine_as_test(OnServer, settings=steps(some(3, long=10), 18))

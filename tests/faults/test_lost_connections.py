@@ -1,0 +1,130 @@
+"""The connection to a server breaks, at the worst moments: what is told is true."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from cut_connections import Proxy
+
+from checkpointdb import (
+    PipelineCheckpoint,
+    RetentionPolicy,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
+
+
+@pytest.fixture
+def proxy(postgres):
+    proxy = Proxy(postgres.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def behind(tmp_path, server_url, proxy):
+    """A store whose rows are behind the proxy."""
+    url = sa.make_url(server_url).set(port=proxy.port)
+    with PipelineCheckpoint(
+        tmp_path / "store",
+        database_url=url,
+        retention_policy=RetentionPolicy.KEEP_ALL,
+        busy_seconds=5,
+    ) as handle:
+        handle.save({"n": 0}, "first")
+        yield handle
+        proxy.refuses = False
+        assert handle.check(read_data=True).problems == ()
+
+
+def ids(handle):
+    return sorted(each.checkpoint_id for each in handle.list_checkpoints())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_save_whose_commit_is_not_answered_is_saved_once(behind, proxy, when):
+    proxy.cut = when
+    behind.save({"n": 1}, "second")
+    assert (proxy.cuts, ids(behind)) == (1, ["first", "second"])
+    assert behind.load("second") == {"n": 1}
+    assert behind.get_statistics()["payload_files"] == 2
+
+
+def test_a_save_that_was_forgotten_before_it_was_known_counts_as_saved(
+    behind, proxy, server_url, tmp_path, monkeypatch
+):
+    from checkpointdb.store import saving
+
+    asked = saving.was_saved
+
+    def after_another_forgot_it(*arguments):
+        with PipelineCheckpoint(tmp_path / "store", database_url=server_url) as other:
+            other.delete_checkpoint("second")
+        return asked(*arguments)
+
+    monkeypatch.setattr(saving, "was_saved", after_another_forgot_it)
+    proxy.cut = "after"
+    behind.save({"n": 1}, "second")
+    assert ids(behind) == ["first"]
+
+
+def test_what_cannot_be_found_out_is_told_so(behind, proxy):
+    behind._engine.database.busy_seconds = 0.3
+    proxy.cut, proxy.refuses_after_a_cut = "after", True
+    with pytest.raises(UnknownOutcomeError, match=r"127.0.0.1"):
+        behind.save({"n": 1}, "second")
+
+
+def test_a_forget_whose_commit_is_not_answered_says_so(behind, proxy):
+    proxy.cut = "after"
+    with pytest.raises(UnknownOutcomeError, match="look"):
+        behind.delete_checkpoint("first")
+    assert ids(behind) == []
+    behind.delete_checkpoint("first")
+
+
+def test_a_restart_under_load_loses_nothing_that_was_acknowledged(tmp_path, server_url, postgres):
+    """Some saves fail, and name the server; each that returned is there."""
+    acknowledged, failed, stop = [], [], threading.Event()
+
+    def save(name):
+        with PipelineCheckpoint(
+            tmp_path / "store",
+            database_url=server_url,
+            retention_policy=RetentionPolicy.KEEP_ALL,
+            pipeline=name,
+        ) as handle:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                try:
+                    handle.save({"n": number}, f"{number}")
+                    acknowledged.append((name, f"{number}"))
+                except (StoreUnavailableError, UnknownOutcomeError) as error:
+                    failed.append(str(error))
+                    stop.wait(0.05)
+
+    PipelineCheckpoint(tmp_path / "store", database_url=server_url).close()
+    threads = [threading.Thread(target=save, args=(f"p{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for mode in ("immediate", "fast"):
+        before = len(acknowledged)
+        while len(acknowledged) < before + 10:
+            stop.wait(0.01)
+        postgres.restart(mode)
+    before = len(acknowledged)
+    while len(acknowledged) < before + 10:
+        stop.wait(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert all("127.0.0.1" in each for each in failed), failed
+    for name in ("p0", "p1", "p2"):
+        with PipelineCheckpoint(
+            tmp_path / "store", database_url=server_url, pipeline=name
+        ) as handle:
+            assert {number for who, number in acknowledged if who == name} <= set(ids(handle))
+            assert handle.check(read_data=True).problems == ()

@@ -1,0 +1,1 @@
+"""Programs to read and to run, each alone; `orchestrator` and `demo` by `python -m`."""

@@ -1,0 +1,145 @@
+"""The orchestrator of plans: a real PDF, nine stages, and a run that resumes from any of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from checkpointdb import CheckpointError
+from checkpointdb.pipeline import Stage
+from examples.orchestrator import CheckpointedOrchestrator, main
+from examples.policy import make_plan
+from examples.policy.stages import STAGES
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAN = ROOT / "examples" / "policy" / "plan.pdf"
+CODE = "PDM2024-ANT-MED"
+IDS = [f"{CODE}_stage_{number}" for number in range(1, 10)]
+
+
+def break_down(_context):
+    raise RuntimeError("injected")
+
+
+class Failing(CheckpointedOrchestrator):
+    """Fails in stage 5, under the name and version of the stage that it stands for."""
+
+    stages = (*STAGES[:4], Stage(break_down, STAGES[4].name, STAGES[4].version), *STAGES[5:])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An orchestrator that has gone through the plan, and the context that came of it."""
+    orchestrator = CheckpointedOrchestrator(tmp_path_factory.mktemp("output"))
+    context = orchestrator.process_plan_with_checkpoints(PLAN, CODE, es_municipio_pdet=True)
+    yield orchestrator, context
+    assert orchestrator.store.check(read_data=True).problems == ()
+    orchestrator.close()
+
+
+def ids(orchestrator, *arguments):
+    return [each.checkpoint_id for each in orchestrator.list_checkpoints(*arguments)]
+
+
+def test_the_pdf_holds_the_text_that_it_was_made_of(finished):
+    _, context = finished
+    text = " ".join(" ".join(context.pages).split())
+    for sentences in make_plan.SECTIONS.values():
+        assert [each for each in sentences if each not in text] == []
+
+
+def test_each_stage_has_done_its_work(finished):
+    _, context = finished
+    assert len(context.pages) == len(make_plan.SECTIONS) == len(context.key_terms)
+    assert len(context.sentences) == sum(map(len, make_plan.SECTIONS.values()))
+    assert any(each.connective == "debido a" for each in context.causal_links)
+    assert [len(each.steps) for each in context.mechanisms] == [3, 3]
+    assert (len(context.audit.lines), context.audit.difference_millions) == (7, 500.0)
+    assert context.validation["takes up the PDET pillars"]
+    assert not context.validation["its money adds up"]
+    assert len({each.question_id for each in context.answers}) == 300
+    assert sum(each.page is not None for each in context.answers) == 300
+    assert len(context.scores) == 16
+    assert "| not accounted for | 500 |" in context.report
+
+
+def test_report_and_answers_are_written(finished):
+    orchestrator, context = finished
+    report = orchestrator.output_dir / f"{CODE}_report.md"
+    assert report.read_text(encoding="utf-8") == context.report
+    answers = json.loads((orchestrator.output_dir / f"{CODE}_answers.json").read_text("utf-8"))
+    assert len(answers) == 300
+
+
+def test_a_failure_in_stage_5_resumes_from_stage_4(tmp_path, finished):
+    failing = Failing(tmp_path, log_level="WARNING")
+    with pytest.raises(RuntimeError, match="injected"):
+        failing.process_plan_with_checkpoints(PLAN, CODE, True)
+    assert ids(failing) == IDS[:4]
+    [failure] = failing.pipeline.failures()
+    assert (failure.stage, failure.name, failure.checkpoint_id) == (5, "financial_audit", IDS[3])
+    failing.close()
+    mended = CheckpointedOrchestrator(tmp_path)
+    context = mended.process_plan_with_checkpoints(PLAN, CODE, True, resume_from=IDS[3])
+    assert context == finished[1]
+    assert ids(mended) == IDS
+    assert mended.pipeline.runs()[0].status == "completed"
+    mended.close()
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_resuming_by_id_works_for_every_stage(finished, caplog, number):
+    orchestrator, context = finished
+    with caplog.at_level(logging.INFO, "orchestrator"):
+        found = orchestrator.process_plan_with_checkpoints(
+            PLAN, CODE, True, resume_from=IDS[number - 1]
+        )
+    assert found == context
+    began = [each.message for each in caplog.records if each.message.startswith("began")]
+    assert len(began) == 9 - number
+
+
+def test_checkpoints_are_listed_described_counted_and_deleted(tmp_path):
+    orchestrator = CheckpointedOrchestrator(tmp_path, retention_count=12, log_level="WARNING")
+    for code in (CODE, "OTHER"):
+        orchestrator.process_plan_with_checkpoints(PLAN, code)
+    assert (len(ids(orchestrator)), ids(orchestrator, CODE)) == (12, IDS[6:])
+    info = orchestrator.get_checkpoint_info("OTHER_stage_5")
+    assert (info.custom_metadata["name"], info.custom_metadata["pdet"]) == (
+        "financial_audit",
+        False,
+    )
+    assert set(info.state_keys) == {
+        each.name for each in dataclasses.fields(orchestrator.pipeline._shape)
+    }
+    orchestrator.delete_checkpoint("OTHER_stage_5")
+    assert orchestrator.get_checkpoint_info("OTHER_stage_5") is None
+    assert orchestrator.get_statistics()["total_checkpoints"] == 11
+    orchestrator.close()
+
+
+def test_the_command_line_has_the_same_options(tmp_path, capsys):
+    pytest.importorskip("cryptography")
+    common = ["--output-dir", str(tmp_path), "--encrypt", "--log-level", "ERROR"]
+    assert main([str(PLAN), "--policy-code", CODE, "--pdet", *common]) == 0
+    assert main([str(PLAN), "--policy-code", CODE, "--resume-from", IDS[7], *common]) == 0
+    assert main([str(PLAN), "--policy-code", CODE, "--resume-from", "8", *common]) == 0
+    assert main(["--list-checkpoints", *common]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == IDS
+    assert main(["--checkpoint-stats", *common]) == 0
+    assert json.loads(capsys.readouterr().out)["encrypted_checkpoints"] == 9
+    assert main([str(PLAN), "--policy-code", CODE, "--resume-from", "nobody", *common]) == 1
+    assert "neither a stage nor a checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--pdet"])
+
+
+def test_without_the_key_nothing_is_read(tmp_path):
+    pytest.importorskip("cryptography")
+    assert main([str(PLAN), "--policy-code", CODE, "--output-dir", str(tmp_path), "--encrypt"]) == 0
+    with pytest.raises(CheckpointError, match="encrypted"):
+        CheckpointedOrchestrator(tmp_path)

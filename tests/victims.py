@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from breaking import KEEP_ALL, array_state_of, state_of, tag_of
 
@@ -141,6 +142,27 @@ def write_again(directory: str) -> None:
         say("rewritten", len(handle.compact(min_dead=0.01).rewritten))
         say("merged", handle.merge("d").is_merged)
         say("merged", handle.merge("f").is_merged)
+
+
+DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `save_and_damage` leaves: id to tag
+
+
+def save_and_damage(directory: str) -> None:
+    """Lose the payload of a checkpoint that is forgotten; a full has what others had there."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        for each in "abc":
+            handle.save(array_state_of(each * 3), each)
+        lost = handle.get_checkpoint_info("a").file_path
+        handle.delete_checkpoint("a")
+        handle.save(array_state_of("ccc"), "full", force_full=True)
+    Path(lost).unlink()
+
+
+def repair(directory: str) -> None:
+    """Repair, and say what came back."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        report = handle.repair()
+        say("recovered", *(each.checkpoint_id for each in report.recovered))
 
 
 # --- to fail

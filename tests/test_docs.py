@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLE = re.compile(r"^```(python|pycon|sql)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)[^)]*\)")
+SOURCE = re.compile(r"`((?:checkpointdb|docs|examples|migrations|tests)/[^\s`…]+)`")
 DATABASE = Path("checkpoints/checkpoints.db")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -66,6 +67,20 @@ def test_every_example_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
 def test_every_link_of_a_page_leads_to_a_file(page):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
+
+
+@each_page
+def test_every_source_that_a_page_names_is_there(page):
+    assert [name for name in SOURCE.findall(page.read_text()) if not any(ROOT.glob(name))] == []
+
+
+def test_the_page_of_the_architecture_has_every_module():
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    package = ROOT / "checkpointdb"
+    names = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert len(names) > 40
+    assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 @pytest.mark.parametrize("name", MADE)

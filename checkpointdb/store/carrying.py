@@ -48,12 +48,16 @@ _NO = type(None)
 
 
 def typed_values(rows: Iterable[Any]) -> list[Any]:
-    """Return rows of values, each of the right types: called where a TypeError is told as damage.
+    """Return rows of values, each of the right types and with a layout.
 
-    What follows the columns of the value itself, a key and its position, is looked at too.
+    Called within a transaction, where TypeError and ValueError are told as damage. What follows the
+    columns of the value itself, a key and its position, is looked at too.
     """
     kinds = (int, bytes, str, str, str, int, (int, _NO), (int, _NO), str, int)
-    return [typed(row, *kinds[: len(row)]) for row in rows]
+    found = [typed(row, *kinds[: len(row)]) for row in rows]
+    for row in found:
+        layout_of(row.layout)
+    return found
 
 
 def cargo_of_chunk(row: Any) -> Cargo:
@@ -96,7 +100,11 @@ def carry(
     numbers: dict[Spot, int] = {}
     for member, plain in _plain_members(members, payloads, cipher):
         for each in by_member[member.id]:
-            chunk = _checked(each, plain, cipher.digests, member.name)
+            chunk = _checked(each, plain, cipher.digests)
+            if chunk is None:
+                where = payloads.locate(member.name)
+                reason = f"a chunk in the payload {where!r} is not what its row says"
+                raise CorruptionError(reason, payload=member.name)
             numbers[each.spot] = packer.add(chunk)
     if any(each.spot not in numbers for each in cargo):
         raise LostRace("members went while the rows were read")
@@ -129,16 +137,18 @@ def _opened(payloads: PayloadStore, name: str) -> Iterator[PayloadReader]:
     except FileNotFoundError as error:
         raise PayloadGoneError(name) from error
     except CorruptionError as error:
-        raise CorruptionError(str(error), payload=name) from error
+        where = payloads.locate(name)
+        raise CorruptionError(f"the payload {where!r}: {error}", payload=name) from error
 
 
-def _checked(each: Cargo, plain: bytes, digests: Digests, name: str) -> Chunk:
+def _checked(each: Cargo, plain: bytes, digests: Digests) -> Chunk | None:
+    """Return a chunk; None if it is not what its row says."""
     at = each.spot[1]
     data = plain[at : at + each.raw_bytes]  # a copy: a view would keep the whole member
     digest = digests.chunk(data)
     found = digest if each.owner is None else _value_digest(*each.owner, digest, digests)
     if found != each.digest or len(data) != each.raw_bytes:
-        raise CorruptionError("a chunk is not what its row says", payload=name)
+        return None
     return Chunk(memoryview(data), digest, "", each.owner is None)
 
 
@@ -151,11 +161,8 @@ def _value_digest(serializer: str, layout: str, chunk: bytes, digests: Digests) 
 
 
 def layout_of(layout: str) -> tuple[int, ...]:
-    """Return a value's layout from its column. Raises CorruptionError if it is none."""
-    try:
-        return tuple(map(int, layout.split(",")))
-    except ValueError as error:
-        raise CorruptionError(f"{layout!r} is no layout of a value") from error
+    """Return a value's layout from its column. Raises ValueError if it is none."""
+    return tuple(map(int, layout.split(",")))
 
 
 def spots_of(members: Sequence[Member], member_ids: Sequence[int]) -> list[Spot]:

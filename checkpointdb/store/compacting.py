@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -27,6 +29,7 @@ from checkpointdb.manifest import Checkpoint, Manifest, Value
 from checkpointdb.queries import batches
 from checkpointdb.repointing import Moved, Places, repoint
 from checkpointdb.reports import CompactReport
+from checkpointdb.rows import typed
 from checkpointdb.sealing import check_epoch
 from checkpointdb.store.carrying import (
     Cargo,
@@ -141,7 +144,9 @@ class Compactor(Rewriter):
 
     def _chosen(self, min_dead: float) -> list[Any]:
         with self._database.read() as connection:
-            rows = list(connection.execute(queries.mostly_dead(min_dead)))
+            found = connection.execute(queries.mostly_dead(min_dead))
+            kinds = (int, int, str, int, int, (int, Decimal), int)  # the sum of a server is Decimal
+            rows = [typed(row, *kinds) for row in found]
         self._left += [(row.name, "it is marked as damaged") for row in rows if row.is_damaged]
         return [row for row in rows if not row.is_damaged]
 
@@ -201,7 +206,8 @@ class Compactor(Rewriter):
 
     def _try(self, names: dict[int, str]) -> None:
         with self._database.read() as connection:
-            rows = list(connection.execute(queries.payloads_by_id(list(names))))
+            found = connection.execute(queries.payloads_by_id(list(names)))
+            rows = [typed(row, int, int, str, int, datetime) for row in found]
             alive = _alive_in(connection, rows)
             cargo = alive.cargo
             members = members_of(connection, cargo)

@@ -103,7 +103,14 @@ class Merger(Rewriter):
                 "gone: restore it from a backup",
                 payload=gone.name,
             ) from gone
-        raise StoreBusyError("others changed the checkpoint again and again: try again")
+        raise StoreBusyError(
+            f"others changed the checkpoint again and again, or its rows in {self._where!r} "
+            "contradict one another: try again, and run check"
+        )
+
+    @property
+    def _where(self) -> str | None:
+        return self._database.url.database
 
     def _try(self, find: Callable[[Connection], Any]) -> MergeReport:
         with self._database.read() as connection:
@@ -136,8 +143,8 @@ class Merger(Rewriter):
         )
         if digest != place.state_digest:
             raise CorruptionError(
-                f"checkpoint {place.checkpoint_id!r} was not merged: its rows do not give the "
-                "state that was saved; rebuild the database",
+                f"checkpoint {place.checkpoint_id!r} was not merged: its rows in {self._where!r} "
+                "do not give the state that was saved; rebuild the database",
                 checkpoint_id=place.checkpoint_id,
             )
 
@@ -156,7 +163,8 @@ class Merger(Rewriter):
                     entries=tuple(Entry(row.key, row.position, row.digest) for row in state.keys),
                 )
         raise CorruptionError(
-            f"the payload of checkpoint {place.checkpoint_id!r} does not describe it: run check",
+            f"the payload {self._payloads.locate(place.payload)!r} does not describe checkpoint "
+            f"{place.checkpoint_id!r}, which was saved with it: run check",
             checkpoint_id=place.checkpoint_id,
             payload=place.payload,
         )
@@ -178,9 +186,10 @@ class Merger(Rewriter):
             touched = Touched(depths={now.chain_id: {now.depth}}, payloads={now.payload_id})
             freed = collect(connection, touched)
             has_bytes = connection.execute(size).one().stored_bytes - packer.stored_bytes
+            freed_bytes = int(had_bytes - has_bytes)  # here, where no number is told as damage
             self._trash.clear_spent(connection)
             self._payloads.publish(packer.writer, name)
-        return int(had_bytes - has_bytes), freed
+        return freed_bytes, freed
 
 
 def _read_state(connection: Connection, place: Any) -> _State:

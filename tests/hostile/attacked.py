@@ -83,6 +83,9 @@ def acts_on(handle: PipelineCheckpoint) -> Iterator[Callable[[], object]]:
     yield lambda: handle.save({**STATE, "n": 6}, "upon", base="one")
     yield lambda: handle.save({**STATE, "n": 7}, "two")
     yield lambda: handle.save({**STATE, "n": 8}, "full", force_full=True)
+    yield lambda: handle.compact(min_dead=1e-9)
+    yield lambda: handle.merge("two")
+    yield lambda: handle.repair(read_data=False)
     yield lambda: handle.delete_checkpoint("one")
     yield lambda: _save_with_retention(handle.checkpoint_dir)
 

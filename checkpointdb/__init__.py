@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from checkpointdb.safe_globals import SAFE_GLOBALS
     from checkpointdb.serialize import Serializer, register_serializer
     from checkpointdb.store.background import PendingSave
+    from checkpointdb.streamed import StreamedValue
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
@@ -130,6 +131,7 @@ _LATER = {
     "serialize": ("Serializer", "register_serializer"),
     "safe_globals": ("SAFE_GLOBALS",),
     "store.background": ("PendingSave",),
+    "streamed": ("StreamedValue",),
 }
 
 
@@ -207,6 +209,7 @@ __all__ = [
     "StateVersionError",
     "StoreBusyError",
     "StoreUnavailableError",
+    "StreamedValue",
     "SweepReport",
     "UnknownOutcomeError",
     "UnknownSerializerError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from math import isqrt
 
 from pyfastcdc import FastCDC
@@ -19,6 +20,9 @@ _WHOLE_STREAM = 16 << 10
 _BLOCK_FACTOR = 16
 _MIN_BLOCK = 4 << 10  # arrays hardly shrink: what is stored again counts for more
 _MAX_BLOCK = 1 << 20
+# The longest of a flow's chunks fits a member.
+_MAX_FLOW_CHUNK = 4 * _MAX_AVERAGE
+_WINDOW_BYTES = 4 * _MAX_FLOW_CHUNK
 
 
 def cut_stream(stream: Buffer, seed: int = 0) -> list[int]:
@@ -46,6 +50,37 @@ def cut_buffer(length: int) -> list[int]:
     block = _between(_MIN_BLOCK, _BLOCK_FACTOR * isqrt(length), _MAX_BLOCK)
     whole, rest = divmod(length, block)
     return [block] * whole + ([rest] if rest else [])
+
+
+def cut_flow(read_into: Callable[[memoryview], int], seed: int = 0) -> Iterator[list[memoryview]]:
+    """Yield the content-defined chunks of what flows in, some at a time: they last until the next.
+
+    `read_into` fills a part of what it is given and says how much, 0 at the end. The length is
+    not known yet, so the average is always the largest: equal bytes have equal chunks, however
+    they flow in.
+    """
+    average = _MAX_AVERAGE
+    cutter = FastCDC(average, min_size=average // 4, max_size=_MAX_FLOW_CHUNK, seed=seed)
+    window = memoryview(bytearray(_WINDOW_BYTES))
+    filled, is_last = 0, False
+    while not is_last:
+        count = 1
+        while count and filled < len(window):
+            count = read_into(window[filled:])
+            filled += count
+        is_last = not count
+        # Where the longest chunk would not fit, more bytes could move the boundary.
+        end, sure = 0, filled if is_last else filled - _MAX_FLOW_CHUNK
+        chunks = []
+        for chunk in cutter.cut_buf(window[:filled]):
+            if not is_last and end > sure:
+                break
+            chunks.append(window[end : end + chunk.length])
+            end += chunk.length
+        yield chunks
+        rest = bytes(window[end:filled])
+        filled = len(rest)
+        window[:filled] = rest
 
 
 def _between(least: int, wanted: int, most: int) -> int:

@@ -16,7 +16,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
+from typing import IO
 
 from checkpointdb.directories import (
     Unlinker,
@@ -131,6 +133,16 @@ class LocalPayloads:
 
     def unfinished(self) -> Iterator[PayloadFile]:
         yield from _files(self._root / _INCOMING, "*.tmp", self._root)
+
+    def scratch(self) -> IO[bytes]:
+        directory = self._root / _INCOMING
+        try:
+            self._refuse_link(_INCOMING)
+            self._make_directory(directory)
+            # Where it has a name for a moment, a sweep knows it by its suffix.
+            return TemporaryFile(dir=directory, suffix=".tmp", buffering=0)
+        except OSError as error:
+            raise unavailable(error, self._root) from error
 
     def locate(self, name: str) -> str:
         return self._path(name)

@@ -13,6 +13,8 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from queue import Queue
+from tempfile import TemporaryFile
+from typing import IO
 
 from checkpointdb.bucket import PART_BYTES, Bucket
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
@@ -87,6 +89,10 @@ class ObjectPayloads:
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield nothing: what is not finished is no object, and is not listed."""
         return iter(())
+
+    def scratch(self) -> IO[bytes]:
+        """Return a file of this machine: what is written twice need not travel twice."""
+        return TemporaryFile(buffering=0)
 
     def locate(self, name: str) -> str:
         place = self._bucket.location.url.partition("?")[0]

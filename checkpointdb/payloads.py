@@ -9,7 +9,7 @@ import errno
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 
@@ -112,6 +112,13 @@ class PayloadStore(Protocol):
 
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield files that were created and not published: being written, or left by a crash."""
+        ...
+
+    def scratch(self) -> IO[bytes]:
+        """Return a file without a name, unbuffered, for what a save must read twice.
+
+        It is gone when it is closed, and when the process is.
+        """
         ...
 
     def locate(self, name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from checkpointdb.errors import InvalidInputError, InvalidStateError
 from checkpointdb.json_values import Json
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES
+from checkpointdb.streamed import SERIALIZER as STREAM
 from checkpointdb.text import is_storable
 from checkpointdb.trusted_globals import TrustedGlobals
 
@@ -93,6 +94,8 @@ def register_serializer(serializer: Serializer) -> None:
         raise InvalidInputError(
             f"a serializer's name must have 1 to {MAX_SERIALIZER_BYTES} bytes: {name[:100]!r}"
         )
+    if name == STREAM:
+        raise InvalidInputError(f"{name!r} is how a StreamedValue is saved: choose another name")
     before = _known.setdefault(name, serializer)
     if type_name(before) != type_name(serializer) or name in _BUILT_IN:
         raise InvalidInputError(

@@ -29,12 +29,12 @@ for start, length, _, expected, sizes in manifest["members"]:
     plain = BytesIO(gzip.decompress(raw[start : start + length]))
     chunks += [plain.read(size if isinstance(size, int) else size[0]) for size in sizes]
 for key, _, number in sorted(fulls[-1]["entries"], key=lambda entry: (entry[1], entry[0])):
-    _, type_name, _, layout, numbers = manifest["values"][number]
+    _, type_name, maker, layout, numbers = manifest["values"][number]
     plain = BytesIO(b"".join(chunks[each] for each in numbers))
     stream, *buffers = [bytearray(plain.read(size)) for size in layout]
     if "--keys" in sys.argv:
         print(f"{key!r}: {type_name}, {sum(layout)} bytes")
     else:
-        state[key] = pickle.loads(stream, buffers=buffers)
+        state[key] = buffers[0] if maker == "stream" else pickle.loads(stream, buffers=buffers)
 if "--keys" not in sys.argv:
     sys.stdout.buffer.write(pickle.dumps(state))

@@ -11,6 +11,8 @@ from typing import Any, Final
 from deepdiff import DeepDiff
 from deepdiff.operator import BaseOperator
 
+from checkpointdb import StreamedValue
+
 _LONG_TEXT: Final = 80
 _LONG_LIST: Final = 1_000
 _MOST_LINES: Final = 200
@@ -61,6 +63,8 @@ class _Special(BaseOperator):
 
 
 def _teller(old: Any, new: Any) -> Any:
+    if isinstance(old, StreamedValue) or isinstance(new, StreamedValue):
+        return _stream_lines
     if isinstance(old, str) and isinstance(new, str):
         is_long = max(len(old), len(new)) > _LONG_TEXT or "\n" in old + new
         return _text_lines if is_long else None
@@ -73,6 +77,18 @@ def _teller(old: Any, new: Any) -> Any:
     if pandas and isinstance(old, pandas.DataFrame) and isinstance(new, pandas.DataFrame):
         return _frame_lines
     return None
+
+
+def _stream_lines(old: Any, new: Any) -> list[str]:
+    if type(old) is not type(new):
+        return [f"{_shown(old)} → {_shown(new)}"]
+    line = f"stream of {old.raw_bytes} bytes → stream of {new.raw_bytes} bytes"
+    at = 0
+    for before, after in zip(old, new, strict=False):
+        if before != after:
+            return [f"{line}, the first other byte is {at + _common([*before], [*after])}"]
+        at += len(before)
+    return [line]
 
 
 def _text_lines(old: str, new: str) -> list[str]:
@@ -99,7 +115,7 @@ def _units(old: str, new: str) -> tuple[str, list[str], list[str]]:
     return "word", before, after
 
 
-def _common(before: list[str], after: list[str]) -> int:
+def _common(before: list[Any], after: list[Any]) -> int:
     """Return how many items both begin with."""
     pairs = enumerate(zip(before, after, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(before), len(after)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +14,8 @@ from typing import Any, Final
 
 import click
 
-from checkpointdb import SAFE_GLOBALS, CheckpointError, PipelineCheckpoint
-from checkpointdb.cli.command import Command, Output
+from checkpointdb import SAFE_GLOBALS, CheckpointError, PipelineCheckpoint, StreamedValue
+from checkpointdb.cli.command import Command, NobodyReadsError, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
@@ -60,10 +61,10 @@ def _explaining() -> Iterator[None]:
 @click.argument("key", required=False)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Write to a new file instead: bytes and text as they are, anything else, and "
-    "a whole state, as a pickle.",
+    help="Write to a new file instead: bytes, streams and text as they are, anything else, and "
+    "a whole state, as a pickle. A stream also to - (stdout), as it is read.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @_trust_options
@@ -85,10 +86,13 @@ def get(
     """
     with session.open(_trusted(trusted_globals, trust_all)) as store:
         state = store.load(checkpoint_id, keys=None if key is None else [key])
-    if output is not None:
-        written = _write(output, state if key is None else state[key], force=force)
-        return Output({"checkpoint_id": checkpoint_id, "values": {}, "written": written},
-                      f"{size(written['bytes'])} were written, as {written['form']}")  # fmt: skip
+        if output is not None:
+            value = _pickled(state) if key is None else state[key]
+            if str(output) == "-":
+                return _print_raw(value, is_json=session.is_json)
+            written = _write(output, value, force=force)
+            document = {"checkpoint_id": checkpoint_id, "values": {}, "written": written}
+            return Output(document, f"{size(written['bytes'])} were written, as {written['form']}")
     values = {name: _as_value(value) for name, value in state.items()}
     lines = [
         _readable(value) if key is not None else f"{safe(name)} = {_readable(value)}"
@@ -120,8 +124,35 @@ def _readable(value: object) -> str:
     return safe(pformat(value, width=100, sort_dicts=False), lines=True)
 
 
+def _pickled(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state that can be pickled as a whole."""
+    streams = [key for key, value in state.items() if isinstance(value, StreamedValue)]
+    if streams:
+        raise click.ClickException(
+            f"key {streams[0]!r} is a stream, which no pickle holds: write key by key"
+        )
+    return state
+
+
+def _print_raw(value: object, *, is_json: bool) -> Output:
+    """Write a stream to stdout as it is read; what is wrong with it may show half-way."""
+    if is_json or not isinstance(value, StreamedValue):
+        raise click.UsageError("--output - takes a KEY whose value is a stream, without --json")
+    try:
+        for block in value:
+            click.echo(block, nl=False)
+    except BrokenPipeError as error:
+        raise NobodyReadsError from error
+    return Output({}, [])
+
+
 def _write(path: Path, value: object, *, force: bool) -> dict[str, Any]:
     """Write a value to a file that appears whole, private to its owner."""
+    if isinstance(value, StreamedValue):
+        if os.path.lexists(path) and not force:
+            raise _taken(path)
+        written = value.save_to(path, overwrite=force)
+        return {"path": str(path), "form": "bytes", "bytes": written}
     form, data = "a pickle", b""
     if isinstance(value, (bytes, bytearray, memoryview)):
         form, data = "bytes", bytes(value)
@@ -133,10 +164,14 @@ def _write(path: Path, value: object, *, force: bool) -> dict[str, Any]:
     try:
         write_private(target, data, is_new=True)
     except FileExistsError:
-        raise click.ClickException(f"{str(path)!r} exists: name another, or pass --force") from None
+        raise _taken(path) from None
     if force:
         target.replace(path)
     return {"path": str(path), "form": form, "bytes": len(data)}
+
+
+def _taken(path: Path) -> click.ClickException:
+    return click.ClickException(f"{str(path)!r} exists: name another, or pass --force")
 
 
 @click.command(cls=Command, shape={

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from checkpointdb import serialize
+from checkpointdb.errors import InvalidStateError
 from checkpointdb.serialize import Serialized, Serializer
 from checkpointdb.store.staging import UNCHANGEABLE
+from checkpointdb.store.stored_stream import StoredStream
+from checkpointdb.streamed import StreamedValue
 
 
 def capture(state: dict[str, object], serializer: Serializer) -> dict[str, object]:
@@ -13,9 +16,20 @@ def capture(state: dict[str, object], serializer: Serializer) -> dict[str, objec
     Raises InvalidStateError, naming the key, for a value that cannot be.
     """
     return {
-        key: value if type(value) in UNCHANGEABLE else _captured(key, value, serializer)
+        key: value if _stays(key, value) else _captured(key, value, serializer)
         for key, value in state.items()
     }
+
+
+def _stays(key: str, value: object) -> bool:
+    """Say whether a value cannot change. Raises InvalidStateError for a stream that may."""
+    if isinstance(value, StreamedValue) and not isinstance(value._source, StoredStream):
+        raise InvalidStateError(
+            f"the value of key {key!r} is a stream that was not saved yet, which cannot be "
+            "captured without being read: save it with wait=True",
+            key=key,
+        )
+    return type(value) in UNCHANGEABLE or isinstance(value, StreamedValue)
 
 
 def held_bytes(captured: dict[str, object]) -> int:

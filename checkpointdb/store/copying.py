@@ -131,11 +131,23 @@ def copy_checkpoint(
 
     Raises InvalidInputError if the target has one of that id, unless it is to be replaced.
     """
-    find = ours._engine.place_of(each.checkpoint_id)
     try:
-        state = ours._engine.load_serialized(find)
-    except NotFoundError:
+        _copy(ours, theirs, each, arrival, base)
+    except NotFoundError as error:  # by the load, or by the save, which reads the streams
+        if error.checkpoint_id != each.checkpoint_id:
+            raise
         return False  # forgotten meanwhile
+    return True
+
+
+def _copy(
+    ours: PipelineCheckpoint,
+    theirs: PipelineCheckpoint,
+    each: CheckpointMetadata,
+    arrival: Arrival,
+    base: str | None,
+) -> None:
+    state = ours._engine.load_serialized(ours._engine.place_of(each.checkpoint_id))
     replaces = arrival.outcome == "replaced"
     theirs._engine.save(
         SaveRequest(
@@ -150,4 +162,3 @@ def copy_checkpoint(
             state_version=each.state_version,
         )
     )
-    return True

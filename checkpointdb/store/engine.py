@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from checkpointdb.store.carrying import Tools
     from checkpointdb.store.loading import Plan
     from checkpointdb.store.state_versions import StateVersions
+    from checkpointdb.streamed import StreamedValue
 
 log = logging.getLogger("checkpointdb")
 
@@ -62,6 +64,7 @@ def _import_all() -> None:
     import checkpointdb.store.planning
     import checkpointdb.store.restoring
     import checkpointdb.store.saving
+    import checkpointdb.store.spool
     import checkpointdb.store.state_versions  # noqa: F401
 
 
@@ -95,7 +98,7 @@ class Engine(Finding):
     @property
     def background(self) -> Background:
         """The saves that nobody waits for."""
-        self._follow_fork()
+        self.follow_fork()
         return self._background
 
     def _start(self) -> None:
@@ -106,13 +109,13 @@ class Engine(Finding):
         self._lock = threading.RLock()
         self._local = threading.local()
         self._trash = Trash(self.payloads)
-        self._pool = Pool()
+        self.pool = Pool()
         self._background = Background(self._save)
 
     def close(self) -> None:
         """Stop the threads and close the connections."""
         if self._pid == os.getpid():
-            self._pool.close()
+            self.pool.close()
         self.database.close()
 
     # --- saving
@@ -142,23 +145,25 @@ class Engine(Finding):
 
     def _save(self, writer: Writer, request: SaveRequest) -> None:
         from checkpointdb.store.saving import Saver
+        from checkpointdb.store.spool import repeatable
 
         saver = Saver(
             self.database,
             self.payloads,
             self.cipher,
-            self._pool,
+            self.pool,
             self._make_pipeline(),
             self.pipeline,
             self._settings,
             self._trash,
         )
-        saver.save(writer, request)
+        with repeatable(self, request, writer) as repeated:
+            saver.save(writer, repeated)
 
     @property
     def _writer(self) -> Writer:
         """What this thread knows of what it saved and loaded."""
-        self._follow_fork()
+        self.follow_fork()
         if not hasattr(self._local, "writer"):
             self._local.writer = Writer()
         writer: Writer = self._local.writer
@@ -170,14 +175,14 @@ class Engine(Finding):
         self.background.wait(self._writer)
 
     def _check_writable(self) -> None:
-        self._follow_fork()
+        self.follow_fork()
         if self.database.read_only:
             raise StoreUnavailableError(
                 f"the store {self.database.where!r} was opened read-only: its directory "
                 "cannot be written"
             )
 
-    def _follow_fork(self) -> None:
+    def follow_fork(self) -> None:
         if self._pid != os.getpid():
             self._start()
 
@@ -231,18 +236,23 @@ class Engine(Finding):
     ) -> tuple[Any, dict[str, Any]]:
         """Load as `load` does; what this thread saves next is compared with what it was."""
         from checkpointdb.store.restoring import restore
+        from checkpointdb.store.stored_stream import bound
 
         self.background.wait(self._writer)
         place, plan, _ = self._read(find, keys, self.versions, verify_hash=verify_hash)
-        return place, self.versions.upgraded(place, restore(plan, self.trusted), keys)
+        state = restore(plan, self.trusted, partial(bound, self, place))
+        return place, self.versions.upgraded(place, state, keys)
 
-    def load_serialized(self, find: Find) -> dict[str, Serialized]:
+    def load_serialized(self, find: Find) -> dict[str, Serialized | StreamedValue]:
         """Load a state as it is stored; nothing is unpickled."""
         from checkpointdb.store.state_versions import StateVersions
+        from checkpointdb.store.stored_stream import bound
 
         as_it_is = StateVersions()
-        _, plan, types = self._read(find, None, as_it_is, verify_hash=True, with_types=True)
-        return plan.serialized(types)
+        place, plan, types = self._read(find, None, as_it_is, verify_hash=True, with_types=True)
+        state: dict[str, Any] = dict.fromkeys(plan.keys)
+        state.update((row.key, bound(self, place, row)) for row in plan.streamed)
+        return state | plan.serialized(types)
 
     def _read(
         self,
@@ -260,7 +270,7 @@ class Engine(Finding):
         """
         from checkpointdb.store import loading
 
-        self._follow_fork()
+        self.follow_fork()
         reading = loading.Reading(self.pipeline, self.cipher, verify_hash)
         before: loading.Plan | None = None
         while True:
@@ -270,12 +280,12 @@ class Engine(Finding):
                 plan = loading.plan_load(connection, place, needed, reading)
                 types = loading.types_of(connection, place) if with_types else {}
             try:
-                loading.read(plan, self.payloads, self._pool, reading)
+                loading.read(plan, self.payloads, self.pool, reading)
             except loading.PayloadGoneError as error:
                 if before is None or not plan.is_same_as(before):
                     before = plan
                     continue
-                self._mark_damaged(error.name)
+                self.mark_damaged(error.name)
                 raise CorruptionError(
                     f"checkpoint {plan.checkpoint_id!r} cannot be loaded: the payload "
                     f"{self.payloads.locate(error.name)!r} is gone; restore it from a backup",
@@ -284,11 +294,11 @@ class Engine(Finding):
                 ) from error
             except CorruptionError as error:
                 if error.payload is not None:
-                    self._mark_damaged(error.payload)
+                    self.mark_damaged(error.payload)
                 raise
             return place, plan, types
 
-    def _mark_damaged(self, name: str) -> None:
+    def mark_damaged(self, name: str) -> None:
         """Note that a payload cannot be relied on: the next save stores again what was in it."""
         if self.database.read_only:
             return
@@ -364,7 +374,7 @@ class Engine(Finding):
         """Rewrite the payloads of the whole store that are mostly dead, or say which."""
         from checkpointdb.store.compacting import Compactor
 
-        self._follow_fork()
+        self.follow_fork()
         compactor = Compactor(self._tools())
         if dry_run:
             return compactor.plan(min_dead)
@@ -382,7 +392,7 @@ class Engine(Finding):
         from checkpointdb.store.carrying import Tools
 
         level = self._settings.compression_level
-        return Tools(self.database, self.payloads, self.cipher, self._pool, self._trash, level)
+        return Tools(self.database, self.payloads, self.cipher, self.pool, self._trash, level)
 
     def _tidy(self) -> None:
         """Do what a prune leaves to do, if it can be: what was asked for is done."""

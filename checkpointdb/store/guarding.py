@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from typing import IO
 
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.payloads import PayloadFile, PayloadReader, PayloadStore, PayloadWriter
@@ -42,6 +43,10 @@ class GuardedPayloads:
             self._prepare()
             self._prepared_until = time.monotonic() + _TRUSTED_SECONDS
         return self._payloads.create(name)
+
+    def scratch(self) -> IO[bytes]:
+        self._look()
+        return self._payloads.scratch()
 
     def publish(self, writer: PayloadWriter, name: str) -> None:
         self._payloads.publish(writer, name)

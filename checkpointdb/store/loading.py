@@ -28,6 +28,8 @@ from checkpointdb.queries import batches
 from checkpointdb.sealing import DATA, Cipher
 from checkpointdb.serialize import Serialized
 from checkpointdb.store.pool import Pool
+from checkpointdb.store.shares import runs, shares
+from checkpointdb.streamed import SERIALIZER
 from checkpointdb.text import is_storable
 
 _NOTHING = memoryview(b"")
@@ -101,9 +103,14 @@ class Reading(NamedTuple):
 
 @dataclass(slots=True)
 class Plan:
-    """What to read for a state: its values, and the members that hold them."""
+    """What to read for a state: its values, and the members that hold them.
+
+    `streamed` are the rows of values that are read when somebody asks for their bytes.
+    """
 
     checkpoint_id: str
+    keys: list[str]
+    streamed: list[Any]
     values: list[_Value]
     members: list[Any]
     database: str  # what the rows are from, for messages
@@ -144,7 +151,8 @@ def plan_load(
             f"checkpoint {place.checkpoint_id!r} is encrypted, says {_name_of(connection)!r}: open "
             "the store with enable_encryption=True and its encryption_key"
         )
-    rows = _rows_of_state(connection, place, keys, reading)
+    every = rows_of_state(connection, place, keys, reading)
+    rows = [row for row in every if row.serializer != SERIALIZER]
     spread = _spread(connection, [row.value_id for row in rows if row.member_id is None])
     values = []
     for key, digest, value_id, serializer, layout, raw_bytes, member_id, offset in rows:
@@ -158,7 +166,10 @@ def plan_load(
         for batch in batches(sorted(wanted))
         for row in connection.execute(queries.members_by_id(batch))
     ]
-    plan = Plan(place.checkpoint_id, values, members, _name_of(connection))
+    streamed = [row for row in every if row.serializer == SERIALIZER]
+    keys_in_order = [row.key for row in every]
+    name = _name_of(connection)
+    plan = Plan(place.checkpoint_id, keys_in_order, streamed, values, members, name)
     _check_plan(plan)
     return plan
 
@@ -169,9 +180,10 @@ def types_of(connection: Connection, place: Any) -> dict[str, str]:
     return {row.key: row.type_name for row in connection.execute(queries.values_at(), where)}
 
 
-def _rows_of_state(
+def rows_of_state(
     connection: Connection, place: Any, keys: Collection[str] | None, reading: Reading
 ) -> list[Any]:
+    """Return the rows of a state (`queries.state_at`), or of some of its keys. See `plan_load`."""
     where: dict[str, Any] = {"chain_id": place.chain_id, "depth": place.depth}
     if keys is not None and not reading.is_sealed:
         some = queries.state_at(some_keys=True)
@@ -269,21 +281,21 @@ def read(plan: Plan, payloads: PayloadStore, pool: Pool, reading: Reading) -> No
 
     def read_share(share: list[list[Any]]) -> None:
         for run in share:
-            with _explained(plan.checkpoint_id, run[0].name, payloads):
+            with explained(plan.checkpoint_id, run[0].name, payloads):
                 _read_run(run, pieces, payloads, reading)
 
     share_bytes = max(plan.stored_bytes // pool.threads // 2, _LEAST_SHARE_BYTES)
-    shares = list(_shares(_runs(plan.members, share_bytes), share_bytes))
-    if len(shares) == 1:
-        read_share(shares[0])
+    parts = list(shares(runs(plan.members, share_bytes), share_bytes))
+    if len(parts) == 1:
+        read_share(parts[0])
     else:
-        pool.run(read_share, shares)
+        pool.run(read_share, parts)
     for value in plan.values:
         _check_value(plan, value, reading.cipher.digests)
 
 
 @contextmanager
-def _explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterator[None]:
+def explained(checkpoint_id: str, name: str, payloads: PayloadStore) -> Iterator[None]:
     """Say in what goes wrong with a payload which checkpoint was being loaded."""
     try:
         yield
@@ -322,35 +334,6 @@ def _allocate(plan: Plan, value: _Value, pieces: dict[int, list[_Piece]]) -> Non
         target = views[part][start : start + length]
         pieces[member].append((at, length, value, number, target))
         start += length
-
-
-def _runs(members: Iterable[Any], most_bytes: int) -> Iterator[list[Any]]:
-    """Cut members, which are in the order of files, into runs of one file."""
-    for _, group in groupby(members, key=lambda member: member.payload_id):
-        run: list[Any] = []
-        run_bytes = 0
-        for member in group:
-            run.append(member)
-            run_bytes += member.stored_bytes
-            if run_bytes >= most_bytes:
-                yield run
-                run, run_bytes = [], 0
-        if run:
-            yield run
-
-
-def _shares(runs: Iterable[list[Any]], least_bytes: int) -> Iterator[list[list[Any]]]:
-    """Gather runs into what one thread reads."""
-    share: list[list[Any]] = []
-    share_bytes = 0
-    for run in runs:
-        share.append(run)
-        share_bytes += sum(member.stored_bytes for member in run)
-        if share_bytes >= least_bytes:
-            yield share
-            share, share_bytes = [], 0
-    if share:
-        yield share
 
 
 def _read_run(

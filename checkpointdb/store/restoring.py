@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from checkpointdb import serialize
 from checkpointdb.errors import UnknownSerializerError, UntrustedGlobalError
 from checkpointdb.store.loading import Plan
+from checkpointdb.streamed import StreamedValue
 from checkpointdb.trusted_globals import TrustedGlobals, Untrusted
 
 
-def restore(plan: Plan, trusted: TrustedGlobals | None) -> dict[str, Any]:
+def restore(
+    plan: Plan, trusted: TrustedGlobals | None, streamed: Callable[[Any], StreamedValue]
+) -> dict[str, Any]:
     """Restore the values of a plan that was read, in the order of the keys.
+
+    `streamed` makes those that are read later, of their rows.
 
     Raises UntrustedGlobalError, UnknownSerializerError, and whatever unpickling raises.
     """
-    state: dict[str, Any] = {}
+    state: dict[str, Any] = dict.fromkeys(plan.keys)
+    state.update((row.key, streamed(row)) for row in plan.streamed)
     for value in plan.values:
         with _restoring(plan.checkpoint_id, value.key, value.serializer):
             parts = value.whole_parts()

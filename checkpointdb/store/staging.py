@@ -26,6 +26,8 @@ from checkpointdb.store.head import (
 )
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
+from checkpointdb.store.stream_staging import stage
+from checkpointdb.streamed import StreamedValue
 
 # Values are compared in groups, so that ten thousand small ones take few queries; a group's
 # in-band streams are held in memory.
@@ -175,7 +177,7 @@ class Staged:
         before = {key: digest for key, digest in self.digests.items() if digest in elsewhere}
         self.add((key, items[key]) for key in before)
         # A value that pickles differently each time has left chunks of its first pickle here.
-        self.has_waste = any(self.digests[key] != digest for key, digest in before.items())
+        self.has_waste |= any(self.digests[key] != digest for key, digest in before.items())
 
     def memory(self) -> Memory:
         """Return what to remember of the state for the next one.
@@ -194,13 +196,19 @@ class Staged:
     # --- comparing
 
     def _looked_at(self, items: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
-        """Yield all items but those whose very object was saved before and cannot change."""
+        """Yield all items but those whose very object was saved before and cannot change.
+
+        Streams are staged here, one by one: they are never held whole.
+        """
         head = None if self.is_full else self.head
         for key, value in items:
             if type(value) in UNCHANGEABLE:
                 self.objects[key] = value
                 if head is not None and self._is_held(head, key, value):
                     continue
+            elif isinstance(value, StreamedValue):
+                stage(self, key, value)
+                continue
             yield key, value
 
     def _is_held(self, head: Head, key: str, value: object) -> bool:

@@ -23,6 +23,7 @@ BENCHMARKS = (
     "background",
     "encryption",
     "memory",
+    "streamed",
     "import",
     "chain",
     "forget",

@@ -7,6 +7,10 @@ import stat
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from checkpointdb import StreamedValue
+from checkpointdb.cli.application import cli
 
 
 class Mine:
@@ -145,3 +149,52 @@ def test_values_are_compared_if_asked(run):
 def test_a_checkpoint_does_not_differ_from_itself(run):
     document = run("diff", "one", "one", "--values", "--json").document
     assert (document["changed"], document["values"]) == ([], {})
+
+
+# --- streams
+
+STREAM = bytes(range(256)) * 6_000
+
+
+@pytest.fixture
+def streamed(handle):
+    handle.save({"stream": StreamedValue(STREAM), "n": 1}, "streamed")
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_stream_is_told_by_its_size_and_written_as_it_is(run, tmp_path):
+    assert "<StreamedValue of 1,536,000 bytes>" in run("get", "streamed", "stream").out
+    shown = next(each for each in run("show", "streamed").out.splitlines() if "Streamed" in each)
+    assert ("stream" in shown.split(), "MB" in shown or "MiB" in shown) == (True, True)
+    path = tmp_path / "out"
+    written = run("get", "streamed", "stream", "--output", path, "--json").document["written"]
+    assert written == {"path": str(path), "form": "bytes", "bytes": len(STREAM)}
+    assert path.read_bytes() == STREAM
+    assert run("get", "streamed", "stream", "--output", path).code == 1
+    assert run("get", "streamed", "stream", "--output", path, "--force").code == 0
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_stream_goes_to_the_next_program(handle):
+    words = ["--store", str(handle.checkpoint_dir), "get", "streamed", "stream", "--output", "-"]
+    assert CliRunner().invoke(cli, words).stdout_bytes == STREAM
+    assert CliRunner().invoke(cli, [*words, "--json"]).exit_code == 2
+    assert CliRunner().invoke(cli, [*words[:4], "n", "--output", "-"]).exit_code == 2
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_whole_state_with_a_stream_is_no_pickle(run, tmp_path):
+    result = run("get", "streamed", "--output", tmp_path / "out")
+    assert (result.code, "key 'stream' is a stream" in result.err) == (1, True)
+
+
+@pytest.mark.usefixtures("streamed")
+def test_streams_differ_from_a_byte_on(run, handle):
+    handle.save({"stream": StreamedValue(STREAM[:1_200_000] + b"x"), "n": 1}, "shorter")
+    handle.save({"stream": 5, "n": 1}, "none")
+    told = run("diff", "streamed", "shorter", "--values", "--json").document["values"]["stream"]
+    assert told == [
+        "stream of 1536000 bytes → stream of 1200001 bytes, the first other byte is 1200000"
+    ]
+    told = run("diff", "streamed", "none", "--values", "--json").document["values"]["stream"]
+    assert told == ["<StreamedValue of 1,536,000 bytes> → 5"]

@@ -53,7 +53,7 @@ def test_threads_that_outlive_the_main_thread_save_and_load(tmp_path):
 def test_a_handle_collected_as_garbage_by_its_own_thread_ends_quietly(tmp_path):
     handle = PipelineCheckpoint(tmp_path, **KEEP_ALL)
     handle.save(state_of("a"), "a")
-    pool = handle._engine._pool
+    pool = handle._engine.pool
     pool.submit(int).result()
     handle.itself = handle  # a cycle: only the collector finds it
     del handle

@@ -44,6 +44,14 @@ def test_what_is_published_is_read_back(payloads):
     assert payloads.exists(NAME)
 
 
+def test_what_is_kept_meanwhile_is_no_payload_and_has_no_name(payloads):
+    with payloads.scratch() as file:
+        file.write(b"read twice")
+        file.seek(0)
+        assert file.read(4) == b"read"
+        assert [*payloads.files(), *payloads.unfinished()] == []
+
+
 def test_a_payload_of_many_parts_is_read_back(payloads):
     blocks = [bytes([number]) * (1 << 20) for number in range(18)]
     put(payloads, NAME, *blocks)

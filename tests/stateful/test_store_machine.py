@@ -21,18 +21,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from modelled_store import (
-    EDITS,
-    IDS,
-    OPTIONS,
-    POLICIES,
-    Killed,
-    Store,
-    edited,
-    killed_at_commit,
-    opened,
-    same,
-)
+from modelled_states import EDITS, edited, same
+from modelled_store import IDS, OPTIONS, POLICIES, Killed, Store, killed_at_commit, opened
 
 from checkpointdb import WrongKeyError, generate_encryption_key
 

@@ -1,0 +1,243 @@
+"""Where the bytes of a streamed value come from before they are saved."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, Protocol
+
+from checkpointdb.errors import InvalidInputError, StateChangedError
+
+Buffer = bytes | bytearray | memoryview
+Streamable = (
+    str
+    | os.PathLike[str]
+    | IO[bytes]
+    | Buffer
+    | Iterable[Buffer]
+    | Callable[[], "IO[bytes] | Buffer | Iterable[Buffer]"]
+)
+
+_PIECE_BYTES = 1 << 20
+_BYTES_LIKE = (bytes, bytearray, memoryview)
+
+
+class Source(Protocol):
+    """Bytes that can be opened for reading: each time anew, or once."""
+
+    @property
+    def is_once(self) -> bool:
+        """Say whether it can be opened only once. May raise what opening raises."""
+        ...
+
+    @property
+    def raw_bytes(self) -> int | None: ...
+
+    def open(self) -> io.RawIOBase:
+        """Open it at its first byte. Reading and opening may raise anything."""
+        ...
+
+
+def source_of(given: object) -> Source:
+    """Return what `given` is as a source. Raises InvalidInputError if it is none."""
+    if isinstance(given, (str, os.PathLike)):
+        return _Path(given)
+    if isinstance(given, io.TextIOBase):
+        raise InvalidInputError("a file in text mode is no stream of bytes: open it with mode 'rb'")
+    if isinstance(given, _BYTES_LIKE):
+        return _Call(lambda: given, memoryview(given).nbytes)
+    if hasattr(given, "read") and not isinstance(given, type):
+        return _seekable(given) or _Once(given)
+    if callable(given):
+        return _Call(given)
+    if isinstance(given, Iterable):
+        return _Once(given)
+    raise InvalidInputError(
+        "a StreamedValue is made of a path, a binary file, an iterable of bytes, or a function "
+        f"that opens one, not of {type(given).__name__}"
+    )
+
+
+class _Path:
+    """A file by its name; what is no regular file (a pipe) can be read once."""
+
+    raw_bytes = None
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+
+    @property
+    def is_once(self) -> bool:
+        return not stat.S_ISREG(os.stat(self._path).st_mode)  # noqa: PTH116 - a name, not a Path
+
+    def open(self) -> io.RawIOBase:
+        return _Reading(io.FileIO(self._path), owned=True)
+
+
+class _Call:
+    """A function that opens the bytes anew."""
+
+    is_once = False
+
+    def __init__(self, function: Callable[[], Any], raw_bytes: int | None = None) -> None:
+        self._function = function
+        self.raw_bytes = raw_bytes
+
+    def open(self) -> io.RawIOBase:
+        return _reading(self._function(), owned=True)
+
+
+class _File:
+    """An open file that can be sought in, from where it stood; one reader has it at a time."""
+
+    is_once = False
+    raw_bytes = None
+
+    def __init__(self, file: Any, start: int) -> None:
+        self._file = file
+        self._start = start
+        self._in_use = threading.Lock()
+
+    def open(self) -> io.RawIOBase:
+        if not self._in_use.acquire(blocking=False):
+            raise InvalidInputError(
+                "the file of this stream is being read already, and has one position: give its "
+                "path, or a function that opens it"
+            )
+        try:
+            self._file.seek(self._start)
+            return _Reading(self._file, release=self._in_use.release)
+        except BaseException:
+            self._in_use.release()
+            raise
+
+
+def _seekable(file: Any) -> _File | None:
+    try:
+        return _File(file, file.tell()) if file.seekable() else None
+    except (AttributeError, OSError, ValueError):  # no such method; a pipe; closed
+        return None
+
+
+class _Once:
+    """What is gone when it was read."""
+
+    is_once = True
+    raw_bytes = None
+
+    def __init__(self, given: Any) -> None:
+        self._left = [given]  # popped by one thread alone
+
+    def open(self) -> io.RawIOBase:
+        try:
+            given = self._left.pop()
+        except IndexError:
+            raise InvalidInputError(
+                "this stream was read already, by a save that goes on or has failed: make a new "
+                "StreamedValue of what it came from"
+            ) from None
+        return _reading(given)
+
+
+# --- reading
+
+
+def _reading(given: Any, *, owned: bool = False) -> io.RawIOBase:
+    if isinstance(given, _BYTES_LIKE):
+        return Flowing(iter([given]))
+    if hasattr(given, "readinto"):
+        return _Reading(given, owned=owned)
+    if hasattr(given, "read"):
+        return Flowing(_pieces(given), given.close if owned and hasattr(given, "close") else None)
+    if isinstance(given, Iterable):
+        return Flowing(iter(given), getattr(given, "close", None))
+    raise TypeError(f"a stream is a binary file or an iterable of bytes, not {given!r:.200}")
+
+
+def _pieces(file: Any) -> Iterator[Buffer]:
+    while True:
+        piece = _bytes_of(file.read(_PIECE_BYTES))
+        if not piece:
+            return
+        yield piece
+
+
+class _Reading(io.RawIOBase):
+    """A file, and an error if it was changed meanwhile. It is closed along if it is `owned`."""
+
+    def __init__(
+        self, file: Any, *, owned: bool = False, release: Callable[[], object] | None = None
+    ) -> None:
+        self._file = file
+        self._owned = owned
+        self._release = release
+        self._before = _marks(file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any, /) -> int:
+        count = self._file.readinto(target)
+        if count is None:
+            raise BlockingIOError("the file of a stream must not be in non-blocking mode")
+        if not count and len(target) and _marks(self._file) != self._before:
+            raise StateChangedError("its file was changed while it was read")
+        return int(count)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        if self._owned:
+            self._file.close()
+        if self._release is not None:
+            self._release()
+
+
+def _marks(file: Any) -> tuple[int, int] | None:
+    """Return size and time of a regular file; None for what is none."""
+    try:
+        found = os.fstat(file.fileno())
+    except (AttributeError, OSError, ValueError):  # BytesIO, an archive's member
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+class Flowing(io.RawIOBase):
+    """Pieces of bytes, of any lengths, as a file."""
+
+    def __init__(self, pieces: Iterator[Any], release: Callable[[], object] | None = None) -> None:
+        self._pieces = pieces
+        self._release = release
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any, /) -> int:
+        while not self._rest:
+            try:
+                self._rest = _bytes_of(next(self._pieces))
+            except StopIteration:
+                return 0
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        if self._release is not None:
+            self._release()
+
+
+def _bytes_of(piece: Any) -> memoryview:
+    if isinstance(piece, str):
+        raise TypeError("a stream gives bytes, not text: encode it, or open the file with 'rb'")
+    view = memoryview(piece)
+    return view.cast("B") if view.nbytes else memoryview(b"")

@@ -1,0 +1,25 @@
+"""A full disk while a stream is saved."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from breaking import KEEP_ALL
+
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError, StreamedValue
+
+LONG = random.Random(6).randbytes(6 << 20)
+
+
+def test_a_full_disk_leaves_nothing_of_a_stream(disk, tree):
+    with PipelineCheckpoint(disk.path / "store", **KEEP_ALL) as handle:
+        handle.save({"n": 1}, "before")
+        before = tree(handle.checkpoint_dir)
+        for source in (LONG, (LONG[at : at + 99_999] for at in range(0, len(LONG), 99_999))):
+            with pytest.raises(StoreUnavailableError, match="full"):
+                handle.save({"stream": StreamedValue(source)}, "too much")
+        files = {key for key, size in tree(handle.checkpoint_dir).items() if size is not None}
+        assert files <= before.keys() | {"checkpoints.db-wal", "checkpoints.db-shm"}
+        assert handle.save({"stream": StreamedValue(LONG[:99_999])}, "small") == "small"
+        assert handle.check(read_data=True).problems == ()

@@ -48,7 +48,7 @@ _NO = type(None)
 
 
 def typed_values(rows: Iterable[Any]) -> list[Any]:
-    """Return rows of values, each of the right types and with a layout.
+    """Return rows of values, each of the right types, with a layout, and a whole place or none.
 
     Called within a transaction, where TypeError and ValueError are told as damage. What follows the
     columns of the value itself, a key and its position, is looked at too.
@@ -57,6 +57,8 @@ def typed_values(rows: Iterable[Any]) -> list[Any]:
     found = [typed(row, *kinds[: len(row)]) for row in rows]
     for row in found:
         layout_of(row.layout)
+        if (row.member_id is None) != (row.offset is None):
+            raise ValueError("a value has half of a place")
     return found
 
 

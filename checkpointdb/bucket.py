@@ -91,6 +91,29 @@ class Bucket:
         with self._explained("written"):
             self._store.put(path, data, use_multipart=False)
 
+    def replace_if(self, path: str, data: bytes, seen: bytes) -> bool:
+        """Replace a small object if it still is what was seen: False, if not.
+
+        By the server itself where it has such a condition, else by a look beforehand.
+        """
+        from obstore import exceptions as refusals
+
+        with self._explained("read"):
+            found = self._store.get(path)
+            if bytes(found.bytes()) != seen:
+                return False
+        known = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+        mode = {name: value for name, value in known.items() if value is not None}
+        with self._explained("written"):
+            try:
+                self._store.put(path, data, mode=mode, use_multipart=False)
+            except (refusals.AlreadyExistsError, refusals.PreconditionError):
+                # The answer to our own may have been lost, and it then have been repeated.
+                return self.read_small(path, len(data) + 1) == data
+            except (refusals.NotSupportedError, NotImplementedError):
+                self._store.put(path, data, use_multipart=False)
+        return True
+
     def put_parts(self, path: str, parts: Iterator[bytes]) -> None:
         """Store an object in parts, sent as they come; if they raise, all of it is given up."""
         with self._explained("written"):

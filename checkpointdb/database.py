@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from checkpointdb.postgres import Server
 
 VERSION_TABLE = "checkpointdb_version"
-HEAD_REVISION = "0007"  # the newest file in migrations/versions; a test compares
+HEAD_REVISION = "0008"  # the newest file in migrations/versions; a test compares
 _BUSY_SECONDS = 60.0
 
 

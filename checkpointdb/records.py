@@ -37,7 +37,12 @@ class CloudBackupProvider(Enum):
 
 @dataclass(slots=True)
 class CloudBackupConfig:
-    """Where and how often to back up. This version accepts it and copies nothing yet."""
+    """Where and how often to back up.
+
+    `url` says where in one text, `file:///nas/backups` or `s3://bucket/prefix`; else `provider`,
+    `bucket_name` and `prefix` do. `credentials_path` names a file of credentials; without one
+    they are looked for as the provider's own tools do.
+    """
 
     enabled: bool = False
     provider: CloudBackupProvider = CloudBackupProvider.LOCAL_ONLY
@@ -47,6 +52,8 @@ class CloudBackupConfig:
     auto_sync: bool = False
     sync_interval_seconds: int = 3600
     endpoint_url: str | None = field(default=None, kw_only=True)
+    prefix: str = field(default="", kw_only=True)
+    url: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

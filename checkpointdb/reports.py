@@ -287,3 +287,72 @@ class PruneReport:
     spared: tuple[tuple[str, str], ...]
     freed_payloads: int
     freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push copied, and what the remote had already.
+
+    `unreadable` names payloads of the store that are damaged and that the remote does not have
+    either, each with why: all else was backed up, but for the checkpoints that need them.
+    """
+
+    remote: str
+    snapshot: str
+    checkpoints: int
+    payloads: int
+    copied_payloads: int
+    copied_bytes: int
+    unreadable: tuple[tuple[str, str], ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether all that the store holds is backed up."""
+        return not self.unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a pull brought back, and into which directory.
+
+    `snapshot` is None where the database was made anew from the payloads; `left_out` are then
+    the checkpoints that did not come back whole.
+    """
+
+    remote: str
+    snapshot: str | None
+    directory: str
+    checkpoints: int
+    payloads: int
+    fetched_bytes: int
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSnapshot:
+    """A copy of the database at a remote; a pull takes the latest unless told otherwise."""
+
+    name: str
+    created_at: datetime
+    stored_bytes: int
+    is_latest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was found when a remote was compared with one of its snapshots.
+
+    A problem's `checkpoint_ids` are those that the snapshot cannot bring back whole.
+    """
+
+    remote: str
+    snapshot: str
+    checkpoints: int
+    payloads: int
+    verified_bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problems

@@ -251,6 +251,51 @@ place = Table(
     Column("payload_url", Text, nullable=False),
 )
 
+# Where backups of the store go. `snapshot` is the last that was pushed from here, `pending` one
+# whose push may have ended without our knowing; `mark` tells whether anything changed since.
+remotes = Table(
+    "remotes",
+    metadata,
+    _id(),
+    Column("url", Text, nullable=False, unique=True),
+    Column("snapshot", Text),
+    Column("pending", Text),
+    Column("mark", Text),
+    Column("pushed_at", UtcDateTime),
+    Column("failed_at", UtcDateTime),
+    Column("failure", Text),
+)
+
+# A payload that a remote holds.
+backups = Table(
+    "backups",
+    metadata,
+    _to("remotes.id", "remote_id", primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("stored_bytes", BigInt, nullable=False),
+    Column("copied_at", UtcDateTime, nullable=False),
+)
+
+# A checkpoint that a snapshot at a remote has. No reference to its row, which to delete would
+# then cost each save one more statement: its number is never used again.
+backed_up = Table(
+    "backed_up",
+    metadata,
+    Column("checkpoint_row", BigInt, primary_key=True, autoincrement=False),
+    _to("remotes.id", "remote_id", primary_key=True, autoincrement=False, index=True),
+    Column("backed_up_at", UtcDateTime, nullable=False),
+)
+
+# While one is open no payload is unlinked: somebody is copying what the rows named.
+leases = Table(
+    "leases",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 removals = Table(
     "removals",
     metadata,

@@ -1,4 +1,4 @@
-"""A copy of a SQLite database, whole and checked, before it is upgraded."""
+"""A copy of a SQLite database, whole and checked: before it is upgraded, or for a backup."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def back_up(path: Path, revision: str, busy_seconds: float) -> Path:
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     target = path.with_name(f"{path.name}.schema-{revision}.{moment}.backup")
+    copy_database(path, target, busy_seconds)
+    return target
+
+
+def copy_database(path: Path, target: Path, busy_seconds: float) -> None:
+    """Copy a database, as it is at one moment, into a new file for its owner alone.
+
+    Raises what `back_up` raises.
+    """
     with closing(sqlite3.connect(path, timeout=busy_seconds)) as connection:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         connection.execute("VACUUM INTO ?", (str(target),))
@@ -26,4 +35,20 @@ def back_up(path: Path, revision: str, busy_seconds: float) -> Path:
         answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
     if answer != "ok":
         raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
-    return target
+
+
+def check_copy(path: Path) -> None:
+    """Raise CorruptionError if a copy, which nobody has open, is no sound database."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise CorruptionError(f"the database of the backup is damaged: {error}") from error
+    if answer != "ok":
+        raise CorruptionError(f"the database of the backup is damaged: {answer}")
+
+
+def use_log(path: Path, *, is_used: bool) -> None:
+    """Let a database, which nobody has open, use a log beside it, or be one file alone."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if is_used else 'DELETE'}")

@@ -26,7 +26,7 @@ from checkpointdb.inventory import (
     under_lock,
 )
 from checkpointdb.payloads import PayloadFile, PayloadStore
-from checkpointdb.queries import batches, pipeline_names
+from checkpointdb.queries import batches, open_leases, pipeline_names
 from checkpointdb.reports import SweepReport
 from checkpointdb.schema import removals
 
@@ -68,8 +68,9 @@ def sweep(
 def _work_off_removals(database: Database, payloads: PayloadStore) -> list[PayloadFile]:
     with under_lock(database) as connection:
         names = list(connection.scalars(names_to_remove()))
-        if not names:
-            return []
+        now = {"now": datetime.now(UTC)}
+        if not names or connection.execute(open_leases(), now).first() is not None:
+            return []  # none, or a push copies what the rows named before
         wanted = set(names)
         found = [file for file in payloads.files() if file.name in wanted]
         removed = _unlink(payloads, found)

@@ -180,7 +180,8 @@ def older(store):
     path = handle.checkpoint_dir / "checkpoints.db"
     [views] = sql(path, "SELECT name FROM sqlite_schema WHERE type = 'view'")
     drops = [f"DROP VIEW {name}" for (name,) in views]
-    drops += ["DROP TABLE place", "DROP TABLE failures", "DROP TABLE keyring"]
+    tables = ("leases", "backed_up", "backups", "remotes", "place", "failures", "keyring")
+    drops += [f"DROP TABLE {name}" for name in tables]
     drops += ["ALTER TABLE payloads DROP COLUMN checked_at"]
     drops += ["ALTER TABLE checkpoints DROP COLUMN state_version"]
     sql(path, *drops, "UPDATE checkpointdb_version SET version_num = '0001'")

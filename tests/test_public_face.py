@@ -233,8 +233,8 @@ def test_old_positional_calls_mean_what_they_meant(tmp_path):
         (lambda handle: handle.load("nobody"), ValueError, "nobody"),
         (lambda handle: handle.pin("nobody"), ValueError, "nobody"),
         (lambda handle: handle.save([1, 2]), TypeError, "dict"),
-        (lambda handle: handle.restore_from_cloud("a"), NotImplementedError, "cloud"),
-        (lambda handle: handle.list_cloud_checkpoints(), NotImplementedError, "cloud"),
+        (lambda handle: handle.restore_from_cloud("a"), ValueError, "no backup is configured"),
+        (lambda handle: handle.list_cloud_checkpoints(), ValueError, "no backup is configured"),
     ],
 )
 def test_old_handlers_catch_the_errors(store, call, kind, word):
@@ -399,13 +399,14 @@ def test_statistics_have_the_old_keys_even_when_there_is_nothing(store):
 # --- cloud
 
 
-def test_a_cloud_configuration_is_accepted_and_sync_warns_that_nothing_was_copied(store, caplog):
+def test_the_cloud_calls_of_old_code_do_what_they_say(store, tmp_path):
     config = CloudBackupConfig(True, CloudBackupProvider.AWS_S3, "bucket", "eu-central-1")
-    handle = store(cloud_backup_config=config)
-    handle.configure_cloud_backup(config)
-    caplog.clear()
-    handle.sync_to_cloud()
-    assert "nothing was copied" in caplog.text
+    handle = store(cloud_backup_config=config)  # nothing is asked of it yet
+    handle.save({"n": 1}, "a")
+    handle.configure_cloud_backup(CloudBackupConfig(True, url=(tmp_path / "nas").as_uri()))
+    handle.sync_to_cloud(["a"])
+    assert handle.list_cloud_checkpoints() == ["a"]
+    assert handle.restore_from_cloud("a") == {"n": 1}
 
 
 # --- keys

@@ -165,6 +165,46 @@ def repair(directory: str) -> None:
         say("recovered", *(each.checkpoint_id for each in report.recovered))
 
 
+def die_at(step: str) -> None:
+    """Let this process be killed after so many effects of a push or a pull, one after the other."""
+    from checkpointdb.backup import directory_remote, ledger
+    from checkpointdb.local_payloads import LocalPayloads, LocalWriter
+
+    steps = itertools.count(1)
+
+    def dying(owner: object, name: str) -> None:
+        does = getattr(owner, name)
+
+        def wrapped(*args: object, **options: object) -> object:
+            found = does(*args, **options)
+            if next(steps) == int(step):
+                os.kill(os.getpid(), 9)
+            return found
+
+        setattr(owner, name, wrapped)
+
+    dying(directory_remote, "sync_directory")
+    dying(LocalWriter, "finish")
+    dying(LocalPayloads, "publish")
+    dying(ledger, "note")
+    dying(ledger, "note_copied")
+
+
+def push_and_die(directory: str, remote: str, step: str) -> None:
+    """Push, and be killed at a step of it."""
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        die_at(step)
+        handle.push_backup(remote)
+        say("pushed")
+
+
+def pull_and_die(remote: str, directory: str, step: str) -> None:
+    """Pull, and be killed at a step of it."""
+    die_at(step)
+    PipelineCheckpoint.pull_backup(remote, directory)
+    say("pulled")
+
+
 # --- to fail
 
 

@@ -13,6 +13,7 @@ import click
 
 from checkpointdb.cli import (
     asking,
+    backup,
     database,
     demo,
     keeping,
@@ -102,12 +103,12 @@ def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
 def cli() -> None:
     """Look at and tend a store of checkpoints.
 
-    No command but `import` and `demo` makes a store where there is none, none but `prune` applies
-    retention, and none but `db upgrade` upgrades a database. An id that begins with a dash stands
-    behind `--`.
+    No command but `import`, `backup pull` and `demo` makes a store where there is none, none but
+    `prune` applies retention, and none but `db upgrade` upgrades a database. An id that begins with
+    a dash stands behind `--`.
     """
 
 
-for module in (asking, values, keeping, retention, transfer, upkeep, keys, database, demo):
+for module in (asking, values, keeping, retention, transfer, upkeep, keys, database, backup, demo):
     for command in module.COMMANDS:
         cli.add_command(command)

@@ -24,9 +24,9 @@ Made from the commands: `python -m checkpointdb.cli.reference > {PAGE}`. What to
 with them is in [Operate a store from the command line](../how-to/operate-from-the-command-line.md).
 
 `pip install 'checkpointdb[cli]'` brings what it needs. No command but `demo`, and `import`,
-`copy` and `encrypt` for what they bring, makes a store where there is none; none but `prune`
-applies retention, none but `key generate` makes a key, and none but `db upgrade` changes the
-schema. What cannot be printed (control characters, line ends, characters that turn text around)
+`backup pull`, `copy` and `encrypt` for what they bring, makes a store where there is none; none but
+`prune` applies retention, none but `key generate` makes a key, and none but `db upgrade` changes
+the schema. What cannot be printed (control characters, line ends, characters that turn text around)
 is shown escaped, as `\\x1b`, where it stands in an id, a key or a value.
 
 An id that begins with a dash stands behind `--`: `checkpointdb show -- -x`.

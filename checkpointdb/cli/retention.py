@@ -17,6 +17,7 @@ from checkpointdb import (
     KeepHourly,
     KeepMonthly,
     KeepNewest,
+    KeepUntilBackedUp,
     KeepWeekly,
     KeepWhere,
     KeepWithin,
@@ -93,6 +94,7 @@ def _counted_options(command: Any) -> Any:
     metavar="CONDITION",
     help="Keep what a condition matches, as in `list --where`.",
 )
+@click.option("--keep-until-backed-up", is_flag=True, help="Keep what no backup has yet.")
 @click.option(
     "--at-most-bytes",
     type=_count,
@@ -128,6 +130,8 @@ def _policy(options: dict[str, Any]) -> Any:
     rules += [KeepBest(count, field) for count, field in options["keep_best"]]
     rules += [KeepBest(count, field, lowest=True) for count, field in options["keep_lowest"]]
     rules += [KeepWhere(parse_where(text), name=text) for text in options["keep_where"]]
+    if options["keep_until_backed_up"]:
+        rules.append(KeepUntilBackedUp())
     limits: list[Any] = [AtMostPer(count, field) for count, field in options["at_most_per"]]
     if options["at_most_bytes"] is not None:
         limits.append(AtMostBytes(options["at_most_bytes"]))

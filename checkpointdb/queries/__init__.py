@@ -33,6 +33,7 @@ from checkpointdb.queries.heads import (
     place_of_save,
     values_by_digest,
 )
+from checkpointdb.queries.leases import open_leases
 from checkpointdb.queries.listed import items, listed
 from checkpointdb.queries.listings import (
     ages,
@@ -119,6 +120,7 @@ __all__ = [
     "newest_failures",
     "newest_of_runs",
     "newest_place",
+    "open_leases",
     "origin_of",
     "overview",
     "parent",

@@ -21,7 +21,14 @@ from checkpointdb.retention.policy import (
     damaged_in,
     exemptions,
 )
-from checkpointdb.retention.rules import KeepAll, KeepBest, KeepNewest, KeepWhere, KeepWithin
+from checkpointdb.retention.rules import (
+    KeepAll,
+    KeepBest,
+    KeepNewest,
+    KeepUntilBackedUp,
+    KeepWhere,
+    KeepWithin,
+)
 
 __all__ = [
     "AtMostBytes",
@@ -32,6 +39,7 @@ __all__ = [
     "KeepHourly",
     "KeepMonthly",
     "KeepNewest",
+    "KeepUntilBackedUp",
     "KeepWeekly",
     "KeepWhere",
     "KeepWithin",

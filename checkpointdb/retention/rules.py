@@ -1,4 +1,4 @@
-"""Rules: keep all, the newest, the young, the best, and what matches a condition."""
+"""Rules: keep all, the newest, the young, the best, what matches, what is not backed up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Select, bindparam, false, func, select
+from sqlalchemy import Boolean, ColumnElement, Select, bindparam, exists, false, func, select
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.retention.parts import (
@@ -18,7 +18,7 @@ from checkpointdb.retention.parts import (
     check_integer,
     number_text,
 )
-from checkpointdb.schema import checkpoint_metadata, checkpoints
+from checkpointdb.schema import backed_up, checkpoint_metadata, checkpoints
 from checkpointdb.statements import Bound, Prepared
 
 
@@ -192,6 +192,25 @@ class KeepWhere(Rule):
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class KeepUntilBackedUp(Rule):
+    """Keep what no backup has yet: a push to any remote lets it go.
+
+    What keeps it after that is for other rules to say: `KeepNewest(10) | KeepUntilBackedUp()`.
+    While no push succeeds nothing new is forgotten.
+    """
+
+    def kept(self, scope: Scope) -> Select[Any]:
+        in_backup = exists().where(backed_up.c.checkpoint_row == checkpoints.c.id)
+        return scope.all().where(scope.is_unpinned()).where(~in_backup)
+
+    def reason(self, *facts: Any) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return "not backed up yet"
 
 
 # --- what each save asks for the policies that have a name, prepared once

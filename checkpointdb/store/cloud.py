@@ -1,44 +1,226 @@
-"""Cloud backup, as code written for the system we replace calls it. Copies nothing yet."""
+"""The methods of a handle about backups: in a directory elsewhere, or in a bucket."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, NoReturn
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from checkpointdb.errors import InvalidInputError, NotSupportedError
-from checkpointdb.records import CloudBackupConfig
+from checkpointdb.errors import InvalidInputError
+from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
+
+if TYPE_CHECKING:
+    from checkpointdb.backup.remote import Remote
+    from checkpointdb.keys import Key
+    from checkpointdb.reports import BackupReport, BackupSnapshot, PullReport, PushReport
+    from checkpointdb.store.encryption import Unlocked
+    from checkpointdb.store.engine import Engine
 
 log = logging.getLogger("checkpointdb")
 
+Place: TypeAlias = str | os.PathLike[str] | CloudBackupConfig
+Progress: TypeAlias = Callable[[int, int], object]  # bytes done so far, bytes in all
+
 
 class CloudBackup:
-    """The cloud methods of a handle."""
+    """What copies a store to a remote and brings it back."""
 
+    _engine: Engine
+    _unlocked: Unlocked | None
+    checkpoint_dir: Path
+    pipeline: str
+    payload_url: str | None
     _cloud_backup_config: CloudBackupConfig | None = None
 
     def configure_cloud_backup(self, config: CloudBackupConfig | None) -> None:
-        """Accept a configuration for the version that copies. Raises InvalidInputError else."""
+        """Say where backups go. Raises InvalidInputError if `config` is none, or names no place."""
         if config is not None and not isinstance(config, CloudBackupConfig):
             raise InvalidInputError(f"a CloudBackupConfig is expected, not {type(config).__name__}")
-        if config is not None and config.enabled:
-            log.warning("cloud backup is configured, but this version copies nothing")
+        if config is not None and _is_meant(config):
+            from checkpointdb.backup.remote import remote_at
+
+            remote_at(config)
         self._cloud_backup_config = config
 
+    # --- to a remote
+
+    def push_backup(
+        self,
+        remote: Place | None = None,
+        *,
+        takes_over: bool = False,
+        read_remote: bool = False,
+        progress: Progress | None = None,
+    ) -> PushReport:
+        """Back up the whole store, all its pipelines, to where `configure_cloud_backup` says.
+
+        Or to `remote`: a URL, a directory, or a configuration. Payloads that it lacks are copied,
+        then a copy of the database that names them. Others may save and forget meanwhile; what
+        is interrupted leaves the remote as it was, and the next push goes on. With `read_remote`
+        what lies there is read, and replaced where it is damaged. `takes_over` begins anew where
+        the backup is gone, or is that of another store. `progress` is called with the bytes
+        that are done and that there are.
+
+        Raises InvalidInputError if another store pushes there or it is a place within the store,
+        StoreBusyError if another process
+        is at it, StoreUnavailableError if the remote or the store cannot be used.
+        """
+        from checkpointdb.store.backing import push_store, refuse_own_place
+
+        found = self._remote(remote)
+        refuse_own_place(found, self.checkpoint_dir, self.payload_url)
+        return push_store(
+            self._engine,
+            self.checkpoint_dir,
+            found,
+            takes_over=takes_over,
+            read_remote=read_remote,
+            progress=progress,
+        )
+
     def sync_to_cloud(self, checkpoint_ids: list[str] | None = None) -> None:
-        """Log a warning: this version copies nothing."""
-        log.warning("cloud backup is not part of this version: nothing was copied")
+        """Back up as `push_backup` does; all that the named checkpoints need is there then.
 
-    def restore_from_cloud(self, checkpoint_id: str) -> dict[str, Any]:
-        """Raise NotSupportedError: this version copies nothing, and so can restore nothing."""
-        _not_supported()
+        Always the whole store: what the remote has is not copied again, and a copy of the
+        database without the payloads that it names could not be relied on. What could not be
+        read is named in the log. Without a configured backup nothing is copied, and the log says
+        so.
 
-    def list_cloud_checkpoints(self) -> list[str]:
-        """Raise NotSupportedError: this version copies nothing."""
-        _not_supported()
+        Raises NotFoundError for an unknown id; and what `push_backup` raises.
+        """
+        for each in checkpoint_ids or ():
+            with self._engine.database.read() as connection:
+                self._engine.place_of(each)(connection)
+        if not _is_meant(self._cloud_backup_config):
+            log.warning("no backup is configured: nothing was copied")
+            return
+        for name, why in self.push_backup().unreadable:
+            log.warning("payload %s is damaged and was not backed up: %s", name, why)
+
+    # --- from a remote
+
+    def list_cloud_checkpoints(self, *, snapshot: str | None = None) -> list[str]:
+        """Return the ids of this pipeline in the latest snapshot, or the named one, oldest first.
+
+        Raises NotFoundError if there is no backup, CorruptionError if the snapshot is damaged.
+        """
+        from checkpointdb.store.remote_states import ids_in
+
+        return ids_in(self._remote(None), snapshot, self.pipeline)
+
+    def restore_from_cloud(
+        self, checkpoint_id: str, *, snapshot: str | None = None
+    ) -> dict[str, Any]:
+        """Return the state of a checkpoint as the remote has it; this store is not changed.
+
+        Whether this store has it too makes no difference. What it needs is fetched into a
+        temporary directory and verified as any load does.
+
+        Raises NotFoundError if the snapshot does not have it, and what `load` raises.
+        """
+        from checkpointdb.store.remote_states import state_in
+        from checkpointdb.store.validation import checked_id
+
+        checked_id(checkpoint_id)
+        return state_in(
+            self._remote(None),
+            snapshot,
+            (self.pipeline, checkpoint_id),
+            self._unlocked.key if self._unlocked else None,
+            self._engine.trusted,
+        )
+
+    @staticmethod
+    def list_backups(remote: Place) -> list[BackupSnapshot]:
+        """Return the snapshots at a remote, oldest first. Raises StoreUnavailableError."""
+        from checkpointdb.backup.remote import remote_at
+        from checkpointdb.backup.snapshots import list_snapshots
+
+        return list_snapshots(remote_at(remote))
+
+    @staticmethod
+    def verify_backup(
+        remote: Place,
+        *,
+        snapshot: str | None = None,
+        read_data: bool = False,
+        progress: Progress | None = None,
+    ) -> BackupReport:
+        """Compare what a remote holds with its latest snapshot, or the named one.
+
+        Each payload must be there with the right length; with `read_data` every byte is read
+        and compared. For this no key is needed.
+
+        Raises NotFoundError if there is no backup, CorruptionError if the snapshot is damaged.
+        """
+        from checkpointdb.backup.remote import remote_at
+        from checkpointdb.store.backing import verify_remote
+
+        found = remote_at(remote)
+        return verify_remote(found, snapshot=snapshot, read_data=read_data, progress=progress)
+
+    @staticmethod
+    def pull_backup(
+        remote: Place,
+        checkpoint_dir: str | os.PathLike[str],
+        encryption_key: bytes | str | Key | None = None,
+        *,
+        pipelines: Iterable[str] | None = None,
+        checkpoint_ids: Iterable[str] | None = None,
+        snapshot: str | None = None,
+        rebuild: bool = False,
+        progress: Progress | None = None,
+    ) -> PullReport:
+        """Bring a backup back into a new directory, which appears when all of it is there.
+
+        All of it, or some `pipelines`, or some `checkpoint_ids` with the payloads that these
+        need. Every byte is verified. An interrupted pull goes on where it stopped. The remote
+        is only read. With `rebuild` the snapshots are left aside, and the database is made anew
+        from the payloads: what comes back is pinned; an encrypted store's needs its key, which
+        nothing else here does.
+
+        Raises InvalidInputError if the directory exists and is not empty, NotFoundError if there
+        is no backup or it has not what is named, CorruptionError if what is needed is damaged,
+        StoreUnavailableError if the remote or the directory cannot be used.
+        """
+        from checkpointdb.backup.pulling import Wanted
+        from checkpointdb.backup.remote import remote_at
+        from checkpointdb.store.backing import pull_store, rebuild_from
+
+        directory = Path(checkpoint_dir).absolute()
+        wanted = Wanted(_listed(pipelines, "pipelines"), _listed(checkpoint_ids, "checkpoint_ids"))
+        if not rebuild:
+            return pull_store(
+                remote_at(remote), directory, wanted, snapshot=snapshot, progress=progress
+            )
+        if not wanted.is_all or snapshot is not None:
+            raise InvalidInputError("rebuild brings back all that there is: name nothing else")
+        return rebuild_from(remote_at(remote), directory, encryption_key, progress)
+
+    def _remote(self, place: Place | None) -> Remote:
+        from checkpointdb.backup.remote import remote_at
+
+        if place is not None:
+            return remote_at(place)
+        if not _is_meant(self._cloud_backup_config):
+            raise InvalidInputError(
+                "no backup is configured: pass cloud_backup_config=CloudBackupConfig(True, "
+                "url='file:///DIRECTORY'), or say where"
+            )
+        assert self._cloud_backup_config is not None
+        return remote_at(self._cloud_backup_config)
 
 
-def _not_supported() -> NoReturn:
-    raise NotSupportedError(
-        "cloud backup is not part of this version: copy the store's directory instead, "
-        "the database by `sqlite3 checkpoints.db 'VACUUM INTO …'`"
-    )
+def _is_meant(config: CloudBackupConfig | None) -> bool:
+    """Say whether a configuration is of a backup: one that is local only, and where is not said."""
+    if config is None or not config.enabled:
+        return False
+    return config.provider is not CloudBackupProvider.LOCAL_ONLY or config.url is not None
+
+
+def _listed(names: Iterable[str] | None, what: str) -> list[str] | None:
+    if isinstance(names, (str, bytes)):
+        raise InvalidInputError(f"{what} must be a list: write {what}=[…]")
+    return None if names is None else list(names)

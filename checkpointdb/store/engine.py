@@ -108,7 +108,7 @@ class Engine(Finding):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._trash = Trash(self.payloads)
+        self._trash = Trash(self.payloads, self.database)
         self.pool = Pool()
         self._background = Background(self._save)
 

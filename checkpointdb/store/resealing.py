@@ -142,7 +142,7 @@ class _Resealing:
         self._payloads = opened.payloads
         self._cipher = opened.cipher
         self._pool = Pool()
-        self._trash = Trash(opened.payloads)
+        self._trash = Trash(opened.payloads, opened.database)
         assert opened.cipher.epoch is not None
         self.epoch: int = opened.cipher.epoch
 

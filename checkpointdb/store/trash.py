@@ -2,7 +2,8 @@
 
 Their names stand in `removals` from that commit on. A row is spent when its file is gone. Spent
 rows are deleted by a later save's transaction, some at a time, so that a save costs one commit
-and seldom a statement for them.
+and seldom a statement for them. While somebody holds a lease nothing is unlinked: a push copies
+what the rows named when it began. Whoever opens the store after it does what was held back.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import json
 import logging
 import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Text, delete, literal, select
 
+from checkpointdb.database import Database
+from checkpointdb.errors import CheckpointError
 from checkpointdb.inventory import names_to_remove
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.queries import items
+from checkpointdb.queries import items, open_leases
 from checkpointdb.schema import removals
+from checkpointdb.statements import Prepared
 
 _MANY_SPENT = 20
 
@@ -27,19 +32,35 @@ log = logging.getLogger("checkpointdb")
 class Trash:
     """The removals that one handle has worked off."""
 
-    def __init__(self, payloads: PayloadStore) -> None:
+    def __init__(self, payloads: PayloadStore, database: Database) -> None:
         self._payloads = payloads
+        self._database = database
         self._lock = threading.RLock()
         self._spent: list[str] = []
 
     def empty(self, names: Iterable[str]) -> None:
-        """Unlink payloads whose removal is committed; what fails is left for a sweep."""
+        """Unlink payloads whose removal is committed; what fails or is held is left for later."""
         names = list(names)
+        if not names or self._is_held():
+            return
         failed = self._payloads.delete_all(names)
         for name, error in failed.items():
             log.warning("payload %s could not be removed, sweep() will retry: %s", name, error)
         with self._lock:
             self._spent += [name for name in names if name not in failed]
+
+    def _is_held(self) -> bool:
+        """Say whether somebody has a lease, asked after the commit that freed what is unlinked.
+
+        Not within its transaction: on a server a lease could be taken between the two, and the
+        rows that were then copied name what this deletes.
+        """
+        try:
+            with self._database.read() as connection:
+                return bool(_LEASES.run(connection, {"now": datetime.now(UTC)}))
+        except CheckpointError as error:
+            log.warning("payloads that nothing needs stay for a later sweep(): %s", error)
+            return True
 
     def empty_leftovers(self, connection: Connection) -> None:
         """Unlink what a process that stopped between commit and unlinking has left."""
@@ -63,3 +84,6 @@ class Trash:
             .with_for_update(skip_locked=True)
         )
         connection.execute(delete(removals).where(removals.c.id.in_(found)))
+
+
+_LEASES = Prepared(open_leases())

@@ -124,11 +124,12 @@ class Upkeep:
 
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old."""
+        from checkpointdb.store.backing import ROOM
         from checkpointdb.store.parcel import remove_rooms
         from checkpointdb.sweep import sweep
 
         report = sweep(self._engine.database, self._engine.payloads)
-        removed = remove_rooms(self.checkpoint_dir)
+        removed = [*remove_rooms(self.checkpoint_dir), *remove_rooms(self.checkpoint_dir, ROOM)]
         return replace(report, removed_files=(*report.removed_files, *removed))
 
     def compact(

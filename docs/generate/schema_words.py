@@ -54,6 +54,15 @@ VIEWS: Final[Words] = {
             "checkpoint_row": "orders by saving",
         },
     ),
+    "checkpoint_backups": (
+        "One row for each checkpoint and backup that has it; one too for what none has.",
+        {
+            "pipeline": "",
+            "checkpoint_id": "",
+            "remote": "where the backup is; NULL: it is not backed up",
+            "backed_up_at": "when a snapshot first had it; NULL likewise",
+        },
+    ),
     "payload_usage": (
         "One row for each payload file.",
         {
@@ -163,6 +172,42 @@ TABLES: Final[Words] = {
     "place": (
         "One row, where payloads lie elsewhere than in the store's directory.",
         {"claim": "what the `claim` beside them says", "payload_url": "where; no credentials"},
+    ),
+    "remotes": (
+        "Where backups go.",
+        {
+            "url": "where; no credentials",
+            "snapshot": "the last that was pushed from here",
+            "pending": "one whose push may have ended without our knowing",
+            "mark": "what is another when anything has changed since",
+            "pushed_at": "when that was made",
+            "failed_at": "when a push failed, if none succeeded since",
+            "failure": "why",
+        },
+    ),
+    "backups": (
+        "A payload that a remote holds.",
+        {
+            "name": "below `payloads/`",
+            "sha256": "of the file",
+            "stored_bytes": "the file",
+            "copied_at": "when it was copied, or found there",
+        },
+    ),
+    "backed_up": (
+        "A checkpoint that a snapshot at a remote has.",
+        {
+            "checkpoint_row": "the checkpoint's `id`; it may be forgotten since",
+            "backed_up_at": "when",
+        },
+    ),
+    "leases": (
+        "Somebody copies what the rows name: while one is open no payload is unlinked.",
+        {
+            "purpose": "for what",
+            "holder": "who",
+            "expires_at": "when it is over, if the holder does not move it on",
+        },
     ),
     "removals": (
         "A file that nothing needs any more, to be unlinked.",

@@ -16,6 +16,10 @@ from checkpointdb.cli.documents import misfit
 SEALED = ["--store", "{sealed}", "--key-file", "{key}"]
 NEW = ["--new-key-file", "{new}"]
 CASES = {
+    "backup list": ["backup", "list", "{backup}"],
+    "backup pull": ["--store", "{target}", "backup", "pull", "{backup}"],
+    "backup push": ["backup", "push", "{backup}"],
+    "backup verify": ["backup", "verify", "{backup}", "--read-data"],
     "check": ["check", "--read-data"],
     "compact": ["compact", "--dry-run"],
     "copy": ["copy", "{target}"],
@@ -77,6 +81,9 @@ def words(tmp_path, handle, key_file, sealed):
         names = {"target": tmp_path / "target", "key": key_file, "sealed": sealed, "lost": lost}
         names |= {"new": tmp_path / "new.key", "new_id": "", "file": tmp_path / "file.gz"}
         names |= {"legacy": Path(__file__).parents[1] / "legacy" / "plain"}
+        if name.startswith("backup "):
+            names["backup"] = tmp_path / "backup"
+            handle.push_backup(names["backup"])
         if name == "key remove":
             with PipelineCheckpoint(sealed, load_encryption_key(key_file), True) as opened:
                 names["new_id"] = opened.add_key(new)
@@ -113,7 +120,10 @@ def test_every_command_explains_itself_and_says_what_its_document_is(run, name):
     assert COMMANDS[name].shape
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo", "import", "key generate"}))
+NEED_NO_STORE = {"demo", "import", "key generate", "backup list", "backup pull", "backup verify"}
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - NEED_NO_STORE))
 def test_no_command_makes_a_store_where_there_is_none(run, words, name, tmp_path):
     nowhere = tmp_path / "nowhere"
     case = words(name)

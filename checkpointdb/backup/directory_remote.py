@@ -1,0 +1,126 @@
+"""A directory as a remote: another disk, or one that is mounted from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from checkpointdb.backup.layout import MOST_SMALL_BYTES
+from checkpointdb.backup.remote import Blob
+from checkpointdb.directories import make_directories, sync_directory
+from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.local_payloads import LocalReader, LocalWriter, advice
+
+_INCOMING = "incoming"
+
+
+class DirectoryRemote:
+    """Blobs as files. Every name is flushed with the directory that received it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.url = root.as_uri()
+
+    def __repr__(self) -> str:
+        return f"DirectoryRemote({str(self._root)!r})"
+
+    def blobs(self, directory: str) -> Iterator[Blob]:
+        with self._explained("listed"):
+            found = sorted(self._below(self._root / directory))
+        yield from found
+
+    def unfinished(self) -> Iterator[Blob]:
+        return self.blobs(_INCOMING)
+
+    def open(self, path: str) -> LocalReader:
+        with self._explained("read", may_be_missing=True):
+            return LocalReader(self._root / path)
+
+    def put(self, path: str, pieces: Iterator[bytes]) -> None:
+        with self._explained("written"), self._incoming() as writer:
+            for piece in pieces:
+                writer.write([piece])
+            writer.finish()
+            self._publish(writer, path)
+
+    def small(self, path: str) -> bytes | None:
+        try:
+            with self.open(path) as reader:
+                return reader.read(0, MOST_SMALL_BYTES)
+        except FileNotFoundError:
+            return None
+
+    def swap(self, path: str, seen: bytes | None, content: bytes) -> bool:
+        """Replace a small file if it is what was seen.
+
+        The first is linked, which fails where there is one. Later a look beforehand must do: of
+        two stores that push here at the same moment, both of which had a right to, one may lose
+        its snapshot, never a payload. (Locks of files are not to be trusted on what is mounted.)
+        """
+        with self._explained("written"), self._incoming() as writer:
+            writer.write([content])
+            writer.finish()
+            if seen is None:
+                try:
+                    os.link(writer.path, self._root / path)
+                except FileExistsError:
+                    return False
+                sync_directory(self._root)
+                return True
+            if self.small(path) != seen:
+                return False
+            self._publish(writer, path)
+            return True
+
+    def delete(self, path: str) -> None:
+        with self._explained("changed"), suppress(FileNotFoundError):
+            (self._root / path).unlink()
+
+    @contextmanager
+    def _incoming(self) -> Iterator[LocalWriter]:
+        directory = self._root / _INCOMING
+        make_directories(directory, durable=True)
+        path = directory / f"{uuid.uuid4().hex}.tmp"
+        writer = LocalWriter(str(path), self._root, durable=True)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+    def _publish(self, writer: LocalWriter, path: str) -> None:
+        target = self._root / path
+        make_directories(target.parent, durable=True)
+        Path(writer.path).replace(target)
+        writer.published()
+        sync_directory(target.parent)
+
+    def _below(self, directory: Path) -> Iterator[Blob]:
+        """Yield the files below a directory; what is a link is none of ours."""
+        try:
+            entries = list(os.scandir(directory))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                found = entry.stat(follow_symlinks=False)
+                path = Path(entry.path).relative_to(self._root).as_posix()
+                yield Blob(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    @contextmanager
+    def _explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except StoreUnavailableError:
+            raise
+        except OSError as error:
+            if may_be_missing and isinstance(error, FileNotFoundError):
+                raise
+            raise StoreUnavailableError(
+                f"the backup at {self.url!r} cannot be {done} ({error.strerror}): {advice(error)}"
+            ) from error

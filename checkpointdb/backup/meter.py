@@ -1,0 +1,27 @@
+"""How far a copy is, told from any thread, and how it is spread over threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+Progress: TypeAlias = Callable[[int, int], object]  # bytes done so far, bytes in all
+Run: TypeAlias = Callable[[Callable[[Any], None], Iterable[Any]], None]  # does work for each
+
+
+class Meter:
+    """Bytes that were moved, told as they come, from any thread."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.total = 0
+        self._done = 0
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def move(self, stored_bytes: int) -> None:
+        """Add bytes that were moved."""
+        with self._lock:
+            self._done += stored_bytes
+            if self._progress is not None:
+                self._progress(self._done, self.total)

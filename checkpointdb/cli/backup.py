@@ -1,0 +1,189 @@
+"""Commands about backups: backup push, pull, list, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from checkpointdb import CloudBackupConfig, PipelineCheckpoint
+from checkpointdb.backup.remote import remote_at
+from checkpointdb.cli.command import Commands, Output
+from checkpointdb.cli.documents import plain
+from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
+from checkpointdb.cli.progress import bytes_bar, progress_option
+from checkpointdb.cli.session import Session
+from checkpointdb.cli.terminal import Table, moment, safe, size
+from checkpointdb.reports import BackupSnapshot, Problem, PullReport, PushReport
+
+_remote = click.argument("remote", envvar="CHECKPOINTDB_BACKUP", metavar="REMOTE")
+_credentials = click.option(
+    "--credentials",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file of credentials for a bucket; else they are looked for as its own tools do.",
+)
+_snapshot = click.option(
+    "--snapshot", metavar="NAME", help="Another snapshot than the latest, as `backup list` names."
+)
+
+
+def _config(remote: str, credentials: Path | None) -> CloudBackupConfig:
+    """Return where REMOTE is, and how to reach it."""
+    path = None if credentials is None else str(credentials)
+    return CloudBackupConfig(True, credentials_path=path, url=remote_at(remote).url)
+
+
+@click.group(cls=Commands)
+def backup() -> None:
+    """Copy a store to a directory elsewhere or a bucket, and bring it back.
+
+    REMOTE is a directory or a URL: file:///nas/backups, s3://BUCKET/PREFIX, az://, gs://. It may
+    be left out where CHECKPOINTDB_BACKUP names it.
+    """
+
+
+@backup.command(shape=PushReport)
+@_remote
+@click.option(
+    "--take-over", is_flag=True, help="Begin anew where the backup is gone, or another's."
+)
+@click.option(
+    "--read-remote", is_flag=True, help="Read what lies there, and replace what is damaged."
+)
+@_credentials
+@progress_option
+@click.pass_obj
+def push(
+    session: Session,
+    remote: str,
+    take_over: bool,
+    read_remote: bool,
+    credentials: Path | None,
+    progress: bool,
+) -> Output:
+    """Back up the whole store; what REMOTE has already is not copied again."""
+    with session.open_whole() as store, bytes_bar("Pushing", progress) as moved:
+        report = store.push_backup(
+            _config(remote, credentials),
+            takes_over=take_over,
+            read_remote=read_remote,
+            progress=moved,
+        )
+    notes = tuple(
+        f"{name} is damaged and was not backed up: {why}" for name, why in report.unreadable
+    )
+    summary = (
+        f"{report.checkpoints} checkpoints are backed up, {report.copied_payloads} of "
+        f"{report.payloads} payloads were copied, {size(report.copied_bytes)}"
+    )
+    return Output(report, summary, OK if report.is_ok else PARTIAL, notes)
+
+
+@backup.command(shape=PullReport)
+@_remote
+@click.option(
+    "--only-pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="NAME",
+    help="Bring back only this pipeline; all, if none is named.",
+)
+@click.option(
+    "--checkpoint",
+    "ids",
+    multiple=True,
+    metavar="ID",
+    help="Bring back only this checkpoint, with the payloads that it needs.",
+)
+@_snapshot
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Make the database anew from the payloads; all that returns is pinned.",
+)
+@_credentials
+@progress_option
+@click.pass_obj
+def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Output:
+    """Bring a backup back into a new directory, which --store names; every byte is verified."""
+    with bytes_bar("Pulling", progress) as moved:
+        report = PipelineCheckpoint.pull_backup(
+            _config(remote, options["credentials"]),
+            session.store,
+            session.key,
+            pipelines=options["pipelines"] or None,
+            checkpoint_ids=options["ids"] or None,
+            snapshot=options["snapshot"],
+            rebuild=options["rebuild"],
+            progress=moved,
+        )
+    notes = tuple(f"{each} did not come back whole and was left out" for each in report.left_out)
+    summary = (
+        f"{report.checkpoints} checkpoints and {report.payloads} payloads are in "
+        f"{safe(report.directory)}, {size(report.fetched_bytes)} were fetched"
+    )
+    return Output(report, summary, PARTIAL if report.left_out else OK, notes)
+
+
+@backup.command("list", shape={"snapshots": [BackupSnapshot]})
+@_remote
+@_credentials
+def list_(remote: str, credentials: Path | None) -> Output:
+    """List the snapshots at REMOTE, oldest first; `pull` takes the latest unless told otherwise."""
+    found = PipelineCheckpoint.list_backups(_config(remote, credentials))
+    rows: list[tuple[Any, ...]] = [
+        (
+            each.name,
+            moment(each.created_at.isoformat()),
+            size(each.stored_bytes),
+            "latest" if each.is_latest else "",
+        )
+        for each in found
+    ]
+    summary = f"{len(rows)} snapshots at {safe(remote)}"
+    table = Table(("snapshot", "made", "bytes", ""), rows)
+    return Output({"snapshots": found}, [table, "", summary] if rows else summary)
+
+
+@backup.command(
+    shape={
+        "remote": "text",
+        "snapshot": "text",
+        "checkpoints": "number",
+        "payloads": "number",
+        "verified_bytes": "number",
+        "problems": [Problem],
+        "is_ok": "true or false",
+    }
+)
+@_remote
+@click.option("--read-data", is_flag=True, help="Read and verify every byte there.")
+@_snapshot
+@_credentials
+@progress_option
+def verify(
+    remote: str, read_data: bool, snapshot: str | None, credentials: Path | None, progress: bool
+) -> Output:
+    """Compare what REMOTE holds with its latest snapshot; for this no key is needed."""
+    with bytes_bar("Reading", progress) as moved:
+        report = PipelineCheckpoint.verify_backup(
+            _config(remote, credentials), snapshot=snapshot, read_data=read_data, progress=moved
+        )
+    summary = (
+        f"{report.checkpoints} checkpoints, {report.payloads} payloads, "
+        f"{size(report.verified_bytes)} verified: "
+    )
+    document = {**plain(report), "is_ok": report.is_ok}
+    if report.is_ok:
+        return Output(document, summary + "no problems")
+    rows = [
+        (each.kind, each.subject, each.detail, ", ".join(each.checkpoint_ids))
+        for each in report.problems
+    ]
+    found = Table(("problem", "in", "what", "affected checkpoints"), rows)
+    return Output(document, [f"{summary}{len(rows)} problems", "", found], CORRUPT)
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (backup,)

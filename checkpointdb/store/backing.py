@@ -1,0 +1,230 @@
+"""A store pushed to a remote and pulled from it; with the rebuild, where the snapshot is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from checkpointdb.backup import auditing, ledger
+from checkpointdb.backup.meter import Progress
+from checkpointdb.backup.pulling import Pull, Wanted
+from checkpointdb.backup.pushing import Source, push
+from checkpointdb.backup.remote import Remote
+from checkpointdb.backup.snapshots import chosen, opened, pointer_of
+from checkpointdb.directories import make_directories, make_private, sync, sync_directory
+from checkpointdb.errors import (
+    CorruptionError,
+    InvalidInputError,
+    NotFoundError,
+    SchemaVersionError,
+    StoreUnavailableError,
+)
+from checkpointdb.local_payloads import LocalPayloads, advice
+from checkpointdb.reports import BackupReport, PullReport, PushReport
+from checkpointdb.store.engine import Engine
+from checkpointdb.store.keyring_copies import write_file
+from checkpointdb.store.opening import DATABASE_NAME
+from checkpointdb.store.places import PAYLOAD_DIRECTORY
+from checkpointdb.store.pool import Pool
+from checkpointdb.store.rebuilding import rebuild_directory
+from checkpointdb.store.trash import Trash
+
+ROOM = ".push-"  # of a directory in the store, while it is pushed
+_THREADS = 8  # most of the time they wait
+
+
+def push_store(
+    engine: Engine,
+    directory: Path,
+    remote: Remote,
+    *,
+    takes_over: bool = False,
+    read_remote: bool = False,
+    progress: Progress | None = None,
+) -> PushReport:
+    """Back the store of an engine up, and unlink what was held back meanwhile."""
+    if engine.database.read_only:
+        raise StoreUnavailableError(
+            f"the store {str(directory)!r} was opened read-only: what was backed up could not be "
+            "noted in it"
+        )
+    with room_in(directory) as room, _threads() as pool:
+        source = Source(engine.database, engine.payloads, pool.run)
+        report = push(
+            source,
+            remote,
+            room,
+            takes_over=takes_over,
+            read_remote=read_remote,
+            progress=progress,
+        )
+    with engine.database.read() as connection:
+        Trash(engine.payloads, engine.database).empty_leftovers(connection)
+    return report
+
+
+def refuse_own_place(remote: Remote, directory: Path, payload_url: str | None) -> None:
+    """Raise InvalidInputError for a remote that is, or lies in, a place of the store itself."""
+    place, own = f"{remote.url}/", [directory.as_uri(), payload_url or directory.as_uri()]
+    if any(place.startswith(f"{each}/") for each in own):
+        raise InvalidInputError(
+            f"{remote.url!r} is a place of the store itself: a backup there would be lost with it; "
+            "name another directory, or another prefix"
+        )
+
+
+def verify_remote(
+    remote: Remote, *, snapshot: str | None, read_data: bool, progress: Progress | None
+) -> BackupReport:
+    """Compare a remote with a snapshot of it."""
+    with TemporaryDirectory(prefix="checkpointdb-") as room, _threads() as pool:
+        return auditing.verify(
+            remote,
+            Path(room),
+            pool.run,
+            snapshot=snapshot,
+            read_data=read_data,
+            progress=progress,
+        )
+
+
+def pull_store(
+    remote: Remote,
+    directory: Path,
+    wanted: Wanted,
+    *,
+    snapshot: str | None = None,
+    progress: Progress | None = None,
+) -> PullReport:
+    """Bring a snapshot back into a new directory; an interrupted pull is gone on with."""
+    room = _room_beside(directory)
+    named = chosen(remote, snapshot)
+    with _threads() as pool, _explained(directory):
+        pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
+        found, keyring = pull.fetch(named, wanted, DATABASE_NAME)
+        if keyring is not None:
+            write_file(room, keyring.decode())
+        _publish(room, directory)
+    return PullReport(
+        remote.url,
+        named.name,
+        str(directory),
+        found.checkpoints,
+        found.payloads,
+        found.fetched_bytes,
+    )
+
+
+def rebuild_from(
+    remote: Remote, directory: Path, key: object | None, progress: Progress | None = None
+) -> PullReport:
+    """Bring all payloads back into a new directory, and make the database anew from them."""
+    room = _room_beside(directory)
+    with _threads() as pool, _explained(directory):
+        for path in room.glob(f"{DATABASE_NAME}*"):
+            path.unlink()  # of an attempt before
+        pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
+        count, fetched_bytes = pull.fetch_all_payloads()
+        if not count:
+            raise NotFoundError(f"there are no payloads at {remote.url!r} to rebuild from")
+        if keyring := pull.keyring():
+            write_file(room, keyring.decode())
+        report = rebuild_directory(room, key)
+        _note_origin(remote, room / DATABASE_NAME)
+        _publish(room, directory)
+    left_out = (*report.left_out, *(name for name, _ in report.unreadable))
+    found = len(report.checkpoints)
+    return PullReport(remote.url, None, str(directory), found, count, fetched_bytes, left_out)
+
+
+def _note_origin(remote: Remote, path: Path) -> None:
+    """Let a rebuilt store go on with the backup, if that still says which snapshot was its last."""
+    try:
+        pointer = pointer_of(remote)
+    except (CorruptionError, SchemaVersionError):
+        return
+    if pointer is not None:
+        database = opened(path)
+        try:
+            with database.write() as connection:
+                ledger.note(connection, remote.url, snapshot=pointer.snapshot.name)
+        finally:
+            database.close()
+
+
+# --- directories
+
+
+@contextmanager
+def room_in(directory: Path) -> Iterator[Path]:
+    """Make a directory in a store for what is needed only meanwhile."""
+    try:
+        room = TemporaryDirectory(prefix=ROOM, dir=directory)
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
+        ) from error
+    with room:
+        yield Path(room.name)
+
+
+@contextmanager
+def _threads() -> Iterator[Pool]:
+    pool = Pool()
+    pool.threads = _THREADS
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _room_beside(directory: Path) -> Path:
+    """Return where a pull collects what it brings, made if it is not there yet.
+
+    Its name is always the same, so that an interrupted pull is gone on with.
+
+    Raises InvalidInputError if the directory exists and is not empty.
+    """
+    if os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+        raise InvalidInputError(
+            f"{str(directory)!r} exists, and a pull overwrites nothing: name a new directory, or "
+            "move it away"
+        )
+    room = directory.with_name(f".{directory.name}.pull")
+    with _explained(directory):
+        make_directories(room, durable=True)
+        make_private(room / PAYLOAD_DIRECTORY)
+    return room
+
+
+def _payloads_in(room: Path) -> LocalPayloads:
+    return LocalPayloads(room / PAYLOAD_DIRECTORY, durable=True)
+
+
+def _publish(room: Path, directory: Path) -> None:
+    """Let what was pulled be a store, all at once, and durable."""
+    shutil.rmtree(room / PAYLOAD_DIRECTORY / "incoming", ignore_errors=True)
+    with (room / DATABASE_NAME).open("rb+") as file:
+        sync(file.fileno())
+    for each in (room / PAYLOAD_DIRECTORY, room):
+        sync_directory(each)
+    if os.name == "nt" and directory.exists():
+        directory.rmdir()
+    room.rename(directory)  # over an empty one, but never over one that is not
+    sync_directory(directory.parent)
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (StoreUnavailableError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
+        ) from error

@@ -1,0 +1,64 @@
+"""States and ids as a remote has them; the own store has no part in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import select
+
+from checkpointdb.backup.pulling import Wanted
+from checkpointdb.backup.remote import Remote
+from checkpointdb.backup.snapshots import chosen, fetch, opened
+from checkpointdb.keys import Key
+from checkpointdb.records import RetentionPolicy
+from checkpointdb.schema import checkpoints, pipelines
+from checkpointdb.store.backing import pull_store
+from checkpointdb.trusted_globals import TrustedGlobals
+
+
+def ids_in(remote: Remote, snapshot: str | None, pipeline: str) -> list[str]:
+    """Return the ids that a snapshot has of a pipeline, oldest first."""
+    with TemporaryDirectory(prefix="checkpointdb-") as room:
+        database = opened(fetch(remote, chosen(remote, snapshot), Path(room)))
+        try:
+            with database.read() as connection:
+                return list(
+                    connection.scalars(
+                        select(checkpoints.c.checkpoint_id)
+                        .join(pipelines, pipelines.c.id == checkpoints.c.pipeline_id)
+                        .where(pipelines.c.name == pipeline)
+                        .order_by(checkpoints.c.id)
+                    )
+                )
+        finally:
+            database.close()
+
+
+def state_in(
+    remote: Remote,
+    snapshot: str | None,
+    named: tuple[str, str],
+    key: Key | None,
+    trusted: TrustedGlobals | None,
+) -> dict[str, Any]:
+    """Return the state of a checkpoint, named by its pipeline and id.
+
+    By a pull of it alone, into a temporary directory: what makes a pull safe makes this safe.
+    """
+    from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
+
+    pipeline, checkpoint_id = named
+    with TemporaryDirectory(prefix="checkpointdb-") as room:
+        directory = Path(room) / "store"
+        pull_store(remote, directory, Wanted([pipeline], [checkpoint_id]), snapshot=snapshot)
+        with PipelineCheckpoint(
+            directory,
+            key,
+            key is not None,
+            retention_policy=RetentionPolicy.KEEP_ALL,
+            pipeline=pipeline,
+        ) as handle:
+            handle._engine.trusted = trusted
+            return handle.load(checkpoint_id)

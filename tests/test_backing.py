@@ -1,0 +1,385 @@
+"""Pushes to a remote, and pulls from it: the whole store, a part of it, one state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from checkpointdb import (
+    CloudBackupConfig,
+    CorruptionError,
+    InvalidInputError,
+    MissingKeyError,
+    NotFoundError,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    StoreBusyError,
+    StoreUnavailableError,
+    generate_encryption_key,
+)
+from checkpointdb.backup.lease import leased
+
+KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
+
+
+def state_of(number):
+    return {"n": number, "text": f"text {number} " * 500, "shared": list(range(2_000))}
+
+
+@pytest.fixture
+def nas(tmp_path):
+    """A directory that holds backups, not made yet."""
+    return tmp_path / "nas" / "backups"
+
+
+@pytest.fixture
+def saved(archive):
+    """A store with three checkpoints saved upon one another."""
+    for number in range(3):
+        archive.save(state_of(number), f"s{number}", custom_metadata={"n": number})
+    return archive
+
+
+def configured(handle, nas, **options):
+    handle.configure_cloud_backup(CloudBackupConfig(True, url=nas.as_uri(), **options))
+    return handle
+
+
+def states_of(directory, key=None, pipeline="default"):
+    """Every state of a pipeline in a store, which must pass `check`."""
+    with PipelineCheckpoint(directory, key, key is not None, pipeline=pipeline, **KEEP_ALL) as it:
+        assert it.check(read_data=True).problems == ()
+        listed = it.list_checkpoints(reverse=False)
+        return {each.checkpoint_id: it.load(each.checkpoint_id) for each in listed}
+
+
+def payloads_at(nas):
+    return sorted((nas / "payloads").glob("*/*.ckpt.gz"))
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+# --- all of it
+
+
+def test_what_was_pushed_is_pulled_on_an_empty_machine(saved, nas, tmp_path):
+    report = saved.push_backup(nas)
+    assert (report.copied_payloads, report.payloads, report.checkpoints) == (3, 3, 3)
+    assert report.copied_bytes == sum(path.stat().st_size for path in payloads_at(nas))
+    shutil.rmtree(saved.checkpoint_dir)
+    pulled = PipelineCheckpoint.pull_backup(nas, saved.checkpoint_dir)
+    assert (pulled.checkpoints, pulled.payloads) == (3, 3)
+    assert states_of(saved.checkpoint_dir) == {f"s{n}": state_of(n) for n in range(3)}
+    assert not list(tmp_path.glob("**/.*"))
+
+
+def test_the_next_push_copies_only_what_is_new(saved, nas):
+    saved.push_backup(nas)
+    before = {path: path.stat().st_ino for path in payloads_at(nas)}
+    saved.save(state_of(3), "s3")
+    report = saved.push_backup(nas)
+    assert (report.copied_payloads, report.payloads) == (1, 4)
+    assert {path: path.stat().st_ino for path in before} == before
+    assert [each.is_latest for each in saved.list_backups(nas)] == [False, True]
+
+
+def test_metadata_pins_and_pipelines_come_back(saved, store, nas, tmp_path):
+    saved.pin("s1")
+    store(pipeline="other").save({"a": 1}, "s0")
+    saved.push_backup(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        assert back.pipelines() == ["default", "other"]
+        assert [each.to_dict() | {"file_path": ""} for each in back.list_checkpoints()] == [
+            each.to_dict() | {"file_path": ""} for each in saved.list_checkpoints()
+        ]
+
+
+def test_a_pulled_store_saves_upon_what_it_has_and_pushes_on(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        back.save(state_of(3), "s3")
+        assert back.get_checkpoint_info("s3").is_incremental
+        assert back.push_backup(nas).copied_payloads == 1
+    with pytest.raises(InvalidInputError, match="another"):
+        saved.push_backup(nas)
+    assert saved.push_backup(nas, takes_over=True).copied_payloads == 0
+
+
+def test_an_older_snapshot_is_pulled_by_its_name(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    saved.delete_checkpoint("s0")
+    saved.save(state_of(9), "s9")
+    saved.push_backup(nas)
+    [older, latest] = saved.list_backups(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "older", snapshot=older.name)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "latest", snapshot=latest.name)
+    assert list(states_of(tmp_path / "older")) == ["s0", "s1", "s2"]
+    assert list(states_of(tmp_path / "latest")) == ["s1", "s2", "s9"]
+
+
+def test_of_a_store_that_went_back_in_time_no_payload_is_taken_for_another(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    saved.save(state_of(7), "again")
+    saved.push_backup(nas)
+    [older, _] = saved.list_backups(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back", snapshot=older.name)
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        back.save(state_of(8), "again")  # of the same name as the payload of the other
+        assert back.push_backup(nas, takes_over=True).copied_payloads == 1
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "there")
+    assert states_of(tmp_path / "there")["again"] == state_of(8)
+
+
+def test_nothing_is_pulled_over_a_directory_that_has_something(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    with pytest.raises(InvalidInputError, match="overwrites nothing"):
+        PipelineCheckpoint.pull_backup(nas, saved.checkpoint_dir)
+    (tmp_path / "empty").mkdir()
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "empty")
+    assert len(states_of(tmp_path / "empty")) == 3
+
+
+def test_opening_and_changing_what_was_pulled_deletes_nothing_at_the_remote(
+    saved, nas, tmp_path, tree
+):
+    saved.push_backup(nas)
+    before = tree(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        back.delete_checkpoint("s0")
+        back.sweep()
+    assert tree(nas) == before
+
+
+def test_an_empty_store_can_be_pushed_and_pulled(archive, nas, tmp_path):
+    assert archive.push_backup(nas).payloads == 0
+    assert PipelineCheckpoint.pull_backup(nas, tmp_path / "back").checkpoints == 0
+    assert states_of(tmp_path / "back") == {}
+
+
+def test_payloads_that_lie_elsewhere_come_back_into_the_store(store, nas, tmp_path):
+    handle = store("rows", payload_url=(tmp_path / "elsewhere").as_uri(), **KEEP_ALL)
+    handle.save(state_of(1), "s1")
+    with pytest.raises(InvalidInputError, match="lost with it"):
+        handle.push_backup(tmp_path / "elsewhere")
+    assert handle.push_backup(nas).copied_payloads == 1
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert states_of(tmp_path / "back") == {"s1": state_of(1)}
+    assert list((tmp_path / "back" / "payloads").glob("p-*/*"))
+
+
+# --- a part of it
+
+
+def test_one_checkpoint_is_pulled_with_just_the_payloads_that_it_needs(saved, nas, tmp_path):
+    saved.save({"alone": "x" * 9_000}, "alone", force_full=True)
+    saved.push_backup(nas)
+    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "one", checkpoint_ids=["alone"])
+    assert (report.checkpoints, report.payloads) == (1, 1)
+    assert states_of(tmp_path / "one") == {"alone": {"alone": "x" * 9_000}}
+    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "two", checkpoint_ids=["s1"])
+    assert (report.checkpoints, report.payloads) == (1, 2)
+    assert states_of(tmp_path / "two") == {"s1": state_of(1)}
+    with (
+        PipelineCheckpoint(tmp_path / "two", **KEEP_ALL) as part,
+        pytest.raises(InvalidInputError, match="another"),
+    ):
+        part.push_backup(nas)  # would hide the rest
+
+
+def test_one_pipeline_is_pulled(saved, store, nas, tmp_path):
+    store(pipeline="other").save({"a": 1}, "x")
+    saved.push_backup(nas)
+    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "part", pipelines=["other"])
+    assert (report.checkpoints, report.payloads) == (1, 1)
+    assert states_of(tmp_path / "part", pipeline="other") == {"x": {"a": 1}}
+
+
+@pytest.mark.parametrize("part", [{"pipelines": ["no"]}, {"checkpoint_ids": ["s1", "no"]}])
+def test_what_is_not_in_the_backup_is_an_error_and_leaves_no_store(saved, nas, tmp_path, part):
+    saved.push_backup(nas)
+    with pytest.raises(NotFoundError, match="'no'"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "part", **part)
+    assert not (tmp_path / "part").exists()
+
+
+def test_a_state_comes_from_the_remote_and_the_store_stays_as_it_is(saved, nas, tree):
+    configured(saved, nas).sync_to_cloud(["s1"])
+    saved.delete_checkpoint("s1")
+    before = tree(saved.checkpoint_dir)
+    assert saved.list_cloud_checkpoints() == ["s0", "s1", "s2"]
+    assert saved.restore_from_cloud("s1") == state_of(1)
+    assert tree(saved.checkpoint_dir) == before
+    with pytest.raises(NotFoundError, match="nobody"):
+        saved.restore_from_cloud("nobody")
+    with pytest.raises(NotFoundError, match="nobody"):
+        saved.sync_to_cloud(["nobody"])
+
+
+# --- encrypted
+
+
+@pytest.mark.damages
+def test_an_encrypted_store_is_restored_with_its_key_and_the_remote_alone(store, nas, tmp_path):
+    key = generate_encryption_key()
+    handle = store("sealed", encryption_key=key, enable_encryption=True, **KEEP_ALL)
+    handle.save({"secret": "very secret " * 50}, "a")
+    configured(handle, nas).push_backup()
+    assert all(b"very secret" not in path.read_bytes() for path in nas.rglob("*.gz"))
+    assert handle.restore_from_cloud("a") == {"secret": "very secret " * 50}
+    handle.close()
+    shutil.rmtree(handle.checkpoint_dir)
+    PipelineCheckpoint.pull_backup(nas, handle.checkpoint_dir)
+    with pytest.raises(MissingKeyError):
+        PipelineCheckpoint(handle.checkpoint_dir, enable_encryption=True)
+    assert states_of(handle.checkpoint_dir, key) == {"a": {"secret": "very secret " * 50}}
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "rebuilt", key, rebuild=True)
+    assert states_of(tmp_path / "rebuilt", key) == {"a": {"secret": "very secret " * 50}}
+
+
+# --- whose backup it is
+
+
+def test_two_stores_cannot_push_to_one_place(saved, store, nas, tree):
+    saved.push_backup(nas)
+    other = store("other")
+    other.save({"b": 1}, "b")
+    before = tree(nas)
+    with pytest.raises(InvalidInputError, match="another store"):
+        other.push_backup(nas)
+    assert tree(nas) == before
+
+
+def test_a_backup_that_is_gone_is_not_begun_anew_unasked(saved, nas):
+    saved.push_backup(nas)
+    shutil.rmtree(nas)
+    with pytest.raises(StoreUnavailableError, match="gone"):
+        saved.push_backup(nas)
+    assert not nas.exists()
+    assert saved.push_backup(nas, takes_over=True).copied_payloads == 3
+
+
+def test_two_pushes_at_once_are_refused(saved, nas):
+    with (
+        leased(saved._engine.database, f"backup to {nas.as_uri()}"),
+        pytest.raises(StoreBusyError, match="another process"),
+    ):
+        saved.push_backup(nas)
+    saved.push_backup(nas)
+
+
+@pytest.mark.parametrize("place", ["", "payloads", "backups/of/it"])
+def test_a_place_within_the_store_is_refused(saved, tree, place):
+    before = tree(saved.checkpoint_dir)
+    with pytest.raises(InvalidInputError, match="lost with it"):
+        saved.push_backup(saved.checkpoint_dir / place)
+    assert tree(saved.checkpoint_dir) == before
+
+
+# --- damage
+
+
+def test_a_damaged_payload_at_the_remote_is_named_with_its_checkpoints(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    assert saved.verify_backup(nas, read_data=True).problems == ()
+    damage(payloads_at(nas)[2])
+    assert saved.verify_backup(nas).problems == ()
+    [problem] = saved.verify_backup(nas, read_data=True).problems
+    assert (problem.kind, problem.checkpoint_ids) == ("damaged", ("s2",))
+    with pytest.raises(CorruptionError, match="s2") as caught:
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert caught.value.payload == problem.subject
+    assert not (tmp_path / "back").exists()
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "part", checkpoint_ids=["s0", "s1"])
+    assert saved.push_backup(nas).copied_payloads == 0
+    assert saved.push_backup(nas, read_remote=True).copied_payloads == 1
+    assert saved.verify_backup(nas, read_data=True).is_ok
+
+
+def test_what_is_short_or_gone_at_the_remote_is_told_and_pushed_again(saved, nas):
+    saved.push_backup(nas)
+    [first, second, _] = payloads_at(nas)
+    first.write_bytes(first.read_bytes()[:-1])
+    second.unlink()
+    report = saved.verify_backup(nas)
+    assert {each.kind for each in report.problems} == {"length", "missing"}
+    assert {each for problem in report.problems for each in problem.checkpoint_ids} == {
+        "s0",
+        "s1",
+        "s2",
+    }
+    assert saved.push_backup(nas).copied_payloads == 2
+    assert saved.verify_backup(nas, read_data=True).is_ok
+
+
+def test_a_damaged_snapshot_is_refused_and_the_database_is_rebuilt(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    [snapshot] = (nas / "snapshots").iterdir()
+    damage(snapshot)
+    for call in (
+        lambda: PipelineCheckpoint.pull_backup(nas, tmp_path / "back"),
+        lambda: saved.verify_backup(nas),
+    ):
+        with pytest.raises(CorruptionError, match="rebuild"):
+            call()
+    (nas / "latest.json").unlink()
+    with pytest.raises(NotFoundError, match="rebuild"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "back", rebuild=True)
+    assert (report.snapshot, report.checkpoints, report.left_out) == (None, 3, ())
+    assert states_of(tmp_path / "back") == {f"s{n}": state_of(n) for n in range(3)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"no json", b'{"format": 1, "snapshot": "../../etc", "stored_bytes": 1}'],
+)
+def test_a_pointer_that_is_none_is_refused(saved, nas, tmp_path, content):
+    saved.push_backup(nas)
+    (nas / "latest.json").write_bytes(content)
+    with pytest.raises(CorruptionError, match=r"latest\.json"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+
+
+def test_a_backup_of_a_newer_format_is_refused(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    facts = json.loads((nas / "latest.json").read_text()) | {"format": 2}
+    (nas / "latest.json").write_text(json.dumps(facts))
+    with pytest.raises(RuntimeError, match="upgrade checkpointdb"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+
+
+@pytest.mark.damages
+def test_a_damaged_payload_of_the_store_costs_the_backup_only_what_needs_it(saved, nas, tmp_path):
+    [_, _, last] = sorted(saved.checkpoint_dir.glob("payloads/p-*/*"))
+    damage(last)
+    report = saved.push_backup(nas)
+    assert [name for name, _ in report.unreadable] == [last.relative_to(last.parents[1]).as_posix()]
+    assert (report.is_ok, report.checkpoints) == (False, 2)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "part", checkpoint_ids=["s0", "s1"])
+    assert states_of(tmp_path / "part") == {f"s{n}": state_of(n) for n in range(2)}
+
+
+# --- configuration
+
+
+def test_without_a_configured_backup_nothing_is_copied_and_the_log_says_so(saved, caplog):
+    saved.configure_cloud_backup(CloudBackupConfig(enabled=True))
+    saved.sync_to_cloud()
+    assert "nothing was copied" in caplog.text
+    with pytest.raises(InvalidInputError, match="no backup is configured"):
+        saved.list_cloud_checkpoints()
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "file://host/x", "s3:///x"])
+def test_a_configuration_that_names_no_place_is_refused(store, url):
+    with pytest.raises(InvalidInputError):
+        store().configure_cloud_backup(CloudBackupConfig(True, url=url))

@@ -1,0 +1,144 @@
+"""What others do while a store is pushed, what rows know of backups, and what waits for them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from checkpointdb import (
+    KeepNewest,
+    KeepUntilBackedUp,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    StoreBusyError,
+)
+from checkpointdb.backup.lease import Lease, leased
+
+KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
+
+
+@pytest.fixture
+def nas(tmp_path):
+    return tmp_path / "nas"
+
+
+@pytest.fixture
+def saved(archive):
+    """A store whose checkpoints share nothing."""
+    for name in "abc":
+        archive.save({"name": name, "text": f"{name} " * 2_000}, name, force_full=True)
+    return archive
+
+
+def once(act):
+    """A progress callback that acts when it is first called."""
+    acts = [act]
+
+    def moved(done, total):
+        if acts:
+            acts.pop()()
+
+    return moved
+
+
+def files_of(handle):
+    return sorted(path.name for path in handle.checkpoint_dir.glob("payloads/p-*/*"))
+
+
+def backed_up(handle):
+    query = "SELECT checkpoint_id FROM checkpoint_backups WHERE backed_up_at IS NOT NULL"
+    return sorted(each for (each,) in handle.sql(query).rows)
+
+
+def ids_in(directory):
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        assert handle.check(read_data=True).problems == ()
+        return [each.checkpoint_id for each in handle.list_checkpoints(reverse=False)]
+
+
+def test_what_is_forgotten_during_a_push_is_in_it_and_unlinked_after_it(saved, nas, tmp_path):
+    during = []
+
+    def forget():
+        saved.delete_checkpoint("a")
+        saved.prune(KeepNewest(1))
+        saved.sweep()
+        saved.save({"new": 1}, "new")
+        during.extend(files_of(saved))
+
+    report = saved.push_backup(nas, progress=once(forget))
+    assert (report.checkpoints, report.copied_payloads, report.unreadable) == (3, 3, ())
+    assert len(during) == 4
+    assert len(files_of(saved)) == 2
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert ids_in(tmp_path / "back") == ["a", "b", "c"]
+    assert backed_up(saved) == ["c"]
+
+
+def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(saved, nas):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with leased(saved._engine.database, f"backup to {nas.as_uri()}"):
+        with pytest.raises(StoreBusyError, match=str(os.getpid())):
+            saved.push_backup(nas)
+        with saved._engine.database.write() as connection:
+            holder = connection.exec_driver_sql("SELECT holder FROM leases").scalar_one()
+            killed = holder.replace(f" {os.getpid()} ", f" {ended.pid} ")
+            connection.exec_driver_sql("UPDATE leases SET holder = ?", (killed,))
+        assert saved.push_backup(nas).copied_payloads == 3
+
+
+def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(saved, alter):
+    lease = Lease(saved._engine.database, "a test")
+    lease.take()
+    saved.delete_checkpoint("a")
+    assert len(files_of(saved)) == 3
+    past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
+    alter(saved, "UPDATE leases SET expires_at = ?, holder = 'another'", str(past))
+    saved.delete_checkpoint("b")
+    assert len(files_of(saved)) == 2
+    lease._renewed_at -= 1_000
+    with pytest.raises(StoreBusyError, match="took over"):
+        lease.renew()
+    saved.sweep()
+    assert len(files_of(saved)) == 1
+
+
+# --- rows
+
+
+def test_sql_says_what_is_not_backed_up_yet(saved, store, nas, tmp_path):
+    assert backed_up(saved) == []
+    saved.push_backup(nas)
+    saved.save({"n": 1}, "d")
+    saved.save({"n": 2}, "a")  # another one under an old id
+    assert backed_up(saved) == ["b", "c"]
+    saved.push_backup(nas)
+    saved.push_backup(tmp_path / "second")
+    assert backed_up(saved) == sorted("aabbccdd")
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        assert backed_up(back) == ["a", "b", "c", "d"]
+    rows = saved.sql("SELECT DISTINCT length(sha256), url FROM backups, remotes").rows
+    assert {length for length, _ in rows} == {32}
+
+
+def test_retention_waits_for_a_backup_when_told_so(store, nas):
+    policy = KeepNewest(1) | KeepUntilBackedUp()
+    handle = store(retention_policy=policy)
+    for name in "abc":
+        handle.save({"n": name}, name)
+    plan = handle.plan_retention()
+    assert [each.reasons for each in plan.checkpoints] == [
+        ("not backed up yet",),
+        ("not backed up yet",),
+        ("saved last", "newest 1 of 1", "not backed up yet"),
+    ]
+    handle.push_backup(nas)
+    handle.save({"n": "d"}, "d")
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["d"]
+    assert str(policy) == "newest 1 or not backed up yet"

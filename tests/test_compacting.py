@@ -173,6 +173,7 @@ def test_a_damaged_payload_is_left_as_it_is_and_named(archive):
     assert first.read_bytes() == raw
     assert len(report.rewritten) == 1  # the other one
     assert archive.load("3", keys=["n"]) == {"n": 3}
+    assert archive.compact().left == ((name, "it is marked as damaged"),)
 
 
 @pytest.mark.damages
@@ -192,6 +193,40 @@ def test_many_damaged_payloads_do_not_keep_the_others_from_it(archive):
     assert [name for name, _ in report.left] == [f"p-default/{path.name}" for path in paths[:7]]
     assert report.left[0][1] == "its file is missing: run repair"
     assert report.rewritten == (f"p-default/{paths[7].name}",)
+    assert {why for _, why in archive.compact().left} == {"it is marked as damaged"}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(bytes(9)), Path.unlink],
+                         ids=["changed", "gone"])  # fmt: skip
+def test_what_it_finds_damaged_is_stored_again_by_the_next_save(archive, damage):
+    fill(archive)
+    damage(files(archive)[0])
+    [(name, _)] = archive.compact().left
+    archive.save(states()["2"], "again")
+    archive.delete_checkpoint("2")
+    archive.delete_checkpoint("3")
+    assert archive.load("again") == states()["2"]
+    assert name not in {f"p-default/{path.name}" for path in files(archive)}
+
+
+@pytest.mark.damages
+def test_what_is_damaged_while_it_is_rewritten_is_marked_and_the_rest_goes_on(archive, monkeypatch):
+    fill(archive)
+    first, second = files(archive)[:2]
+    open_as_ever, opened = LocalPayloads.open, []
+
+    def damage_first(payloads, name):
+        if opened.count(f"p-default/{first.name}") == 1:  # whole when its chunks were carried
+            first.write_bytes(bytes(first.stat().st_size))
+        opened.append(name)
+        return open_as_ever(payloads, name)
+
+    monkeypatch.setattr(LocalPayloads, "open", damage_first)
+    report = archive.compact(min_dead=0.3)
+    monkeypatch.undo()
+    assert [name for name, _ in report.left] == [f"p-default/{first.name}"]
+    assert report.rewritten == (f"p-default/{second.name}",)
+    assert archive.repair().damaged[0][0] == f"p-default/{first.name}"
 
 
 def test_payloads_that_cannot_be_read_now_are_not_told_as_damaged(archive, monkeypatch):

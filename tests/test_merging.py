@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,3 +236,64 @@ def test_what_is_not_whole_is_not_merged(archive):
     with pytest.raises(CorruptionError, match="member"):
         archive.merge("2")
     assert archive.get_checkpoint_info("2").is_incremental
+
+
+# --- a manifest that is lost
+
+
+@pytest.fixture(params=["in the clear", "encrypted"])
+def described(request, tmp_path):
+    """A store with a full and one upon it, none of whose values lie in one payload alone."""
+    key = KEY if request.param == "encrypted" else None
+    options = {"durable": False, "retention_policy": RetentionPolicy.KEEP_ALL}
+    with PipelineCheckpoint(tmp_path / "store", key, key is not None, **options) as handle:
+        handle.save(states()["0"], "0", custom_metadata={"n": 0})
+        more = {**states()["0"], "more": 1}
+        handle.save(more, "upon", custom_metadata={"k": [1]}, pinned=True)
+        yield handle
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("name", ["0", "upon"])
+@pytest.mark.parametrize("at", [-1, -120], ids=["footer", "manifest"])
+def test_a_checkpoint_that_is_only_in_the_database_is_written_anew(described, tmp_path, name, at):
+    before = described.get_checkpoint_info(name)
+    file = Path(before.file_path)
+    raw = bytearray(file.read_bytes())
+    raw[at] ^= 1
+    file.write_bytes(raw)
+    state = described.load(name)
+    assert ("default", name) in described.repair().only_in_database
+    assert described.merge(name).is_merged
+    assert ("default", name) not in described.repair().only_in_database
+    after = described.get_checkpoint_info(name)
+    kept = ("timestamp", "custom_metadata", "pinned", "state_bytes", "state_version", "state_keys")
+    assert [getattr(after, each) for each in kept] == [getattr(before, each) for each in kept]
+    assert not after.is_incremental
+    assert described.load(name) == state
+    with rebuilt(described, tmp_path) as found:
+        assert found.load(name) == state
+        assert found.get_checkpoint_info(name).custom_metadata == before.custom_metadata
+    described.delete_checkpoint("upon" if name == "0" else "0")
+    assert described.check(read_data=True).problems == ()
+    assert described.load(name) == state
+
+
+@pytest.mark.damages
+def test_what_cannot_be_read_is_not_merged_by_its_rows(described):
+    file = Path(described.get_checkpoint_info("0").file_path)
+    file.write_bytes(bytes(file.stat().st_size))
+    described.repair()
+    with pytest.raises(CorruptionError):
+        described.merge("0")
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("column", ["state_bytes = -1", "custom_metadata = '[1]'"])
+def test_rows_that_describe_nothing_are_not_made_a_manifest(described, alter, column):
+    file = Path(described.get_checkpoint_info("0").file_path)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    described.repair()
+    alter(described, f"UPDATE checkpoints SET {column} WHERE checkpoint_id = '0'")
+    with pytest.raises(CorruptionError, match=r"checkpoints\.db"):
+        described.merge("0")

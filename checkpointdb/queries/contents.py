@@ -160,9 +160,14 @@ def whole_place() -> Select[Any]:
             checkpoints.c.payload_id,
             payloads.c.name.label("payload"),
             payloads.c.stored_bytes,
+            payloads.c.damaged_at.is_not(None).label("is_marked"),
             checkpoints.c.is_incremental,
             checkpoints.c.state_digest,
             checkpoints.c.state_version,
+            checkpoints.c.created_at,
+            checkpoints.c.state_bytes,
+            checkpoints.c.key_count,
+            checkpoints.c.custom_metadata,
         )
         .join(pipelines, pipelines.c.id == checkpoints.c.pipeline_id)
         .join(chains, chains.c.id == checkpoints.c.chain_id)

@@ -12,17 +12,19 @@ values keep their ids, so that what writers know of them holds.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from checkpointdb import queries, recording
+from checkpointdb.damage import Damage, mark
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import CorruptionError
+from checkpointdb.errors import CheckpointError, CorruptionError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Manifest, Value
@@ -47,6 +49,8 @@ from checkpointdb.store.carrying import (
 )
 from checkpointdb.store.loading import PayloadGoneError
 from checkpointdb.store.packer import Packer
+
+log = logging.getLogger("checkpointdb")
 
 Progress = Callable[[int, int], object]  # payloads done, payloads to do
 
@@ -188,11 +192,27 @@ class Compactor(Rewriter):
             except PayloadGoneError as error:
                 tries += 1
                 if error.name in self._names(names):  # nobody removed it or wrote it again
+                    self._mark(group, names, error.name)
                     self._leave(names, error.name, "its file is missing: run repair")
             except CorruptionError as error:
+                self._mark(group, names, error.payload)
                 self._leave(names, error.payload, str(error))
         reason = "it was changed again and again meanwhile"
         self._left += [(name, reason) for name in names.values()]
+
+    def _mark(self, group: list[Any], names: dict[int, str], name: str | None) -> None:
+        """Take a payload out of service, as a load does that finds it damaged."""
+        nothing: frozenset[int] = frozenset()
+        damaged = [
+            Damage(each, names[each], "", nothing, nothing, False)
+            for each in names
+            if names[each] == name
+        ]
+        try:
+            with self._database.write(pipeline=group[0].pipeline_id) as connection:
+                mark(connection, damaged, datetime.now(UTC))
+        except CheckpointError as error:
+            log.warning("payload %s is damaged, which could not be noted: %s", name, error)
 
     def _leave(self, names: dict[int, str], name: str | None, reason: str) -> None:
         """Take a payload out of a group; all of it, if none of it is to blame."""

@@ -13,6 +13,7 @@ sequence, which is the age that a rebuild sees.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, update
@@ -23,7 +24,14 @@ from checkpointdb.digests import merged_chain
 from checkpointdb.errors import CorruptionError, StoreBusyError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import first_name, free_name
-from checkpointdb.manifest import Checkpoint, Entry, Manifest, Value
+from checkpointdb.manifest import (
+    Checkpoint,
+    Entry,
+    Manifest,
+    Value,
+    decode_manifest,
+    encode_manifest,
+)
 from checkpointdb.queries import batches
 from checkpointdb.reports import MergeReport
 from checkpointdb.rows import typed
@@ -83,7 +91,7 @@ class Merger(Rewriter):
     """Makes fulls of checkpoints."""
 
     def merge(self, find: Callable[[Connection], Any]) -> MergeReport:
-        """Make a full of the checkpoint that `find` finds, unless it is one.
+        """Make a full of the checkpoint that `find` finds, unless it is one in a whole file.
 
         Raises what `find` raises, CorruptionError if what it needs is not whole, StoreBusyError if
         others changed it again and again.
@@ -116,7 +124,7 @@ class Merger(Rewriter):
         with self._database.read() as connection:
             row_id = find(connection).id
             place = connection.execute(queries.whole_place(), {"id": row_id}).one()
-            if not place.is_incremental:
+            if not place.is_incremental and not place.is_marked:
                 return MergeReport(place.checkpoint_id, False)
             state = _read_state(connection, place)
         self._check(state)
@@ -149,19 +157,47 @@ class Merger(Rewriter):
             )
 
     def _described(self, state: _State) -> Checkpoint:
-        """Return what the new manifest says: what the old one said, in the new place."""
+        """Return what the new manifest says: what the old one said, in the new place.
+
+        Where the payload is marked damaged, and its manifest with it, what the rows say.
+        """
         place = state.place
-        found = manifest_of(self._payloads, place.payload, self._cipher).checkpoints
-        for each in found:
+        try:
+            found = self._told(place)
+        except (CorruptionError, PayloadGoneError):
+            if not place.is_marked:
+                raise
+            found = self._as_rows_say(place)
+        return found._replace(
+            chain=merged_chain(place.uuid, place.depth),
+            depth=0,
+            is_incremental=False,
+            since_full=0,
+            forked_from=state.origin and (state.origin.uuid, state.origin.depth),
+            entries=tuple(Entry(row.key, row.position, row.digest) for row in state.keys),
+        )
+
+    def _as_rows_say(self, place: Any) -> Checkpoint:
+        """Describe a checkpoint whose manifest is lost.
+
+        Read as a manifest is, since a rebuild must be able to. Raises CorruptionError if it cannot.
+        """
+        try:
+            raw = encode_manifest(Manifest(checkpoints=(_described_by(place),)))
+            return decode_manifest(raw).checkpoints[0]
+        except CorruptionError as error:
+            raise CorruptionError(
+                f"checkpoint {place.checkpoint_id!r} was not merged: its payload is damaged, and "
+                f"its rows in {self._where!r} do not describe it ({error}); restore a backup",
+                checkpoint_id=place.checkpoint_id,
+                payload=place.payload,
+            ) from error
+
+    def _told(self, place: Any) -> Checkpoint:
+        """Return what a checkpoint's own payload says of it."""
+        for each in manifest_of(self._payloads, place.payload, self._cipher).checkpoints:
             if (each.chain, each.depth) == (place.uuid, place.depth):
-                return each._replace(
-                    chain=merged_chain(place.uuid, place.depth),
-                    depth=0,
-                    is_incremental=False,
-                    since_full=0,
-                    forked_from=state.origin and (state.origin.uuid, state.origin.depth),
-                    entries=tuple(Entry(row.key, row.position, row.digest) for row in state.keys),
-                )
+                return each
         raise CorruptionError(
             f"the payload {self._payloads.locate(place.payload)!r} does not describe checkpoint "
             f"{place.checkpoint_id!r}, which was saved with it: run check",
@@ -192,10 +228,37 @@ class Merger(Rewriter):
         return freed_bytes, freed
 
 
+def _described_by(place: Any) -> Checkpoint:
+    """Return what rows say of a checkpoint.
+
+    Its sequence was in that manifest too if the payload had been written again. That of the file
+    is then later than it was, which a rebuild may see in the order of saving.
+    """
+    return Checkpoint(
+        pipeline=place.pipeline,
+        checkpoint_id=place.checkpoint_id,
+        chain=place.uuid,
+        depth=0,
+        created_at=place.created_at,
+        is_incremental=False,
+        since_full=0,
+        forked_from=None,
+        state_digest=place.state_digest,
+        state_bytes=place.state_bytes,
+        key_count=place.key_count,
+        custom_metadata=place.custom_metadata,
+        entries=(),
+        sequence=format.sequence_of(place.payload),
+        state_version=place.state_version,
+    )
+
+
 def _read_state(connection: Connection, place: Any) -> _State:
     where = {"chain_id": place.chain_id, "depth": place.depth}
     keys = typed_values(connection.execute(queries.whole_state(), where))
     typed((place.state_version,), (int, type(None)))
+    told = (place.created_at, place.state_bytes, place.key_count, place.custom_metadata)
+    typed(told, datetime, int, int, dict)
     chunks: dict[int, list[Any]] = {row.id: [] for row in keys if row.member_id is None}
     for batch in batches(sorted(chunks)):
         for chunk in connection.execute(queries.chunks_of_defined(batch)):

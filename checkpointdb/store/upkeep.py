@@ -142,9 +142,10 @@ class Upkeep:
         """Write payloads of the whole store again of which that share is dead, without what is.
 
         What is alive of several goes into one, checked on the way, while others save and load;
-        nothing of a checkpoint changes. Payloads that are damaged are left as they are, and told.
-        With `dry_run` the report says what would be done, and nothing is. `progress` is called
-        with the numbers of payloads that are done and that were to be rewritten.
+        nothing of a checkpoint changes. Payloads that are damaged are left as they are, and told;
+        what is found so is out of service from then on, as after a load. With `dry_run` the report
+        says what would be done, and nothing is. `progress` is called with the numbers of payloads
+        that are done and that were to be rewritten.
 
         Raises InvalidInputError unless `min_dead` is over 0 and at most 1; StoreUnavailableError if
         the store is read-only, or a payload cannot be read now.
@@ -157,7 +158,8 @@ class Upkeep:
 
         Its id, time, metadata, pin and place in the order of saving stay. What was saved upon it
         in its chain has the checkpoint before it for its base from then on, as if it had been
-        forgotten. A full is left as it is.
+        forgotten. A full is left as it is, unless its payload is marked damaged: where that cannot
+        describe the checkpoint any more, the new one does, as the rows say.
 
         Raises NotFoundError, CorruptionError if what it needs is not whole, StoreUnavailableError
         if that cannot be read now, StoreBusyError if others changed it again and again.

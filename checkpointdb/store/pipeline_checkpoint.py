@@ -200,7 +200,8 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         Every byte is checked before anything is unpickled; `verify_hash=False` leaves out the
         SHA-256 of stored bytes and the digest of the state (which `keys` leaves out too), never
         the digests of values.
-        Arrays come back writable. An older state is upgraded, and for that read whole.
+        Arrays come back writable. An older state is upgraded, and for that read whole. The bytes of
+        a StreamedValue are read, and checked, when they are asked for.
 
         Raises NotFoundError if there is no such checkpoint or key, CorruptionError if stored
         bytes are missing or changed, UntrustedGlobalError if a pickle names what is not trusted,

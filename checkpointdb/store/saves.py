@@ -60,7 +60,8 @@ class Saves:
         loss). An id that exists is replaced; checkpoints saved upon the old one are unharmed.
         `base` names the checkpoint to compare with, instead of what this thread saved or
         loaded last. A pinned checkpoint is exempt from retention; one
-        that replaces a pinned one is pinned too, unless told otherwise.
+        that replaces a pinned one is pinned too, unless told otherwise. What is larger than memory
+        is given as a StreamedValue.
 
         With `wait=False` it returns a PendingSave as soon as the state is captured, which then may
         be changed; the checkpoint is acknowledged by its `result()`. A thread's saves keep their

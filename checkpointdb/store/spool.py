@@ -58,7 +58,9 @@ def spooled(request: SaveRequest, payloads: PayloadStore, *, sealed: bool) -> It
             if not isinstance(value, StreamedValue):
                 continue
             if id(value) not in copies and is_once(key, value._source):
-                spool = Spool(stack.enter_context(payloads.scratch()), sealed=sealed)
+                with _available():
+                    file = stack.enter_context(payloads.scratch())
+                spool = Spool(file, sealed=sealed)
                 spool.fill(key, value)
                 copies[id(value)] = StreamedValue._of(spool)
             state[key] = copies.get(id(value), value)
@@ -140,6 +142,8 @@ def _fill(record: memoryview, read_into: Callable[[memoryview], int]) -> int:
 def _available() -> Iterator[None]:
     try:
         yield
+    except StoreUnavailableError:
+        raise
     except OSError as error:
         result = StoreUnavailableError(
             "nothing was saved: a stream that can be read only once could not be kept on the "

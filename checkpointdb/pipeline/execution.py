@@ -62,8 +62,8 @@ class Run:
         self._metadata = metadata
         self._termination = termination
         self._number = start.completed
-        self._last_good = start.checkpoint_id
-        self._pending: PendingSave | None = None
+        # The last that is known to be saved, then those that may be.
+        self._saves: list[tuple[str | None, PendingSave | None]] = [(start.checkpoint_id, None)]
         # Checkpoints of steps, of no use once their stage has its own.
         self._spent: set[str] = set()
         if start.checkpoint_id == self._id_of_steps(start.completed + 1):
@@ -99,8 +99,9 @@ class Run:
 
     def end(self) -> Any:
         """Wait for what is being saved, and return the state."""
-        if self._pending is not None:
-            self._pending.result()
+        for _, pending in self._saves:
+            if pending is not None:
+                pending.result()
         self._clear_spent()
         return self.state
 
@@ -163,6 +164,7 @@ class Run:
         elif returned is None or returned is self.state:
             pass
         elif isinstance(returned, Mapping):
+            self._check_metrics(returned)
             metrics = returned
         elif isinstance(returned, type(self.state)):
             self.state = returned
@@ -174,6 +176,20 @@ class Run:
                 "(a mapping), a new state, both as a tuple, or nothing"
             )
         return dict(metrics or {})
+
+    def _check_metrics(self, returned: Mapping[str, Any]) -> None:
+        """Refuse what looks like a new state: as metrics it would be lost for what comes next."""
+        if not isinstance(self.state, dict) or not self.state.keys() <= returned.keys():
+            return
+        if any(
+            value is self.state[key] and isinstance(value, (list, dict))
+            for key, value in returned.items()
+            if key in self.state
+        ):
+            raise InvalidInputError(
+                f"stage {self._stage.name!r} returned a dictionary with all that is in the state: "
+                "return a new state with its metrics, as a tuple: (state, {})"
+            )
 
     @property
     def _stage(self) -> Stage:
@@ -193,12 +209,19 @@ class Run:
         metadata = {**self._metadata, **self._about(), **about}
         state = as_dict(self.state)
         if self._options.background:
-            self._pending = self._store.save(state, checkpoint_id, is_full, metadata, wait=False)
+            pending = self._store.save(state, checkpoint_id, is_full, metadata, wait=False)
+            ended = [number for number, (_, each) in enumerate(self._saves) if _is_saved(each)]
+            self._saves = [*self._saves[ended[-1] :], (checkpoint_id, pending)]
         else:
             self._store.save(state, checkpoint_id, is_full, metadata)
+            self._saves = [(checkpoint_id, None)]
         self._saved_at = time.monotonic()
-        self._last_good = checkpoint_id
         return checkpoint_id
+
+    def _last_good(self) -> str | None:
+        """Wait for what is being saved, and return the last checkpoint that is."""
+        good = [name for name, each in self._saves if each is None or each.exception() is None]
+        return good[-1]
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -231,7 +254,7 @@ class Run:
             name=self._stage.name,
             version=self._identities[self._number - 1].version,
             **problem._asdict(),
-            checkpoint_id=self._last_good,
+            checkpoint_id=self._last_good(),
             seconds=self._seconds,
             failed_at=datetime.now(UTC),
         )
@@ -255,3 +278,8 @@ class Run:
         self._options.progress(
             Event(kind, self._run_id, number, name, stages, self._seconds, checkpoint_id, step)
         )
+
+
+def _is_saved(pending: PendingSave | None) -> bool:
+    """Say whether a save is known to have ended well."""
+    return pending is None or (pending.done() and pending.exception() is None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy
+from checkpointdb.pipeline import Event, Pipeline, Stage
 
 from .stages import STAGES, Item, State, advance
 
@@ -43,49 +44,54 @@ def open_store(directory: Path) -> PipelineCheckpoint:
     )
 
 
-def resume(store: PipelineCheckpoint) -> tuple[State, int]:
-    """Load the newest checkpoint, if there is one, and the number of its stage."""
-    start = time.perf_counter()
-    latest = store.load_latest()
-    if latest is None:
-        return {}, 0
-    found, state = latest
-    tell("resumed", checkpoint=found.checkpoint_id, seconds=time.perf_counter() - start)
-    return state, int(found.custom_metadata["stage"])
+class Told:
+    """What the parent is told of a run, from the events of its pipeline."""
 
+    def __init__(self, store: PipelineCheckpoint) -> None:
+        self.store = store
+        self.said = ""
+        self.begun = self.worked = time.perf_counter()
 
-def run_stage(store: PipelineCheckpoint, state: State, number: int) -> State:
-    """Run one stage and make its result durable."""
-    name = STAGES[number - 1][0]
-    tell("begin", stage=number, name=name)
-    start = time.perf_counter()
-    state = advance(state, number, reporting)
-    worked = time.perf_counter()
-    checkpoint = f"stage_{number}_{name}"
-    store.save(
-        state,
-        checkpoint,
-        custom_metadata={"stage": number, "name": name, "seconds": round(worked - start, 3)},
-    )
-    saved = time.perf_counter()
-    info = store.get_checkpoint_info(checkpoint)
-    assert info is not None
-    tell(
-        "saved",
-        said=state["log"][-1],
-        work_seconds=worked - start,
-        save_seconds=saved - worked,
-        stored_bytes=info.size_bytes,
-    )
-    return state
+    def stage(self, number: int) -> Stage:
+        """Return a stage that remembers when it ended, and what it has to say."""
+
+        def run(state: State) -> tuple[State, dict[str, Any]]:
+            state = advance(state, number, reporting)
+            self.said, self.worked = state["log"][-1], time.perf_counter()
+            return state, {}
+
+        return Stage(run, STAGES[number - 1][0], version="1")
+
+    def progress(self, event: Event) -> None:
+        now = time.perf_counter()
+        if event.kind == "resumed":
+            tell("resumed", checkpoint=event.checkpoint_id, seconds=now - self.begun)
+        elif event.kind == "began":
+            self.begun = now
+            tell("begin", stage=event.stage, name=event.name)
+        elif event.kind == "completed" and event.checkpoint_id is not None:
+            info = self.store.get_checkpoint_info(event.checkpoint_id)
+            assert info is not None
+            tell(
+                "saved",
+                said=self.said,
+                work_seconds=self.worked - self.begun,
+                save_seconds=now - self.worked,
+                stored_bytes=info.size_bytes,
+            )
 
 
 def main(directory: Path) -> None:
     """Bring the pipeline in `directory` to its end, from wherever it stands."""
     with open_store(directory) as store:
-        state, done = resume(store)
-        for number in range(done + 1, len(STAGES) + 1):
-            state = run_stage(store, state, number)
+        told = Told(store)
+        Pipeline(
+            "stdlib",
+            store,
+            map(told.stage, range(1, len(STAGES) + 1)),
+            checkpoint_id=lambda point: f"stage_{point.stage}_{point.name}",
+            progress=told.progress,
+        ).run({}, "demo", resume_from="latest")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 import threading
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from checkpointdb import (
     InvalidInputError,
     InvalidStateError,
+    NotFoundError,
     PipelineCheckpoint,
+    StoreBusyError,
     generate_encryption_key,
     meta,
 )
@@ -134,6 +137,15 @@ def test_what_a_stage_returns_is_metrics_a_new_state_or_both(archive):
     assert archive.failures("wrong")[0].error_type == "checkpointdb.errors.InvalidInputError"
 
 
+def test_a_new_state_that_would_pass_for_metrics_is_refused(archive):
+    def grow(state):
+        return {**state, "more": 1}
+
+    with pytest.raises(InvalidInputError, match="as a tuple"):
+        Pipeline("plan", archive, [extract, grow]).run({}, "R")
+    assert archive.load("R_stage_1") == {"pages": ["a", "b"]}
+
+
 # --- failures
 
 
@@ -172,6 +184,29 @@ def test_an_error_whose_text_is_no_text_for_a_database_is_recorded(archive):
     message = archive.failures()[0].message
     assert len(message) == 2_000
     assert message.startswith("nul \ufffd and ?")
+
+
+def test_what_could_not_be_saved_in_the_background_is_not_the_last_good_one(store):
+    handle = store(busy_seconds=0.2)
+    other = sqlite3.connect(handle.checkpoint_dir / "checkpoints.db", isolation_level=None)
+
+    def hold(_state):
+        handle.load("R_stage_1")  # which waits for it
+        other.execute("BEGIN IMMEDIATE")
+
+    def release(_state):
+        with pytest.raises(NotFoundError):  # nor was this one saved, which was waited for
+            handle.load("R_stage_2")
+        other.execute("ROLLBACK")
+        other.close()
+
+    pipeline = Pipeline("plan", handle, [extract, hold, release], background=True)
+    with pytest.raises(StoreBusyError) as caught:
+        pipeline.run({}, "R")
+    assert "'R_stage_2'" in caught.value.__notes__[0]
+    [failure] = pipeline.failures()
+    assert (failure.name, failure.checkpoint_id) == ("release", "R_stage_1")
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["R_stage_1"]
 
 
 def test_an_encrypted_store_keeps_no_message(tmp_path):

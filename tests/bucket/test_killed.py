@@ -1,4 +1,4 @@
-"""A process that is killed while it saves to a bucket, and one that forks beside it."""
+"""Processes that share a store in a bucket, one that is killed while it saves, one that forks."""
 
 from __future__ import annotations
 
@@ -46,6 +46,19 @@ assert store.load("after") == {"n": 2}
 """
 
 
+CROWD = """
+import sys
+from checkpointdb import PipelineCheckpoint
+directory, url, number = sys.argv[1:]
+with PipelineCheckpoint(directory, payload_url=url, retention_count=4) as store:
+    for n in range(8):
+        store.save({"n": n, "shared": list(range(500))}, f"p{number}-{n}")
+        assert store.load_latest() is not None
+        if n % 4 == 3:
+            store.compact(min_dead=0.2)
+"""
+
+
 def start(code, *args):
     words = [sys.executable, "-W", "ignore", "-c", code, *map(str, args)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -89,6 +102,18 @@ def test_what_was_acknowledged_survives(proxy, proxied, tmp_path, method, at, si
         later = datetime.now(UTC) + timedelta(days=2)
         sweep(store._engine.database, store._engine.payloads, now=later)
         assert store.check().is_ok
+
+
+def test_processes_share_a_store_in_a_bucket(moto, tmp_path):
+    url = moto.place()
+    PipelineCheckpoint(tmp_path / "store", payload_url=url).close()
+    crowd = [start(CROWD, tmp_path / "store", url, number) for number in range(3)]
+    for process in crowd:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in crowd] == [0, 0, 0]
+    with PipelineCheckpoint(tmp_path / "store", retention_policy=RetentionPolicy.KEEP_ALL) as store:
+        assert len(store.list_checkpoints()) == 4
+        assert store.check(read_data=True).problems == ()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -1,4 +1,4 @@
-# make demo | test | test-long | lint | docs | bench | fuzz | clean. Everything runs in .venv, made on first use.
+# make demo | test | test-long | test-servers | lint | docs | bench | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -10,13 +10,14 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test test-long lint docs bench bench-others mutants fuzz clean
+.PHONY: help demo test test-long test-servers lint docs bench bench-others mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
+	@echo 'make test-servers  what is tested on real servers, which root installs by apt-get'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make bench   benchmarks beside the naive way'
@@ -35,6 +36,11 @@ test: lint
 # What `make test` takes a sample of, whole: some minutes more.
 test-long: export CHECKPOINTDB_LONG_TESTS = 1
 test-long: test
+
+# One process: each would start servers of its own.
+test-servers: export CHECKPOINTDB_TEST_SERVERS = 1
+test-servers: $(STAMP)
+	$(BIN)/python -m pytest -m servers $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

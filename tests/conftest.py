@@ -93,6 +93,15 @@ def moto():
 
 
 @pytest.fixture(scope="session")
+def ceph(tmp_path_factory):
+    """S3, by the gateway of a real Ceph, for `make test-servers`."""
+    if not object_servers.ceph_is_here():
+        pytest.skip("Ceph is not installed: apt-get install radosgw ceph-mon ceph-osd ceph-mgr")
+    with object_servers.ceph(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def gcs(tmp_path_factory):
     """A stand-in for Google Cloud Storage."""
     with object_servers.gcs(tmp_path_factory.mktemp("gcs")) as server:

@@ -21,6 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import pytest
+
+# Real servers too, which may have to be installed: `make test-servers`.
+ON_SERVERS = bool(os.environ.get("CHECKPOINTDB_TEST_SERVERS"))
+REAL = [pytest.param("ceph", marks=pytest.mark.servers)] if ON_SERVERS else []
+
 KEYS = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
 AZURITE = "azurite@3.35.0"
 AZURITE_ACCOUNT = "devstoreaccount1"
@@ -56,7 +62,7 @@ def moto():
     endpoint = f"http://{host}:{port}"
     make_bucket(endpoint, "store")
     with patch.dict(os.environ, {key.upper(): value for key, value in KEYS.items()}):
-        yield Server(f"s3://store/{{}}?region=us-east-1&endpoint={endpoint}", (host, port))
+        yield Server(f"s3://store/{{}}?endpoint={endpoint}&region=us-east-1", (host, port))
     server.stop()
 
 
@@ -65,6 +71,35 @@ def make_bucket(endpoint, name, keys=KEYS):
 
     s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
     s3.create_bucket(Bucket=name)
+
+
+def ceph_is_here():
+    """Say whether Ceph's programs are here; they are installed if root can, and if it is wished."""
+    packages = ["radosgw", "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-common"]
+    if all(map(shutil.which, ("radosgw", "ceph-mon", "ceph-osd", "ceph-mgr", "ceph"))):
+        return True
+    if os.geteuid() or shutil.which("apt-get") is None:
+        return False
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    subprocess.run(["apt-get", "update", "-qq"], check=False)
+    return subprocess.run(install, check=False).returncode == 0
+
+
+@contextmanager
+def ceph(directory):
+    """S3, by the gateway of a real Ceph."""
+    port = free_port()
+    script = str(Path(__file__).parent / "servers" / "ceph.sh")
+    with (directory / "said").open("w") as said:
+        up = [script, str(directory), "up", str(port)]
+        subprocess.run(up, check=True, stdout=said, stderr=said, timeout=180)
+    try:
+        make_bucket(f"http://127.0.0.1:{port}", "store")
+        with patch.dict(os.environ, {key.upper(): value for key, value in KEYS.items()}):
+            place = f"s3://store/{{}}?endpoint=http://127.0.0.1:{port}&region=us-east-1"
+            yield Server(place, ("127.0.0.1", port))
+    finally:
+        subprocess.run([script, str(directory), "down"], check=False)
 
 
 # --- Google Cloud Storage

@@ -6,14 +6,17 @@ import uuid
 
 import fault_proxy
 import pytest
+from object_servers import REAL
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy
 
 
-@pytest.fixture
-def url():
+@pytest.fixture(params=["memory", *REAL])
+def url(request):
     """A place in this process's memory: a bucket as any other, but for the network."""
-    return f"memory://{uuid.uuid4().hex}/a/b"
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}/a/b"
+    return request.getfixturevalue(request.param).place()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,8 +21,10 @@ NAME = "p-default/0000000001-first-0a1b2c3d.ckpt.gz"
 
 
 @pytest.fixture(params=["memory", "file"])
-def url(request, url, tmp_path):
-    return url if request.param == "memory" else (tmp_path / "nas" / "payloads").as_uri()
+def url(request, tmp_path):
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}/a/b"
+    return (tmp_path / "nas" / "payloads").as_uri()
 
 
 only_in_a_directory = pytest.mark.parametrize("url", ["file"], indirect=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from object_servers import REAL
 
-PLACES = ["directory", "file", "memory", "s3", "gcs", "azure"]
+PLACES = ["directory", "file", "memory", "s3", "gcs", "azure", *REAL]
 
 
 @pytest.fixture(params=PLACES)

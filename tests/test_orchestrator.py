@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpointdb import CheckpointError
+from checkpointdb import CheckpointError, CloudBackupConfig, PipelineCheckpoint
 from checkpointdb.pipeline import Stage
 from examples.orchestrator import CheckpointedOrchestrator, main
 from examples.policy import make_plan
@@ -143,3 +143,19 @@ def test_without_the_key_nothing_is_read(tmp_path):
     assert main([str(PLAN), "--policy-code", CODE, "--output-dir", str(tmp_path), "--encrypt"]) == 0
     with pytest.raises(CheckpointError, match="encrypted"):
         CheckpointedOrchestrator(tmp_path)
+
+
+def test_a_plan_is_backed_up_when_it_is_done_and_can_be_brought_back(tmp_path):
+    # A bucket by its name alone would be asked for at its vendor's.
+    orchestrator = CheckpointedOrchestrator(
+        tmp_path / "output", cloud_backup=True, cloud_bucket="plans", log_level="WARNING"
+    )
+    elsewhere = CloudBackupConfig(True, url=(tmp_path / "backup").as_uri())
+    orchestrator.store.configure_cloud_backup(elsewhere)
+    context = orchestrator.process_plan_with_checkpoints(PLAN, CODE)
+    orchestrator.close()
+    PipelineCheckpoint.pull_backup(elsewhere, tmp_path / "checkpoints")
+    brought = CheckpointedOrchestrator(tmp_path / "again", tmp_path / "checkpoints")
+    assert ids(brought) == IDS
+    assert brought.process_plan_with_checkpoints(PLAN, CODE, resume_from="latest") == context
+    brought.close()

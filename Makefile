@@ -1,4 +1,4 @@
-# make demo | test | test-long | test-servers | lint | docs | bench | fuzz | clean. Everything runs in .venv, made on first use.
+# make demo | test | test-long | test-servers | lint | docs | bench | load | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -10,7 +10,7 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test test-long test-servers lint docs bench bench-others mutants fuzz clean
+.PHONY: help demo test test-long test-servers lint docs bench bench-others load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench   benchmarks beside the naive way'
 	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict and LangGraph'
 	@echo 'make mutants plant bugs, one by one, and see which test catches each'
+	@echo 'make load    twenty writers in one store on PostgreSQL'
 	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
 	@echo 'make clean   remove .venv, caches and build results'
 
@@ -52,6 +53,10 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -E -q -W --keep-going -d build/doctrees docs build/site
 	@echo 'build/site/index.html'
+
+# Twenty processes that save into one store on PostgreSQL, which restarts meanwhile.
+load: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -55,8 +55,9 @@ def alter(url, statement, values):
 class Postgres:
     """A cluster of one server in a directory of its own."""
 
-    def __init__(self, programs):
+    def __init__(self, programs, settings):
         self._programs = programs
+        self._settings = {**_SETTINGS, **settings}
         self._who = _somebody()
         # Not below pytest's own, into which only root may look.
         self.base = Path(tempfile.mkdtemp(prefix="checkpointdb-postgres-"))
@@ -73,7 +74,7 @@ class Postgres:
                   "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en")  # fmt: skip
 
     def start(self):
-        given = {**_SETTINGS, "port": self.port, "unix_socket_directories": self.base}
+        given = {**self._settings, "port": self.port, "unix_socket_directories": self.base}
         options = " ".join(f"-c {name}={value}" for name, value in given.items())
         self._run("pg_ctl", "-w", "-t", "60", "-l", self.base / "log", "-o", options, "start")
 
@@ -134,13 +135,13 @@ def _somebody():
 
 
 @contextmanager
-def running():
+def running(**settings):
     """A server that runs; None if no program of it is installed."""
     programs = binaries()
     if programs is None:
         yield None
         return
-    server = Postgres(programs)
+    server = Postgres(programs, settings)
     server.start()
     try:
         yield server

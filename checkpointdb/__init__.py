@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
         Answer,
+        BackupPruneReport,
         BackupReport,
         BackupSnapshot,
         CheckpointPlace,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         KeyVersion,
         MergeReport,
         PlannedCheckpoint,
+        PlannedSnapshot,
         Problem,
         PruneReport,
         PullReport,
@@ -99,6 +101,7 @@ _LATER = {
     "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
         "Answer",
+        "BackupPruneReport",
         "BackupReport",
         "BackupSnapshot",
         "CheckReport",
@@ -111,6 +114,7 @@ _LATER = {
         "KeyVersion",
         "MergeReport",
         "PlannedCheckpoint",
+        "PlannedSnapshot",
         "Problem",
         "PruneReport",
         "PullReport",
@@ -160,6 +164,7 @@ __all__ = [
     "Answer",
     "AtMostBytes",
     "AtMostPer",
+    "BackupPruneReport",
     "BackupReport",
     "BackupSnapshot",
     "CheckReport",
@@ -205,6 +210,7 @@ __all__ = [
     "PendingSave",
     "PipelineCheckpoint",
     "PlannedCheckpoint",
+    "PlannedSnapshot",
     "Problem",
     "PruneReport",
     "PullReport",

@@ -356,3 +356,26 @@ class BackupReport:
     def is_ok(self) -> bool:
         """Whether nothing was wrong."""
         return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSnapshot:
+    """What becomes of a snapshot at a remote, and why."""
+
+    name: str
+    created_at: datetime
+    stored_bytes: int
+    is_kept: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPruneReport:
+    """What was deleted at a remote, or by a dry run would be."""
+
+    remote: str
+    policy: str
+    is_dry_run: bool
+    snapshots: tuple[PlannedSnapshot, ...]
+    deleted_payloads: int
+    freed_bytes: int

@@ -26,11 +26,12 @@ class Standing(NamedTuple):
 
     snapshot: str | None = None
     mark: str | None = None
+    pushed_at: datetime | None = None
 
 
 def standing(connection: Connection, url: str) -> Standing:
     """Return what is known of a remote."""
-    query = select(remotes.c.snapshot, remotes.c.mark)
+    query = select(remotes.c.snapshot, remotes.c.mark, remotes.c.pushed_at)
     row = connection.execute(query.where(remotes.c.url == url)).one_or_none()
     return Standing(*row) if row else Standing()
 

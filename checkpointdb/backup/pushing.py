@@ -19,13 +19,13 @@ from checkpointdb.backup.layout import (
     POINTER,
     Pointer,
     Snapshot,
-    decode_pointer,
     encode_pointer,
     new_snapshot,
     payload_path,
 )
 from checkpointdb.backup.lease import Lease, leased
 from checkpointdb.backup.meter import Meter, Progress, Run
+from checkpointdb.backup.ownership import expect_ours
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
 from checkpointdb.database import Database
@@ -94,7 +94,10 @@ class _Push:
         self._lock = threading.Lock()
 
     def run(self, *, takes_over: bool, read_remote: bool) -> PushReport:
-        seen = self._expect_ours(takes_over=takes_over)
+        if takes_over:
+            seen = self._remote.small(POINTER)
+        else:
+            seen = expect_ours(self._source.database, self._remote)
         created_at = datetime.now(UTC)
         copy = copy_of(self._source.database, self._room / "copy.db")
         try:
@@ -125,31 +128,6 @@ class _Push:
         )
 
     # --- before
-
-    def _expect_ours(self, *, takes_over: bool) -> bytes | None:
-        """Return the pointer that is there, if it is one that this store has put there."""
-        url = self._remote.url
-        with self._source.database.read() as connection:
-            known = ledger.standing(connection, url)
-            ours = ledger.our_snapshots(connection)
-        content = self._remote.small(POINTER)
-        if takes_over:
-            return content
-        if content is None:
-            if known.snapshot is None:
-                return None
-            raise StoreUnavailableError(
-                f"the backup at {url!r}, to which this store has pushed, is gone: is the place "
-                "mounted, is it the right one? If it is to begin anew: takes_over=True, "
-                "--take-over"
-            )
-        if decode_pointer(content, url).snapshot.name not in ours:
-            raise InvalidInputError(
-                f"the backup at {url!r} is that of another store, or another copy of this one has "
-                "pushed there since: nothing was written. Give each store a place (a prefix) of "
-                "its own; if this one is to go on there: takes_over=True, --take-over"
-            )
-        return content
 
     def _missing(self, rows: list[PayloadRow], *, read_remote: bool) -> list[PayloadRow]:
         """Return what the remote lacks, or does not hold whole: that is replaced."""

@@ -165,6 +165,9 @@ _STATISTICS: Final = {
     "pinned_checkpoints": "number",
     "payload_files": "number",
     "state_bytes": "number",
+    "not_backed_up_checkpoints": "number",
+    "last_backup_timestamp": "text or null",
+    "last_backup_error": "text or null",
 }
 
 

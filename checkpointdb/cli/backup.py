@@ -1,7 +1,9 @@
-"""Commands about backups: backup push, pull, list, verify."""
+"""Commands about backups: backup push, pull, list, verify, prune."""
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,13 +11,16 @@ import click
 
 from checkpointdb import CloudBackupConfig, PipelineCheckpoint
 from checkpointdb.backup.remote import remote_at
+from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Commands, Output
 from checkpointdb.cli.documents import plain
-from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
+from checkpointdb.cli.exits import CORRUPT, ERROR, OK, PARTIAL
+from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.progress import bytes_bar, progress_option
+from checkpointdb.cli.retention import counted_options, rules_of_times
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, moment, safe, size
-from checkpointdb.reports import BackupSnapshot, Problem, PullReport, PushReport
+from checkpointdb.reports import BackupPruneReport, BackupSnapshot, Problem, PullReport, PushReport
 
 _remote = click.argument("remote", envvar="CHECKPOINTDB_BACKUP", metavar="REMOTE")
 _credentials = click.option(
@@ -184,6 +189,53 @@ def verify(
     ]
     found = Table(("problem", "in", "what", "affected checkpoints"), rows)
     return Output(document, [f"{summary}{len(rows)} problems", "", found], CORRUPT)
+
+
+@backup.command(shape=BackupPruneReport)
+@_remote
+@counted_options
+@click.option(
+    "--keep-within",
+    metavar="TIME",
+    callback=amounts.age,
+    help="Keep what is not older, such as 36h, 30d or 8w.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
+@_credentials
+@click.pass_obj
+def prune(session: Session, /, remote: str, dry_run: bool, yes: bool, **options: Any) -> Output:
+    """Delete the snapshots at REMOTE that no rule keeps, and the payloads that only they named.
+
+    The latest is always kept. Payloads that no snapshot names go once they are a day old.
+    """
+    rules = rules_of_times(options)
+    if not rules:
+        raise click.UsageError("say what to keep, such as --keep-last 10: nothing was deleted")
+    config = _config(remote, options["credentials"])
+    policy = reduce(or_, rules)
+    with session.open_whole() as store:
+        plan = store.prune_backup(policy, remote=config, dry_run=True)
+        gone = sum(1 for each in plan.snapshots if not each.is_kept)
+        if dry_run:
+            return _pruned(plan)
+        if gone and not yes and not is_meant(f"Delete {gone} snapshots?"):
+            return Output(plan, "nothing was deleted", ERROR)
+        return _pruned(store.prune_backup(policy, remote=config))
+
+
+def _pruned(report: BackupPruneReport) -> Output:
+    rows: list[tuple[Any, ...]] = [
+        ("keep" if each.is_kept else "delete", each.name, ", ".join(each.reasons))
+        for each in report.snapshots
+    ]
+    would = "would be " if report.is_dry_run else ""
+    gone = sum(1 for each in report.snapshots if not each.is_kept)
+    summary = (
+        f"{gone} of {len(rows)} snapshots and {report.deleted_payloads} payloads {would}deleted, "
+        f"{size(report.freed_bytes)} {would}freed"
+    )
+    return Output(report, [Table(("", "snapshot", "why"), rows), "", summary])
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (backup,)

@@ -65,7 +65,8 @@ _pair: Final[dict[str, Any]] = {
 }
 
 
-def _counted_options(command: Any) -> Any:
+def counted_options(command: Any) -> Any:
+    """Give a command the options of rules that count times."""
     for name, (what, _) in reversed(_COUNTED.items()):
         option = click.option(
             f"--{name.replace('_', '-')}",
@@ -79,7 +80,7 @@ def _counted_options(command: Any) -> Any:
 
 
 @click.command(cls=Command, shape=SHAPE)
-@_counted_options
+@counted_options
 @click.option(
     "--keep-within",
     metavar="TIME",
@@ -120,13 +121,19 @@ def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Outp
         return _shown(store.prune(plan, dry_run=dry_run))
 
 
-def _policy(options: dict[str, Any]) -> Any:
-    """Return the policy that options describe. Raises UsageError if there is none."""
+def rules_of_times(options: dict[str, Any]) -> list[Any]:
+    """Return the rules that options describe: the counted ones, and --keep-within."""
     rules: list[Any] = [
         rule(options[name]) for name, (_, rule) in _COUNTED.items() if options[name]
     ]
     if options["keep_within"] is not None:
         rules.append(KeepWithin(timedelta(seconds=options["keep_within"])))
+    return rules
+
+
+def _policy(options: dict[str, Any]) -> Any:
+    """Return the policy that options describe. Raises UsageError if there is none."""
+    rules = rules_of_times(options)
     rules += [KeepBest(count, field) for count, field in options["keep_best"]]
     rules += [KeepBest(count, field, lowest=True) for count, field in options["keep_lowest"]]
     rules += [KeepWhere(parse_where(text), name=text) for text in options["keep_where"]]

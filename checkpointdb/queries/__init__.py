@@ -4,6 +4,7 @@ Hot ones are built once and take bound parameters, named in their docstrings; th
 their arguments.
 """
 
+from checkpointdb.queries.backups import backup_state, not_backed_up
 from checkpointdb.queries.batches import BATCH, batches
 from checkpointdb.queries.contents import (
     checkpoints_saved,
@@ -84,6 +85,7 @@ __all__ = [
     "BATCH",
     "ages",
     "all_chains",
+    "backup_state",
     "batches",
     "checkpoints_of_chain",
     "checkpoints_saved",
@@ -120,6 +122,7 @@ __all__ = [
     "newest_failures",
     "newest_of_runs",
     "newest_place",
+    "not_backed_up",
     "open_leases",
     "origin_of",
     "overview",

@@ -14,14 +14,38 @@ from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
 if TYPE_CHECKING:
     from checkpointdb.backup.remote import Remote
     from checkpointdb.keys import Key
-    from checkpointdb.reports import BackupReport, BackupSnapshot, PullReport, PushReport
+    from checkpointdb.reports import (
+        BackupPruneReport,
+        BackupReport,
+        BackupSnapshot,
+        PullReport,
+        PushReport,
+    )
+    from checkpointdb.retention import Policy
     from checkpointdb.store.encryption import Unlocked
     from checkpointdb.store.engine import Engine
+    from checkpointdb.store.syncing import Syncing
 
 log = logging.getLogger("checkpointdb")
 
 Place: TypeAlias = str | os.PathLike[str] | CloudBackupConfig
 Progress: TypeAlias = Callable[[int, int], object]  # bytes done so far, bytes in all
+
+
+class SyncSlot:
+    """The thread that backs a handle's store up by itself, if there is one.
+
+    What closes a handle when it is garbage, or the interpreter exits, must not hold the handle.
+    """
+
+    def __init__(self) -> None:
+        self.syncing: Syncing | None = None
+
+    def close(self) -> None:
+        """Push what is new and end the thread."""
+        syncing, self.syncing = self.syncing, None
+        if syncing is not None:
+            syncing.close()
 
 
 class CloudBackup:
@@ -33,16 +57,51 @@ class CloudBackup:
     pipeline: str
     payload_url: str | None
     _cloud_backup_config: CloudBackupConfig | None = None
+    _sync_slot: SyncSlot | None = None
 
     def configure_cloud_backup(self, config: CloudBackupConfig | None) -> None:
-        """Say where backups go. Raises InvalidInputError if `config` is none, or names no place."""
+        """Say where backups go, and whether by themselves; None: nowhere.
+
+        With `auto_sync` a thread pushes every `sync_interval_seconds` if something is new, and once
+        more when the handle closes or the interpreter exits. A push that fails is tried again,
+        sooner at first and then more seldom; the log and `get_statistics()` tell of it, and no
+        save notices. Raises InvalidInputError if `config` is none, or names no place.
+        """
         if config is not None and not isinstance(config, CloudBackupConfig):
             raise InvalidInputError(f"a CloudBackupConfig is expected, not {type(config).__name__}")
         if config is not None and _is_meant(config):
             from checkpointdb.backup.remote import remote_at
+            from checkpointdb.store.validation import checked_interval
 
             remote_at(config)
+            checked_interval(config.sync_interval_seconds, "sync_interval_seconds")
         self._cloud_backup_config = config
+        if self._sync_slot is not None:  # else the handle is being made, and does it at the end
+            self._start_syncing(self._sync_slot)
+
+    def _start_syncing(self, slot: SyncSlot) -> None:
+        """Begin to back up by itself if the configuration says so, and end what did so before."""
+        self._sync_slot = slot
+        if slot.syncing is not None:
+            slot.syncing.stop()
+            slot.syncing = None
+        config = self._cloud_backup_config
+        if config is None or not config.auto_sync or not _is_meant(config):
+            return
+        from checkpointdb.store.backing import push_store, refuse_own_place
+        from checkpointdb.store.syncing import Syncing
+
+        remote, engine, directory = self._remote(None), self._engine, self.checkpoint_dir
+        refuse_own_place(remote, directory, self.payload_url)
+        if engine.database.read_only:
+            log.warning("the store was opened read-only: it is not backed up by itself")
+            return
+        slot.syncing = Syncing(
+            engine.database,
+            remote,
+            lambda: push_store(engine, directory, remote),
+            config.sync_interval_seconds,
+        )
 
     # --- to a remote
 
@@ -131,6 +190,26 @@ class CloudBackup:
             self._unlocked.key if self._unlocked else None,
             self._engine.trusted,
         )
+
+    def prune_backup(
+        self, keep: Policy, *, remote: Place | None = None, dry_run: bool = False
+    ) -> BackupPruneReport:
+        """Delete the snapshots at a remote that `keep` does not keep, and what only they named.
+
+        `keep` is made of rules about times, such as KeepNewest(7) | KeepWeekly(8), each snapshot
+        counting as a checkpoint does. The latest is always kept. Payloads that no snapshot names
+        any more go once they are a day old. Every snapshot that stays is read for that. With
+        `dry_run` the report says what would be done, and nothing is.
+
+        Raises InvalidInputError for another policy, or if the backup is another store's;
+        CorruptionError if a snapshot that stays is damaged: then nothing is deleted.
+        """
+        from checkpointdb.backup.retaining import prune
+        from checkpointdb.store.backing import room_in
+
+        database = self._engine.database
+        with room_in(self.checkpoint_dir) as room:
+            return prune(database, self._remote(remote), keep, room, dry_run=dry_run)
 
     @staticmethod
     def list_backups(remote: Place) -> list[BackupSnapshot]:

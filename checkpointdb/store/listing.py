@@ -82,6 +82,8 @@ def statistics(connection: Connection, pipeline: str) -> dict[str, Any]:
         for each in connection.execute(queries.overview(), {"rows": [row.oldest, row.newest]})
     }
     oldest, newest = ends.get(row.oldest), ends.get(row.newest)
+    remotes = connection.execute(queries.backup_state()).all()
+    pushes = [each.pushed_at for each in remotes if each.pushed_at is not None]
     return {
         "total_checkpoints": row.total,
         "total_size_bytes": int(files.stored_bytes),
@@ -96,4 +98,7 @@ def statistics(connection: Connection, pipeline: str) -> dict[str, Any]:
         "pinned_checkpoints": row.pinned,
         "payload_files": files.payloads,
         "state_bytes": int(row.state_bytes),
+        "not_backed_up_checkpoints": connection.scalar(queries.not_backed_up(pipeline)),
+        "last_backup_timestamp": max(pushes).isoformat() if pushes else None,
+        "last_backup_error": next((each.failure for each in remotes if each.failure), None),
     }

@@ -25,7 +25,7 @@ from checkpointdb.records import (
 from checkpointdb.schema import checkpoints
 from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
-from checkpointdb.store.cloud import CloudBackup
+from checkpointdb.store.cloud import CloudBackup, SyncSlot
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.inspecting import Inspecting
 from checkpointdb.store.key_sources import key_for
@@ -155,7 +155,13 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
             trusted,
             versions,
         )
-        self._finalizer = weakref.finalize(self, self._engine.close)
+        slot = SyncSlot()
+        self._finalizer = weakref.finalize(self, _close, slot, self._engine)
+        try:
+            self._start_syncing(slot)
+        except BaseException:
+            self._finalizer()
+            raise
 
     def __repr__(self) -> str:
         return f"PipelineCheckpoint({str(self.checkpoint_dir)!r}, pipeline={self.pipeline!r})"
@@ -362,3 +368,9 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
 
     def _describe(self, connection: Connection, rows: list[int]) -> list[CheckpointMetadata]:
         return listing.describe_rows(connection, rows, self._engine.payloads.locate)
+
+
+def _close(slot: SyncSlot, engine: Engine) -> None:
+    """Push what is new, if that is done by itself, and close what a handle runs on."""
+    slot.close()
+    engine.close()

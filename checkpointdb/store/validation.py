@@ -80,6 +80,13 @@ def checked_seconds(value: object, what: str) -> float:
     return float(value)
 
 
+def checked_interval(value: object, what: str) -> float:
+    """Return a time of any length. Raises InvalidInputError unless it is a number over 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidInputError(f"{what} must be a number over 0, not {value!r}")
+    return float(value)
+
+
 def checked_share(share: object, what: str) -> float:
     """Return a part of a whole. Raises InvalidInputError unless it is over 0 and at most 1."""
     if not isinstance(share, (int, float)) or not 0 < share <= 1:

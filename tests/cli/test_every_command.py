@@ -19,6 +19,7 @@ CASES = {
     "backup list": ["backup", "list", "{backup}"],
     "backup pull": ["--store", "{target}", "backup", "pull", "{backup}"],
     "backup push": ["backup", "push", "{backup}"],
+    "backup prune": ["backup", "prune", "{backup}", "--keep-last", "1"],
     "backup verify": ["backup", "verify", "{backup}", "--read-data"],
     "check": ["check", "--read-data"],
     "compact": ["compact", "--dry-run"],

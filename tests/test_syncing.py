@@ -1,0 +1,170 @@
+"""Backups by themselves: now and then, at the end, and never in the way of a save."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from breaking import needs_linux
+
+from checkpointdb import CloudBackupConfig, InvalidInputError, PipelineCheckpoint, RetentionPolicy
+from checkpointdb.store import syncing
+
+KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
+_PATIENCE_SECONDS = 120
+
+
+@pytest.fixture
+def nas(tmp_path):
+    return tmp_path / "nas"
+
+
+def synced(nas, interval=3_600):
+    return {
+        "cloud_backup_config": CloudBackupConfig(
+            True, url=nas.as_uri(), auto_sync=True, sync_interval_seconds=interval
+        )
+    }
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
+
+def snapshots_at(nas):
+    return sorted(nas.glob("snapshots/*.db.gz"))
+
+
+def ids_at(nas, tmp_path):
+    directory = tmp_path / f"pulled {len(list(tmp_path.iterdir()))}"
+    PipelineCheckpoint.pull_backup(nas, directory)
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        return [each.checkpoint_id for each in handle.list_checkpoints(reverse=False)]
+
+
+def test_what_was_saved_is_pushed_when_the_handle_closes(store, nas, tmp_path):
+    with store(**synced(nas)) as handle:
+        handle.save({"n": 1}, "a")
+        assert not nas.exists()
+    assert ids_at(nas, tmp_path) == ["a"]
+
+
+def test_it_is_pushed_at_every_interval_if_something_is_new(store, nas):
+    handle = store(**synced(nas, interval=0.1))
+    handle.save({"n": 1}, "a")
+    wait_until(lambda: snapshots_at(nas))
+    first = handle.get_statistics()
+    wait_until(lambda: handle.get_statistics()["not_backed_up_checkpoints"] == 0)
+    assert first["last_backup_error"] is None
+    count = len(snapshots_at(nas))
+    time.sleep(0.5)
+    assert len(snapshots_at(nas)) == count
+    handle.pin("a")  # that is new, too
+    wait_until(lambda: len(snapshots_at(nas)) == count + 1)
+
+
+def test_of_two_handles_of_a_store_only_one_pushes_what_is_new(store, nas):
+    first, second = store(**synced(nas)), store(**synced(nas), pipeline="other")
+    first.save({"n": 1}, "a")
+    second.save({"n": 1}, "a")
+    first.close()
+    second.close()
+    assert len(snapshots_at(nas)) == 1
+
+
+def test_a_remote_that_fails_is_retried_and_told_and_no_save_notices(
+    store, nas, monkeypatch, caplog
+):
+    monkeypatch.setattr(syncing, "_FIRST_RETRY_SECONDS", 0.05)
+    nas.write_text("in the way of the directory")
+    handle = store(**synced(nas, interval=0.1))
+    with caplog.at_level(logging.WARNING, "checkpointdb"):
+        handle.save({"n": 1}, "a")
+        wait_until(lambda: handle.get_statistics()["last_backup_error"])
+    assert "to be retried" in caplog.text
+    assert nas.as_uri() in handle.get_statistics()["last_backup_error"]
+    handle.save({"n": 2}, "b")
+    assert handle.get_statistics()["not_backed_up_checkpoints"] == 2
+    nas.unlink()
+    wait_until(lambda: handle.get_statistics()["not_backed_up_checkpoints"] == 0)
+    found = handle.get_statistics()
+    assert (found["last_backup_error"], found["last_backup_timestamp"] is None) == (None, False)
+
+
+PROGRAM = """
+import sys
+from checkpointdb import CloudBackupConfig, PipelineCheckpoint
+config = CloudBackupConfig(True, url=sys.argv[2], auto_sync=True)
+handle = PipelineCheckpoint(sys.argv[1], cloud_backup_config=config)
+handle.save({"n": 1}, "a")
+"""
+
+
+def run(program, *words, **options):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *map(str, words)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_SECONDS,
+        **options,
+    )
+
+
+def test_an_interpreter_that_exits_pushes_what_a_handle_left_open_has_saved(nas, tmp_path):
+    assert run(PROGRAM, tmp_path / "store", nas.as_uri()).stderr == ""
+    assert ids_at(nas, tmp_path) == ["a"]
+
+
+def test_an_interpreter_does_not_hang_on_a_remote_that_does_not_answer(tmp_path):
+    hanging = """
+from checkpointdb.backup.directory_remote import DirectoryRemote
+from checkpointdb.store import syncing
+import time
+syncing.CLOSING_SECONDS = 0.5
+DirectoryRemote.small = lambda *_: time.sleep(1_000)
+"""
+    began = time.monotonic()
+    done = run(hanging + PROGRAM, tmp_path / "store", (tmp_path / "nas").as_uri())
+    assert time.monotonic() - began < _PATIENCE_SECONDS / 2
+    assert "left to the next opening" in done.stderr
+    with PipelineCheckpoint(tmp_path / "store") as handle:
+        assert handle.load("a") == {"n": 1}
+
+
+@needs_linux
+def test_a_forked_child_leaves_backups_to_its_parent(store, nas):
+    handle = store(**synced(nas))
+    handle.save({"n": 1}, "a")
+    child = os.fork()
+    if not child:
+        handle.save({"n": 2}, "b")
+        handle.close()
+        os._exit(0 if not nas.exists() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    handle.close()
+    assert handle.get_statistics()["not_backed_up_checkpoints"] == 0
+
+
+def test_a_backup_that_is_gone_is_not_begun_anew_by_itself(store, nas):
+    with store(**synced(nas)) as handle:
+        handle.save({"n": 1}, "a")
+    shutil.rmtree(nas)
+    with store(**synced(nas)) as handle:
+        handle.save({"n": 2}, "b")
+    assert "gone" in store().get_statistics()["last_backup_error"]
+    assert not nas.exists()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "often"])
+def test_an_interval_that_makes_no_sense_is_refused(store, nas, seconds):
+    with pytest.raises(InvalidInputError, match="sync_interval_seconds"):
+        store(**synced(nas, interval=seconds))

@@ -10,13 +10,14 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
-.PHONY: help demo test test-long test-servers lint docs bench bench-others load mutants fuzz clean
+.PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-others load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
+	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: half an hour'
 	@echo 'make test-servers  what is tested on real servers, which root installs by apt-get'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
@@ -37,6 +38,9 @@ test: lint
 # What `make test` takes a sample of, whole: some minutes more.
 test-long: export CHECKPOINTDB_LONG_TESTS = 1
 test-long: test
+
+test-crashes: $(STAMP)
+	$(BIN)/python tests/crash $(ARGS)
 
 # One process: each would start servers of its own.
 test-servers: export CHECKPOINTDB_TEST_SERVERS = 1

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from breaking import KEEP_ALL, array_state_of, state_of, tag_of
 
@@ -42,37 +41,6 @@ def save_for_ever(directory: str, first: str, kind: str = "small") -> None:
     with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
         for number in itertools.count(int(first)):
             say(handle.save(make(f"tag {number}"), f"s{number}"))
-
-
-# What `save_and_forget` does, keeping three: saves, replaces, deletes and retention.
-SCRIPT = (
-    [("save", each) for each in "abc"]
-    + [("delete", "b"), ("save", "a"), ("save", "d"), ("save", "e"), ("delete", "e")]
-    + [("save", "f"), ("save", "f"), ("save", "a")]
-)
-KEPT = 3
-
-
-def save_and_forget(directory: str) -> None:
-    """Go through SCRIPT; tags are the numbers of its steps."""
-    with PipelineCheckpoint(directory, retention_count=KEPT) as handle:
-        for number, (what, each) in enumerate(SCRIPT):
-            if what == "save":
-                handle.save(state_of(str(number)), each)
-            else:
-                handle.delete_checkpoint(each)
-            say("done", number)
-
-
-def expected_after(steps: int) -> dict[str, str]:
-    """What a store holds after so many steps of SCRIPT: id to tag, oldest first."""
-    found: dict[str, str] = {}
-    for number, (what, each) in enumerate(SCRIPT[:steps]):
-        found.pop(each, None)
-        if what == "save":
-            found[each] = str(number)
-        found = dict(list(found.items())[-KEPT:])
-    return found
 
 
 # What `change_keys` does: saves, and keys by their numbers.
@@ -122,87 +90,6 @@ def keys_after(steps: int) -> set[int]:
         elif what in {"rotate", "reencrypt"}:
             found = (found - {min(found)}) | {int(which)}
     return found
-
-
-REWRITTEN = {each: each * 3 for each in "bdef"}  # what `save_mostly_dead` leaves: id to tag
-
-
-def save_mostly_dead(directory: str) -> None:
-    """Save upon one another and forget some, the first, whose chunks the others share, too."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        for each in "abcdef":
-            handle.save(array_state_of(each * 3), each)
-        for each in "ac":
-            handle.delete_checkpoint(each)
-
-
-def write_again(directory: str) -> None:
-    """Compact and merge, which changes no state."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        say("rewritten", len(handle.compact(min_dead=0.01).rewritten))
-        say("merged", handle.merge("d").is_merged)
-        say("merged", handle.merge("f").is_merged)
-
-
-DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `save_and_damage` leaves: id to tag
-
-
-def save_and_damage(directory: str) -> None:
-    """Lose the payload of a checkpoint that is forgotten; a full has what others had there."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        for each in "abc":
-            handle.save(array_state_of(each * 3), each)
-        lost = handle.get_checkpoint_info("a").file_path
-        handle.delete_checkpoint("a")
-        handle.save(array_state_of("ccc"), "full", force_full=True)
-    Path(lost).unlink()
-
-
-def repair(directory: str) -> None:
-    """Repair, and say what came back."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        report = handle.repair()
-        say("recovered", *(each.checkpoint_id for each in report.recovered))
-
-
-def die_at(step: str) -> None:
-    """Let this process be killed after so many effects of a push or a pull, one after the other."""
-    from checkpointdb.backup import directory_remote, ledger
-    from checkpointdb.local_payloads import LocalPayloads, LocalWriter
-
-    steps = itertools.count(1)
-
-    def dying(owner: object, name: str) -> None:
-        does = getattr(owner, name)
-
-        def wrapped(*args: object, **options: object) -> object:
-            found = does(*args, **options)
-            if next(steps) == int(step):
-                os.kill(os.getpid(), 9)
-            return found
-
-        setattr(owner, name, wrapped)
-
-    dying(directory_remote, "sync_directory")
-    dying(LocalWriter, "finish")
-    dying(LocalPayloads, "publish")
-    dying(ledger, "note")
-    dying(ledger, "note_copied")
-
-
-def push_and_die(directory: str, remote: str, step: str) -> None:
-    """Push, and be killed at a step of it."""
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        die_at(step)
-        handle.push_backup(remote)
-        say("pushed")
-
-
-def pull_and_die(remote: str, directory: str, step: str) -> None:
-    """Pull, and be killed at a step of it."""
-    die_at(step)
-    PipelineCheckpoint.pull_backup(remote, directory)
-    say("pulled")
 
 
 # --- to fail

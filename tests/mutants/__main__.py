@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from .table import MUTANTS, ROOT, Mutant
+from .mutant import ROOT, Mutant
+from .table import MUTANTS
 
 _COPIED = ("checkpointdb", "migrations", "tests", "docs", "examples")
 _FILES = ("pyproject.toml", "README.md", "Makefile", "LICENSE")

@@ -2,31 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
-
-ROOT = Path(__file__).parents[2]
-
-
-class Mutant(NamedTuple):
-    """A line of the engine, what is put in its place, and the tests that should notice first."""
-
-    bug: str
-    file: str
-    line: str
-    instead: str
-    tests: str
-
-    def planted(self, source: str) -> str:
-        """Return a file's text with the bug in it. Raises LookupError unless the line is unique."""
-        lines = source.split("\n")
-        found = [number for number, line in enumerate(lines) if line.strip() == self.line]
-        if len(found) != 1:
-            raise LookupError(f"{self.file} has {len(found)} lines {self.line!r}, where 1 is meant")
-        before = lines[found[0]]
-        lines[found[0]] = before.replace(self.line, self.instead)
-        return "\n".join(lines)
-
+from .mutant import Mutant
 
 MUTANTS = (
     # --- what must be on the disk before a save is acknowledged
@@ -35,21 +11,70 @@ MUTANTS = (
         "checkpointdb/local_payloads.py",
         "sync(self._file.fileno())",
         "pass",
-        "crash/test_order_of_flushes.py",
+        "crash/test_stopped_anywhere.py",
     ),
     Mutant(
         "the directory that received the rename is not flushed",
         "checkpointdb/local_payloads.py",
         "sync_directory(os.path.dirname(target))",
         "pass",
-        "crash/test_order_of_flushes.py",
+        "crash/test_stopped_anywhere.py",
     ),
     Mutant(
         "commits of a durable store are not flushed",
         "checkpointdb/sqlite_connection.py",
         "connection.execute(f\"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}\")",
         'connection.execute("PRAGMA synchronous = NORMAL")',
-        "crash/test_order_of_flushes.py",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "a file that replaces another is not flushed",
+        "checkpointdb/directories.py",
+        "sync(file.fileno())",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "the directory of a small file is not flushed",
+        "checkpointdb/directories.py",
+        "sync_directory(path.parent)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "the name of a new directory is not flushed",
+        "checkpointdb/directories.py",
+        "sync_directory(each.parent)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "the name of a pipeline's directory is not flushed",
+        "checkpointdb/local_payloads.py",
+        "sync_directory(path.parent)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "the first snapshot's name in a backup is not flushed",
+        "checkpointdb/backup/directory_remote.py",
+        "sync_directory(self._root)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "what a backup received is not flushed by name",
+        "checkpointdb/backup/directory_remote.py",
+        "sync_directory(target.parent)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
+    ),
+    Mutant(
+        "the name of what was pulled is not flushed",
+        "checkpointdb/store/backing.py",
+        "sync_directory(directory.parent)",
+        "pass",
+        "crash/test_stopped_anywhere.py",
     ),
     Mutant(
         "files are unlinked before the commit that frees them",

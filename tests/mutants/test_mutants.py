@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .table import MUTANTS, ROOT
+from .mutant import ROOT
+from .table import MUTANTS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.bug.replace(" ", "-"))

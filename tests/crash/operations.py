@@ -1,0 +1,355 @@
+"""What a process is stopped in: each operation, what there is before it and after it.
+
+An operation acts in a `room`, a directory that holds the store and what else it needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import runpy
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from breaking import HARMLESS, KEEP_ALL, array_state_of, state_of, tag_of, tags_of
+from sqlalchemy import select
+
+from checkpointdb import EncryptionError, KeepNewest, PipelineCheckpoint
+from checkpointdb.sweep import sweep
+
+OLD = Path(__file__).parents[1] / "upgrades" / "plain_0007"
+OLD_STATES = runpy.run_path(str(OLD.with_name("make_plain_0007.py")))["STATES"]
+ABC = {each: each * 3 for each in "abc"}
+WITHOUT_A = {"b": "bbb", "c": "ccc", "d": "ddd"}
+REWRITTEN = {each: each * 3 for each in "bdef"}  # what `mostly_dead` leaves
+DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
+KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(2)]
+ENCRYPTED = {"encryption_key": KEYS[0], "enable_encryption": True}
+
+
+def opened(room: Path, **options: object) -> PipelineCheckpoint:
+    return PipelineCheckpoint(room / "store", **{**KEEP_ALL, **options})
+
+
+def nothing(_room: Path) -> None:
+    pass
+
+
+def three_saved(room: Path, **options: object) -> None:
+    with opened(room, **options) as handle:
+        for each, tag in ABC.items():
+            handle.save(state_of(tag), each)
+
+
+def mostly_dead(room: Path) -> None:
+    """Save upon one another and forget some, the first, whose chunks the others share, too."""
+    with opened(room) as handle:
+        for each in "abcdef":
+            handle.save(array_state_of(each * 3), each)
+        for each in "ac":
+            handle.delete_checkpoint(each)
+
+
+def damaged(room: Path) -> None:
+    """Lose the payload of a checkpoint that is forgotten; a full has what others had there."""
+    with opened(room) as handle:
+        for each in "abc":
+            handle.save(array_state_of(each * 3), each)
+        lost = handle.get_checkpoint_info("a").file_path
+        handle.delete_checkpoint("a")
+        handle.save(array_state_of("ccc"), "full", force_full=True)
+    Path(lost).unlink()
+
+
+def old(room: Path) -> None:
+    shutil.copytree(OLD, room / "store")
+
+
+def half_pushed(room: Path) -> None:
+    three_saved(room)
+    with opened(room) as handle:
+        handle.push_backup(room / "remote")
+        handle.delete_checkpoint("a")
+        handle.save(state_of("ddd"), "d")
+
+
+def acting(act: Callable[[PipelineCheckpoint], object], **options: object) -> Callable:
+    """An operation on an open handle."""
+
+    def do(room: Path) -> None:
+        with opened(room, **options) as handle:
+            act(handle)
+
+    return do
+
+
+def save_elsewhere(room: Path) -> None:
+    with opened(room, **elsewhere(room)) as handle:
+        handle.save(state_of("aaa"), "a")
+
+
+def push(room: Path) -> None:
+    with opened(room) as handle:
+        handle.push_backup(room / "remote")
+
+
+def pull(room: Path) -> None:
+    PipelineCheckpoint.pull_backup(room / "remote", room / "pulled")
+
+
+# --- what is found afterwards
+
+
+def tags_in(room: Path) -> dict[str, str]:
+    with opened(room) as handle:
+        return tags_of(handle)
+
+
+def rebuilt_tags(room: Path, **options: object) -> dict[str, str]:
+    """What is there, which the files alone bring back, too."""
+    again = room / "again"
+    if (room / "store").exists():  # as it was left: opening it may mend files
+        shutil.copytree(room / "store", again / "store", ignore=shutil.ignore_patterns("*.db*"))
+    with opened(room, **options) as handle:
+        found = tags_of(handle)
+    if not found:  # there may be no keyring yet
+        return found
+    PipelineCheckpoint.rebuild(again / "store", options.get("encryption_key"))
+    with opened(again, **options) as handle:
+        assert tags_of(handle).items() >= found.items()
+    return found
+
+
+def rebuilt_encrypted_tags(room: Path) -> dict[str, str]:
+    return rebuilt_tags(room, **ENCRYPTED)
+
+
+def tags_elsewhere(room: Path) -> dict[str, str]:
+    with opened(room, **elsewhere(room)) as handle:
+        return tags_of(handle)
+
+
+def elsewhere(room: Path) -> dict[str, object]:
+    return {"payload_url": (room / "payloads").as_uri()}
+
+
+def tags_by_key(room: Path) -> dict[str, str]:
+    """What is there for the first of two keys that opens the store."""
+    with opened(room, **opening(room)) as handle:
+        return tags_of(handle)
+
+
+def opening(room: Path) -> dict[str, object]:
+    for key in KEYS:
+        options = {"encryption_key": key, "enable_encryption": True}
+        try:
+            opened(room, **options).close()
+        except EncryptionError:
+            continue
+        return options
+    raise AssertionError("no key opens the store")
+
+
+def old_states(room: Path) -> dict[str, object]:
+    with opened(room) as handle:
+        return {each: handle.load(each) for each in OLD_STATES}
+
+
+def repaired(room: Path) -> dict[str, str]:
+    with opened(room) as handle:
+        assert handle.repair().lost == ()
+        return tags_of(handle)
+
+
+def remote_tags(room: Path) -> dict[str, str]:
+    """What a pull brings back; the store itself is what it was."""
+    assert tags_in(room) in (ABC, WITHOUT_A)
+    if not list((room / "remote").glob("*.json")):
+        return {}
+    PipelineCheckpoint.pull_backup(room / "remote", room / "found")
+    with PipelineCheckpoint(room / "found", **KEEP_ALL) as handle:
+        assert handle.check(read_data=True).problems == ()
+        return tags_of(handle)
+
+
+def pulled_tags(room: Path) -> dict[str, str]:
+    if not (room / "pulled").exists():
+        return {}
+    with PipelineCheckpoint(room / "pulled", **KEEP_ALL) as handle:
+        assert handle.check(read_data=True).problems == ()
+        return tags_of(handle)
+
+
+# --- the next operation
+
+
+def next_save(room: Path, allowed: set[str] = HARMLESS, **options: object) -> None:
+    """Only leftovers are wrong; a save and a load work; a sweep leaves nothing wrong."""
+    with opened(room, **options) as handle:
+        problems = handle.check(read_data=True).problems
+        assert {each.kind for each in problems} <= allowed, problems
+        handle.save(state_of("next"), "the next")
+        assert tag_of(handle.load("the next")) == "next"
+        handle.delete_checkpoint("the next")
+        sweep(handle._engine.database, handle._engine.payloads, grace=timedelta(0))
+        assert {each.kind for each in handle.check().problems} <= allowed - HARMLESS
+
+
+def next_save_encrypted(room: Path) -> None:
+    next_save(room, **ENCRYPTED)
+
+
+def next_save_elsewhere(room: Path) -> None:
+    next_save(room, **elsewhere(room))
+
+
+def next_save_by_key(room: Path) -> None:
+    next_save(room, **opening(room))
+
+
+def next_save_after_repair(room: Path) -> None:
+    next_save(room, allowed={*HARMLESS, "missing"})
+
+
+def next_compact(room: Path) -> None:
+    next_save(room)
+    with opened(room) as handle:
+        handle.compact(min_dead=0.01)
+        assert tags_of(handle) == REWRITTEN
+
+
+def next_push(room: Path) -> None:
+    """The next push goes on: it copies what is not there yet."""
+    next_save(room)
+    there = {path.name.split(".")[0] for path in (room / "remote" / "payloads").glob("*/*.gz")}
+    with opened(room) as handle:
+        with handle.query() as connection:
+            names = connection.execute(select(handle.tables.payloads.c.name)).scalars().all()
+        needed = {Path(each).name.split(".")[0] for each in names}
+        assert handle.push_backup(room / "remote").copied_payloads == len(needed - there)
+        assert handle.verify_backup(room / "remote", read_data=True).is_ok
+
+
+def next_pull(room: Path) -> None:
+    """The next pull goes on: it fetches what is not there yet."""
+    if not (room / "pulled").exists():
+        here = list(room.glob(".pulled.pull/payloads/p-*/*"))
+        report = PipelineCheckpoint.pull_backup(room / "remote", room / "pulled")
+        assert (report.payloads, report.fetched_bytes == 0) == (3, len(here) == 3)
+    assert pulled_tags(room) == ABC
+    assert [path.name for path in room.glob(".*")] == []
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. `look` says what is there: `before` or `after`, and `after` if it ended."""
+
+    prepare: Callable[[Path], None]
+    act: Callable[[Path], None]
+    before: object
+    after: object
+    look: Callable[[Path], object] = tags_in
+    go_on: Callable[[Path], None] = field(default=next_save)
+
+
+OPERATIONS = {
+    "create": Operation(
+        nothing, acting(lambda handle: handle.save(state_of("aaa"), "a")), {}, {"a": "aaa"}
+    ),
+    "create encrypted": Operation(
+        nothing,
+        acting(lambda handle: handle.save(state_of("aaa"), "a"), **ENCRYPTED),
+        {},
+        {"a": "aaa"},
+        look=rebuilt_encrypted_tags,
+        go_on=next_save_encrypted,
+    ),
+    "create elsewhere": Operation(
+        nothing,
+        save_elsewhere,
+        {},
+        {"a": "aaa"},
+        look=tags_elsewhere,
+        go_on=next_save_elsewhere,
+    ),
+    "save": Operation(
+        three_saved,
+        acting(lambda handle: handle.save(state_of("ddd"), "d")),
+        ABC,
+        {**ABC, "d": "ddd"},
+    ),
+    "save in full": Operation(
+        three_saved,
+        acting(lambda handle: handle.save(array_state_of("ddd"), "d", force_full=True)),
+        ABC,
+        {**ABC, "d": "ddd"},
+    ),
+    "save with retention": Operation(
+        three_saved,
+        acting(lambda handle: handle.save(state_of("ddd"), "d"), retention_policy=KeepNewest(2)),
+        ABC,
+        {"c": "ccc", "d": "ddd"},
+    ),
+    "replace": Operation(
+        three_saved,
+        acting(lambda handle: handle.save(state_of("new"), "b")),
+        ABC,
+        {"a": "aaa", "c": "ccc", "b": "new"},
+    ),
+    "delete": Operation(
+        three_saved,
+        acting(lambda handle: handle.delete_checkpoint("b")),
+        ABC,
+        {"a": "aaa", "c": "ccc"},
+    ),
+    "prune": Operation(
+        three_saved,
+        acting(lambda handle: handle.prune(KeepNewest(1))),
+        ABC,
+        {"c": "ccc"},
+    ),
+    "compact": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.compact(min_dead=0.01)),
+        REWRITTEN,
+        REWRITTEN,
+        look=rebuilt_tags,
+        go_on=next_compact,
+    ),
+    "merge": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.merge("d")),
+        REWRITTEN,
+        REWRITTEN,
+        look=rebuilt_tags,
+        go_on=next_compact,
+    ),
+    "re-encrypt": Operation(
+        lambda room: three_saved(room, **ENCRYPTED),
+        acting(lambda handle: handle.rotate_key(KEYS[1], reencrypt=True), **ENCRYPTED),
+        ABC,
+        ABC,
+        look=tags_by_key,
+        go_on=next_save_by_key,
+    ),
+    "repair": Operation(
+        damaged,
+        acting(lambda handle: handle.repair()),
+        DAMAGED,
+        DAMAGED,
+        look=repaired,
+        go_on=next_save_after_repair,
+    ),
+    "upgrade": Operation(
+        old,
+        lambda room: opened(room).close(),
+        OLD_STATES,
+        OLD_STATES,
+        look=old_states,
+    ),
+    "push": Operation(half_pushed, push, ABC, WITHOUT_A, look=remote_tags, go_on=next_push),
+    "push first": Operation(three_saved, push, {}, ABC, look=remote_tags, go_on=next_push),
+    "pull": Operation(half_pushed, pull, {}, ABC, look=pulled_tags, go_on=next_pull),
+}

@@ -1,0 +1,72 @@
+"""Cut the power after each effect of an operation, and look at what a disk may have kept."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from effects import Recorder
+from kills import spread
+from lossy_disk import Change, Keeps, LossyDisk, Tree, write_tree
+from operations import Operation
+from trying import ACKNOWLEDGED, acknowledging, prepared, verdict
+
+RANDOM_CUTS = 3
+Disk = tuple[str, Tree]  # where the power was cut, and what is there
+
+
+def cut_everywhere(operation: Operation, sample: int | None) -> tuple[int, int]:
+    """Return after how many effects the power was cut, and how many disks were looked at."""
+    with prepared(operation) as place:
+        count, disks = _disks(operation, place / "room")
+        disks = _some(disks, sample)
+        for number, (where, tree) in enumerate(disks):
+            room = place / f"cut-{number}"
+            write_tree(tree, room)
+            failed = verdict(operation, room)
+            assert failed is None, f"{where} of {count}: {failed}"
+    return count, len(disks)
+
+
+def _some(disks: list[Disk], sample: int | None) -> list[Disk]:
+    """Return a sample of what a cut on the way leaves, and all that one at the end leaves."""
+    ended = [each for each in disks if ACKNOWLEDGED in each[1]]
+    on_the_way = [each for each in disks if ACKNOWLEDGED not in each[1]]
+    return [on_the_way[at - 1] for at in spread(len(on_the_way), sample)] + ended
+
+
+def _disks(operation: Operation, room: Path) -> tuple[int, list[Disk]]:
+    """Every different disk that a cut leaves, each with the words for it."""
+    recorder = Recorder(room)
+    disk = LossyDisk(recorder)
+    effects = list(recorder.record(acknowledging(operation, room)))
+    found: dict[str, Disk] = {}
+    for number, effect in enumerate(effects, 1):
+        disk.do(effect)
+        is_acknowledged = number == len(effects)
+        for how, keeps in _ways(number):
+            tree = {**disk.after_a_cut(keeps), **({ACKNOWLEDGED: b""} if is_acknowledged else {})}
+            if not is_acknowledged:
+                tree.pop(ACKNOWLEDGED, None)
+            found.setdefault(_digest(tree), (f"cut after effect {number} ({how})", tree))
+    return len(effects), list(found.values())
+
+
+def _ways(number: int) -> Iterator[tuple[str, Keeps]]:
+    """What of the unflushed is kept."""
+    yield "nothing unflushed kept", lambda _: False
+    yield "names kept", lambda what: isinstance(what, Change)
+    yield "bytes kept", lambda what: not isinstance(what, Change)
+    for seed in range(RANDOM_CUTS):
+        chosen = random.Random(f"{number} {seed}")
+        yield f"kept at random, {seed}", lambda _, chosen=chosen: chosen.random() < 0.5
+
+
+def _digest(tree: Tree) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(tree.items()):
+        digest.update(repr((name, None if content is None else len(content))).encode())
+        digest.update(content or b"")
+    return digest.hexdigest()

@@ -1,0 +1,28 @@
+"""A process killed, or the power cut, at any effect of an operation: the state before or after.
+
+Here a sample of the effects of each operation; `make test-crashes` takes every one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from effort import some
+from operations import OPERATIONS
+from tracing import AVAILABLE
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="effects are traced on Linux on x86-64")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_is_stopped_anywhere_leaves_the_state_before_or_after(operation):
+    sample = str(some(3, long=50))
+    command = [sys.executable, Path(__file__).parent, "--kills", sample, "--cuts", sample]
+    done = subprocess.run(
+        [*command, operation], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing lost" in done.stdout

@@ -1,0 +1,165 @@
+"""Runs a function in a child process and stops it before each of its effects on files.
+
+By ptrace, and a seccomp filter that stops at effects alone: strace counts the calls of each kind
+and of each thread for itself, so that with it there is no n-th effect of a process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import struct
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+# Of x86-64; "openat" is one if it creates or empties.
+CALLS = {
+    1: "write",
+    18: "pwrite64",
+    20: "writev",
+    40: "sendfile",
+    74: "fsync",
+    75: "fdatasync",
+    77: "ftruncate",
+    82: "rename",
+    83: "mkdir",
+    84: "rmdir",
+    86: "link",
+    87: "unlink",
+    90: "chmod",
+    91: "fchmod",
+    257: "openat",
+    258: "mkdirat",
+    263: "unlinkat",
+    264: "renameat",
+    265: "linkat",
+    285: "fallocate",
+    316: "renameat2",
+    326: "copy_file_range",
+}
+AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
+CREATES = os.O_CREAT | os.O_TRUNC
+
+_TRACE_ME, _CONTINUE, _SYSCALL, _SET_OPTIONS, _GET_SYSCALL_INFO = 0, 7, 24, 0x4200, 0x420E
+_NEW_TASKS, _SECCOMP_EVENT = 0x2 | 0x4 | 0x8, 7
+_OPTIONS = 0x1 | _NEW_TASKS | 0x80 | 0x100000  # mark system calls, seccomp, kill the child on exit
+_NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER_MODE = 38, 22, 2
+_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_WALL = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_libc.ptrace.restype = ctypes.c_long
+
+
+class Stop(NamedTuple):
+    """A thread that stands before an effect, or (if `result` is told) just behind it."""
+
+    thread: int
+    call: str
+    arguments: tuple[int, ...]
+    result: int | None = None
+
+
+class Child:
+    """A child process under trace, from its start to its end."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.exit: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run(act)
+        os.waitpid(self.pid, _WALL)
+        _ptrace(_SET_OPTIONS, self.pid, 0, _OPTIONS)
+        _ptrace(_CONTINUE, self.pid, 0, 0)
+
+    def stops(self, *, with_results: bool = False) -> Iterator[Stop]:
+        """Yield each effect before it takes place, and behind it if asked, until the end."""
+        entered: dict[int, Stop] = {}
+        while (found := self._wait()) is not None:
+            thread, status = found
+            event, number = status >> 16, os.WSTOPSIG(status)
+            how, signalled = _CONTINUE, 0
+            if event == _SECCOMP_EVENT:
+                stop = _entered(thread)
+                if stop is not None:
+                    yield stop
+                    entered[thread] = stop
+                    how = _SYSCALL if with_results else _CONTINUE
+            elif number == signal.SIGTRAP | 0x80:
+                if thread in entered:
+                    yield entered.pop(thread)._replace(result=_result(thread))
+            elif event == 0 and number != signal.SIGSTOP:
+                signalled = number
+            with suppress(ProcessLookupError):  # killed while it stood
+                _ptrace(how, thread, 0, signalled)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        while self._wait() is not None:
+            pass
+
+    def _wait(self) -> tuple[int, int] | None:
+        """Wait until a thread stops; None when the process has ended."""
+        while self.exit is None:
+            thread, status = os.waitpid(-1, _WALL)
+            if os.WIFSTOPPED(status):
+                return thread, status
+            if thread == self.pid:
+                self.exit = os.waitstatus_to_exitcode(status)
+        return None
+
+
+def _run(act: Callable[[], None]) -> None:
+    try:
+        _ptrace(_TRACE_ME, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        _stop_at_effects()
+        act()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - told by the parent
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _stop_at_effects() -> None:
+    lines = [(_LOAD, 0, 0, 0)]
+    lines += [(_JUMP_IF_EQUAL, len(CALLS) - at, 0, call) for at, call in enumerate(CALLS)]
+    lines += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    program = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxQ", len(lines), ctypes.addressof(code))
+    )
+    assert _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+    assert _libc.prctl(_SET_SECCOMP, _FILTER_MODE, program) == 0
+
+
+def _ptrace(request: int, thread: int, address: int, data: int | ctypes.Array) -> None:
+    given = data if isinstance(data, int) else ctypes.addressof(data)
+    if _libc.ptrace(request, thread, address, given) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"ptrace: {os.strerror(number)}")
+
+
+def _info(thread: int) -> bytes:
+    found = ctypes.create_string_buffer(88)
+    _ptrace(_GET_SYSCALL_INFO, thread, len(found), found)
+    return found.raw
+
+
+def _entered(thread: int) -> Stop | None:
+    number, *arguments = struct.unpack_from("7Q", _info(thread), 24)
+    if CALLS[number] == "openat" and not arguments[2] & CREATES:
+        return None
+    return Stop(thread, CALLS[number], tuple(arguments))
+
+
+def _result(thread: int) -> int:
+    return struct.unpack_from("q", _info(thread), 24)[0]

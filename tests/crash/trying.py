@@ -1,0 +1,72 @@
+"""Rooms for operations to act in, and the verdict on what is left in one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from operations import Operation
+
+ACKNOWLEDGED = "acknowledged"  # a file of the room that is made when the operation has returned
+
+
+def in_a_child(do: Callable[[], None]) -> str | None:
+    """Run a function in a process of its own; return what it raised, as text."""
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            do()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - told by the parent
+            os.write(writable, traceback.format_exc().encode()[-4_000:])
+            os._exit(1)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as told:
+        text = told.read().decode()
+    _, status = os.waitpid(pid, 0)
+    return (text or f"it ended with {status}") if status else None
+
+
+@contextmanager
+def prepared(operation: Operation) -> Iterator[Path]:
+    """A directory with a `room` in it, ready for the operation; in memory, if there is a place."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        room = Path(name) / "room"
+        room.mkdir()
+        failed = in_a_child(lambda: operation.prepare(room))
+        assert failed is None, failed
+        yield Path(name)
+
+
+def acknowledging(operation: Operation, room: Path) -> Callable[[], None]:
+    """The operation, and a file that says that it returned."""
+
+    def act() -> None:
+        operation.act(room)
+        (room / ACKNOWLEDGED).touch()
+
+    return act
+
+
+def verdict(operation: Operation, room: Path) -> str | None:
+    """Return what is wrong with what was left in a room; it is removed."""
+
+    def judge() -> None:
+        found = operation.look(room)
+        if (room / ACKNOWLEDGED).exists():
+            assert found == operation.after, f"acknowledged, and lost: {found}"
+        else:
+            assert found in (operation.before, operation.after), f"neither nor: {found}"
+        operation.go_on(room)
+
+    try:
+        return in_a_child(judge)
+    finally:
+        shutil.rmtree(room)

@@ -27,7 +27,7 @@ def spread(count: int, sample: int | None) -> list[int]:
     """Numbers from 1 to `count`, evenly, both ends among them."""
     if sample is None or count <= sample:
         return list(range(1, count + 1))
-    return sorted({1 + round(at * (count - 1) / (sample - 1)) for at in range(sample)})
+    return sorted({1 + round(at * (count - 1) / max(1, sample - 1)) for at in range(sample)})
 
 
 def _effects(operation: Operation, room: Path) -> int:

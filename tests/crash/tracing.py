@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -80,21 +81,29 @@ class Child:
         _ptrace(_CONTINUE, self.pid, 0, 0)
 
     def stops(self, *, with_results: bool = False) -> Iterator[Stop]:
-        """Yield each effect before it takes place, and behind it if asked, until the end."""
-        entered: dict[int, Stop] = {}
-        while (found := self._wait()) is not None:
+        """Yield each effect before it takes place, until the end of the process.
+
+        And behind it, if results are asked for: then one thread at a time is let into an effect,
+        so that their order here is the order in which they took place.
+        """
+        inside: Stop | None = None
+        waiting: deque[tuple[int, int]] = deque()
+        while found := waiting.popleft() if waiting and not inside else self._wait():
             thread, status = found
             event, number = status >> 16, os.WSTOPSIG(status)
             how, signalled = _CONTINUE, 0
             if event == _SECCOMP_EVENT:
-                stop = _entered(thread)
-                if stop is not None:
+                if inside:
+                    waiting.append(found)
+                    continue
+                if stop := _entered(thread):
                     yield stop
-                    entered[thread] = stop
-                    how = _SYSCALL if with_results else _CONTINUE
+                    if with_results:
+                        inside, how = stop, _SYSCALL
             elif number == signal.SIGTRAP | 0x80:
-                if thread in entered:
-                    yield entered.pop(thread)._replace(result=_result(thread))
+                if inside and inside.thread == thread:
+                    yield inside._replace(result=_result(thread))
+                    inside = None
             elif event == 0 and number != signal.SIGSTOP:
                 signalled = number
             with suppress(ProcessLookupError):  # killed while it stood

@@ -28,6 +28,8 @@ DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
 KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(2)]
 ENCRYPTED = {"encryption_key": KEYS[0], "enable_encryption": True}
 
+Done = Callable[[], None]
+
 
 def opened(room: Path, **options: object) -> PipelineCheckpoint:
     return PipelineCheckpoint(room / "store", **{**KEEP_ALL, **options})
@@ -76,27 +78,39 @@ def half_pushed(room: Path) -> None:
 
 
 def acting(act: Callable[[PipelineCheckpoint], object], **options: object) -> Callable:
-    """An operation on an open handle."""
+    """An operation on an open handle; it is done before the handle is closed, which flushes."""
 
-    def do(room: Path) -> None:
+    def do(room: Path, done: Done) -> None:
         with opened(room, **options) as handle:
             act(handle)
+            done()
 
     return do
 
 
-def save_elsewhere(room: Path) -> None:
-    with opened(room, **elsewhere(room)) as handle:
-        handle.save(state_of("aaa"), "a")
+def save_elsewhere(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.save(state_of("aaa"), "a"), **elsewhere(room))(room, done)
 
 
-def push(room: Path) -> None:
-    with opened(room) as handle:
-        handle.push_backup(room / "remote")
+def upgrade(room: Path, done: Done) -> None:
+    acting(lambda handle: handle)(room, done)
 
 
-def pull(room: Path) -> None:
+def push(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.push_backup(room / "remote"))(room, done)
+
+
+def pull(room: Path, done: Done) -> None:
     PipelineCheckpoint.pull_backup(room / "remote", room / "pulled")
+    done()
+
+
+def export(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.export_checkpoint("b", room / "b.ckpt"))(room, done)
+
+
+def export_encrypted(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.export_checkpoint("b", room / "b.ckpt"), **ENCRYPTED)(room, done)
 
 
 # --- what is found afterwards
@@ -150,6 +164,21 @@ def opening(room: Path) -> dict[str, object]:
             continue
         return options
     raise AssertionError("no key opens the store")
+
+
+def exported_tags(room: Path, **options: object) -> dict[str, str]:
+    """What the file of an export brings into another store; the store itself is what it was."""
+    with opened(room, **options) as handle:
+        assert tags_of(handle) == ABC
+    if not (room / "b.ckpt").exists():
+        return {}
+    with PipelineCheckpoint(room / "other", **KEEP_ALL, **options) as handle:
+        handle.import_checkpoint(room / "b.ckpt")
+        return tags_of(handle)
+
+
+def exported_encrypted_tags(room: Path) -> dict[str, str]:
+    return exported_tags(room, **ENCRYPTED)
 
 
 def old_states(room: Path) -> dict[str, object]:
@@ -244,10 +273,13 @@ def next_pull(room: Path) -> None:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation. `look` says what is there: `before` or `after`, and `after` if it ended."""
+    """One operation. `look` says what is there: `before` or `after`, and `after` once it is done.
+
+    `act` calls what it is given as soon as all is done that it is asked for.
+    """
 
     prepare: Callable[[Path], None]
-    act: Callable[[Path], None]
+    act: Callable[[Path, Done], None]
     before: object
     after: object
     look: Callable[[Path], object] = tags_in
@@ -344,10 +376,19 @@ OPERATIONS = {
     ),
     "upgrade": Operation(
         old,
-        lambda room: opened(room).close(),
+        upgrade,
         OLD_STATES,
         OLD_STATES,
         look=old_states,
+    ),
+    "export": Operation(three_saved, export, {}, {"b": "bbb"}, look=exported_tags),
+    "export encrypted": Operation(
+        lambda room: three_saved(room, **ENCRYPTED),
+        export_encrypted,
+        {},
+        {"b": "bbb"},
+        look=exported_encrypted_tags,
+        go_on=next_save_encrypted,
     ),
     "push": Operation(half_pushed, push, ABC, WITHOUT_A, look=remote_tags, go_on=next_push),
     "push first": Operation(three_saved, push, {}, ABC, look=remote_tags, go_on=next_push),

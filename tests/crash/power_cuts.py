@@ -6,15 +6,23 @@ import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from effects import Recorder
+from effects import Names, Recorder
 from kills import spread
 from lossy_disk import Change, Keeps, LossyDisk, Tree, write_tree
 from operations import Operation
 from trying import ACKNOWLEDGED, acknowledging, prepared, verdict
 
 RANDOM_CUTS = 3
-Disk = tuple[str, Tree]  # where the power was cut, and what is there
+
+
+class Disk(NamedTuple):
+    """What a cut left; `is_done`: at the moment when the operation was acknowledged."""
+
+    where: str
+    tree: Tree
+    is_done: bool
 
 
 def cut_everywhere(operation: Operation, sample: int | None) -> tuple[int, int]:
@@ -22,19 +30,19 @@ def cut_everywhere(operation: Operation, sample: int | None) -> tuple[int, int]:
     with prepared(operation) as place:
         count, disks = _disks(operation, place / "room")
         disks = _some(disks, sample)
-        for number, (where, tree) in enumerate(disks):
+        for number, disk in enumerate(disks):
             room = place / f"cut-{number}"
-            write_tree(tree, room)
+            write_tree(disk.tree, room)
             failed = verdict(operation, room)
-            assert failed is None, f"{where} of {count}: {failed}"
+            assert failed is None, f"{disk.where} of {count}: {failed}"
     return count, len(disks)
 
 
 def _some(disks: list[Disk], sample: int | None) -> list[Disk]:
-    """Return a sample of what a cut on the way leaves, and all that one at the end leaves."""
-    ended = [each for each in disks if ACKNOWLEDGED in each[1]]
-    on_the_way = [each for each in disks if ACKNOWLEDGED not in each[1]]
-    return [on_the_way[at - 1] for at in spread(len(on_the_way), sample)] + ended
+    """Return a sample, and all that a cut leaves when the operation is acknowledged."""
+    done = [each for each in disks if each.is_done]
+    others = [each for each in disks if not each.is_done]
+    return [others[at - 1] for at in spread(len(others), sample)] + done
 
 
 def _disks(operation: Operation, room: Path) -> tuple[int, list[Disk]]:
@@ -43,14 +51,18 @@ def _disks(operation: Operation, room: Path) -> tuple[int, list[Disk]]:
     disk = LossyDisk(recorder)
     effects = list(recorder.record(acknowledging(operation, room)))
     found: dict[str, Disk] = {}
+    acknowledged: Tree = {}
     for number, effect in enumerate(effects, 1):
         disk.do(effect)
-        is_acknowledged = number == len(effects)
+        is_done = isinstance(effect, Names) and effect.changed[0][1] == ACKNOWLEDGED
+        if is_done:  # somebody has heard it, whatever becomes of the file
+            acknowledged = {ACKNOWLEDGED: b""}
         for how, keeps in _ways(number):
-            tree = {**disk.after_a_cut(keeps), **({ACKNOWLEDGED: b""} if is_acknowledged else {})}
-            if not is_acknowledged:
-                tree.pop(ACKNOWLEDGED, None)
-            found.setdefault(_digest(tree), (f"cut after effect {number} ({how})", tree))
+            tree = disk.after_a_cut(keeps)
+            tree.pop(ACKNOWLEDGED, None)
+            tree |= acknowledged
+            where = f"cut after effect {number} ({how})"
+            found.setdefault(_digest(tree), Disk(where, tree, is_done))
     return len(effects), list(found.values())
 
 

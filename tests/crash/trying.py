@@ -12,7 +12,7 @@ from pathlib import Path
 
 from operations import Operation
 
-ACKNOWLEDGED = "acknowledged"  # a file of the room that is made when the operation has returned
+ACKNOWLEDGED = "acknowledged"  # a file of the room that is made when the operation is done
 
 
 def in_a_child(do: Callable[[], None]) -> str | None:
@@ -46,13 +46,8 @@ def prepared(operation: Operation) -> Iterator[Path]:
 
 
 def acknowledging(operation: Operation, room: Path) -> Callable[[], None]:
-    """The operation, and a file that says that it returned."""
-
-    def act() -> None:
-        operation.act(room)
-        (room / ACKNOWLEDGED).touch()
-
-    return act
+    """The operation, which makes a file when it is done."""
+    return lambda: operation.act(room, (room / ACKNOWLEDGED).touch)
 
 
 def verdict(operation: Operation, room: Path) -> str | None:

@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
+from .flushes import FLUSHES
 from .mutant import Mutant
 
 MUTANTS = (
     # --- what must be on the disk before a save is acknowledged
-    Mutant(
-        "a payload's bytes are not flushed",
-        "checkpointdb/local_payloads.py",
-        "sync(self._file.fileno())",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the directory that received the rename is not flushed",
-        "checkpointdb/local_payloads.py",
-        "sync_directory(os.path.dirname(target))",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
+    *FLUSHES,
     Mutant(
         "commits of a durable store are not flushed",
         "checkpointdb/sqlite_connection.py",
         "connection.execute(f\"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}\")",
         'connection.execute("PRAGMA synchronous = NORMAL")',
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "a file that replaces another is not flushed",
-        "checkpointdb/directories.py",
-        "sync(file.fileno())",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the directory of a small file is not flushed",
-        "checkpointdb/directories.py",
-        "sync_directory(path.parent)",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the name of a new directory is not flushed",
-        "checkpointdb/directories.py",
-        "sync_directory(each.parent)",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the name of a pipeline's directory is not flushed",
-        "checkpointdb/local_payloads.py",
-        "sync_directory(path.parent)",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the first snapshot's name in a backup is not flushed",
-        "checkpointdb/backup/directory_remote.py",
-        "sync_directory(self._root)",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "what a backup received is not flushed by name",
-        "checkpointdb/backup/directory_remote.py",
-        "sync_directory(target.parent)",
-        "pass",
-        "crash/test_stopped_anywhere.py",
-    ),
-    Mutant(
-        "the name of what was pulled is not flushed",
-        "checkpointdb/store/backing.py",
-        "sync_directory(directory.parent)",
-        "pass",
         "crash/test_stopped_anywhere.py",
     ),
     Mutant(

@@ -9,7 +9,11 @@ were tried. Exit code 1 at the first that loses something.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from tracing import AVAILABLE
@@ -28,25 +32,25 @@ def main() -> int:
 
 
 def stop_everywhere(names: list[str], most_kills: int | None, most_cuts: int | None) -> int:
-    import numpy  # noqa: F401 - before the forks, each of which would import it
-    from kills import killed_everywhere
     from operations import OPERATIONS
-    from power_cuts import cut_everywhere
+    from stopping import stopped_everywhere
 
+    names = names or list(OPERATIONS)
+    stopped = partial(stopped_everywhere, most_kills=most_kills, most_cuts=most_cuts)
     kills = cuts = 0
-    for name in names or OPERATIONS:
-        try:
-            if most_cuts != 0:
-                count, tried = cut_everywhere(OPERATIONS[name], most_cuts)
-                cuts += tried
-                print(f"{name:20} {count:4} effects, {tried} disks after a cut", flush=True)
-            if most_kills != 0:
-                count, tried = killed_everywhere(OPERATIONS[name], most_kills)
-                kills += tried
-                print(f"{name:20} {count:4} effects, killed before {tried} of them", flush=True)
-        except AssertionError as error:
-            print(f"{name}: {error}")
+    if len(names) == 1:
+        pool, outcomes = None, map(stopped, names)
+    else:  # spawned: what is forked from a process with threads may hang
+        pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+        outcomes = pool.map(stopped, names)
+    for name, (tried, disks, failed) in zip(names, outcomes, strict=True):
+        if failed is not None:
+            print(f"{name}: {failed}", flush=True)
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
             return 1
+        kills, cuts = kills + tried, cuts + disks
+        print(f"{name:20} {tried:5} kills {disks:5} disks after a power cut", flush=True)
     print(f"{kills} kills and {cuts} disks after power cuts: nothing lost")
     return 0
 

@@ -10,8 +10,8 @@ from tracing import Child
 from trying import acknowledging, prepared, verdict
 
 
-def killed_everywhere(operation: Operation, sample: int | None) -> tuple[int, int]:
-    """Return how many effects there are, and at how many it was killed; None: at all of them."""
+def killed_everywhere(operation: Operation, sample: int | None) -> int:
+    """Return at how many effects it was killed; without a sample, at each."""
     with prepared(operation) as place:
         count = _effects(operation, shutil.copytree(place / "room", place / "counted"))
         points = spread(count, sample)
@@ -20,7 +20,7 @@ def killed_everywhere(operation: Operation, sample: int | None) -> tuple[int, in
             call = _killed_before(operation, room, point)
             failed = verdict(operation, room)
             assert failed is None, f"killed before effect {point} of {count}, {call}: {failed}"
-    return count, len(points)
+    return len(points)
 
 
 def spread(count: int, sample: int | None) -> list[int]:

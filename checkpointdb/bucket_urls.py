@@ -10,10 +10,9 @@ file:///DIRECTORY         a local directory
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
-from urllib.request import url2pathname
 
 from checkpointdb.errors import InvalidInputError
 
@@ -39,8 +38,7 @@ _PART = re.compile(r"[A-Za-z0-9 ._=+@-]+")  # what no server and no library esca
 _MOST_CITED = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A place in an object store; no credentials are in it but the path of a file of them."""
 
     scheme: str
@@ -71,6 +69,8 @@ def is_file_url(url: str) -> bool:
 
 def directory_of_url(url: str) -> Path:
     """Return the directory of a `file://` URL. Raises InvalidInputError if it names none."""
+    from urllib.request import url2pathname  # which brings HTTP along
+
     parts = urlsplit(url)
     path = url2pathname(parts.path)
     if parts.netloc not in {"", "localhost"} or not Path(path).is_absolute() or "\0" in path:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from checkpointdb.directories import sync, sync_directory
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.sources import source_of
 
 if TYPE_CHECKING:
     from checkpointdb.sources import Source, Streamable
@@ -44,6 +43,8 @@ class StreamedValue:
 
     def __init__(self, source: Streamable) -> None:
         """Take a source; nothing is read yet. Raises InvalidInputError for what is none."""
+        from checkpointdb.sources import source_of  # only who has such a value imports it
+
         self._source: Source = source_of(source)
 
     @classmethod

@@ -1,16 +1,14 @@
 """Where the payloads of a store lie, if not in its own directory, and that they are its own.
 
 A row of the database names the place; a note there, the claim, names the row, from the first save
-on. So a database that
-is opened without the URL finds its payloads, and two databases never take one place: each would
-take what the other saves for leftovers. A database that is made anew from a place takes it over,
-and the old one, if it still lives somewhere, is refused there.
+on. So a database that is opened without the URL finds its payloads, and two databases never take
+one place: each would take what the other saves for leftovers. A database that is made anew from a
+place takes it over, and the old one, if it still lives somewhere, is refused there.
 """
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +37,7 @@ class Place(NamedTuple):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Where a store is, and where its payloads are to be: in its directory, if no URL says else."""
 
     directory: Path
@@ -88,7 +85,7 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
     with database.read() as connection:
         place = place_of(connection)
     if place is None and wanted.url is None and database.server is not None:
-        wanted = replace(wanted, url=INSIDE)
+        wanted = wanted._replace(url=INSIDE)
     if place is None and wanted.url is None:
         return Found(wanted.payloads())
     if place is not None and wanted.url is None:
@@ -126,8 +123,7 @@ def place_of(connection: Connection) -> Place | None:
     return None if row is None else Place(str(row.claim), str(row.payload_url))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """That a place belongs to a database."""
 
     database: Database

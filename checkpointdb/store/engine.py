@@ -25,6 +25,7 @@ from checkpointdb.schema import payloads
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.finding import Find, Finding
 from checkpointdb.store.pool import Pool
+from checkpointdb.store.preloading import import_all
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 from checkpointdb.trusted_globals import TrustedGlobals
@@ -48,26 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("checkpointdb")
 
 
-def _import_all() -> None:
-    """Import what a handle uses, now that there is one.
-
-    Not at its first use: a child that is forked while another thread imports a module would wait
-    for that for ever. Not with the package: to import it would take twice as long.
-    """
-    import checkpointdb.filters
-    import checkpointdb.forgetting
-    import checkpointdb.recording
-    import checkpointdb.store.background
-    import checkpointdb.store.capturing
-    import checkpointdb.store.comparing
-    import checkpointdb.store.loading
-    import checkpointdb.store.planning
-    import checkpointdb.store.restoring
-    import checkpointdb.store.saving
-    import checkpointdb.store.spool
-    import checkpointdb.store.state_versions  # noqa: F401
-
-
 class Engine(Finding):
     """One pipeline of one store, for one handle."""
 
@@ -81,7 +62,7 @@ class Engine(Finding):
         trusted: TrustedGlobals | None,
         versions: StateVersions,
     ) -> None:
-        _import_all()
+        import_all()
         self.database = database
         self.payloads = payloads
         self.cipher = cipher

@@ -11,8 +11,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from checkpointdb import InvalidInputError, StoreBusyError, StoreUnavailableError
-from checkpointdb import database as databases
+from checkpointdb import (
+    InvalidInputError,
+    SchemaVersionError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
 from checkpointdb.database import HEAD_REVISION, Database
 from checkpointdb.recording import insert_row, insert_rows, record_pipeline
 from checkpointdb.revisions import migrations
@@ -200,7 +204,7 @@ def test_many_that_create_at_once_all_find_one_schema(on_server):
 def test_a_server_is_upgraded_on_command_alone(on_server):
     database = on_server()
     database.migrate("0001")
-    with pytest.raises(databases.SchemaVersionError, match="db upgrade"):
+    with pytest.raises(SchemaVersionError, match="db upgrade"):
         database.prepare()
     assert database.revision() == "0001"
     database.prepare(on_command=True)

@@ -199,6 +199,9 @@ class _Repair:
 
     def finish(self, plan: Replacing) -> RepairReport:
         """Forget what is lost, if that was asked for, and say what was done."""
+        if self.wishes.forget_damaged and self._look_again():
+            with self.database.read() as connection:
+                plan = plan_copies(connection, self.lost_members, self.proof.refused)
         with self.database.read() as connection:
             lost = _lost(connection, plan)
         if self.wishes.forget_damaged:
@@ -209,6 +212,23 @@ class _Repair:
             self._unlink(freed)
         with self.database.read() as connection:
             return self._report(connection, lost)
+
+    def _look_again(self) -> bool:
+        """Read what is damaged once more, and say whether any of it is whole by now.
+
+        To read the others may have taken hours, in which somebody brought files back.
+        """
+        sound = {
+            payload_id
+            for payload_id in self.damages
+            if not any(examine(self.database, self.payloads, self.cipher, payload_id))
+        }
+        for payload_id in sound:
+            del self.damages[payload_id]
+        with self.database.read() as connection:
+            marked = connection.execute(queries.marked_payloads()).all()
+        self._unmark([row for row in marked if row.id in sound])
+        return bool(sound)
 
     def _forget(self, connection: Connection, plan: Replacing) -> list[str]:
         rows = connection.execute(queries.keys_with(plan.lost)).all()

@@ -189,6 +189,25 @@ def test_lost_checkpoints_are_forgotten_if_asked_but_not_pinned_ones(archive):
     assert {each.checkpoint_id for each in archive.list_checkpoints()} == {"kept", "pinned"}
 
 
+def test_a_file_that_is_put_back_during_a_repair_is_not_forgotten(archive):
+    states = {name: {"a": NOISE.bytes(99)} for name in ("back", "lost")}
+    for name, state in states.items():
+        archive.save(state, name, force_full=True)
+    path = path_of(archive, "back")
+    away = path.rename(path.with_name("away"))
+    path_of(archive, "lost").unlink()
+
+    def put_back(done, total):
+        if done == total:
+            away.rename(path)
+
+    report = archive.repair(forget_damaged=True, progress=put_back)
+    assert report.forgotten == ("lost",)
+    assert [each.checkpoint_id for each in report.lost] == ["lost"]
+    assert report.restored == (f"p-default/{path.name}",)
+    assert archive.load("back") == states["back"]
+
+
 def test_other_pipelines_are_repaired_too_and_lend_nothing(store):
     for pipeline in "ab":
         store(pipeline=pipeline, **KEEP_ALL).save({"same": [1, 2]}, "same")

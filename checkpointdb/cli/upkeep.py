@@ -19,6 +19,7 @@ from checkpointdb.cli.targets import target_url_options
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.reports import (
     CompactReport,
+    DamagedCheckpoint,
     MergeReport,
     Problem,
     RebuildReport,
@@ -134,9 +135,12 @@ def _repaired(report: RepairReport) -> list[str | Table]:
     found: list[tuple[Any, ...]] = [
         *(("damaged", name, reason) for name, reason in report.damaged),
         *(("whole again", name, "back in service") for name in report.restored),
-        *(("recovered", each.checkpoint_id, ", ".join(each.keys)) for each in report.recovered),
-        *(("lost", each.checkpoint_id, ", ".join(each.keys)) for each in report.lost),
-        *(("only in database", each, _NO_REBUILD) for _, each in report.only_in_database),
+        *(("recovered", _named(each), ", ".join(each.keys)) for each in report.recovered),
+        *(("lost", _named(each), ", ".join(each.keys)) for each in report.lost),
+        *(
+            ("only in database", f"{which} of {of}", _NO_REBUILD)
+            for of, which in report.only_in_database
+        ),
         *(("forgotten", each, "it had lost keys") for each in report.forgotten),
         *(("removed", name, "nothing needs it any more") for name in report.removed_files),
         *(("orphan", name, "no row names it: see sweep") for name in report.orphans),
@@ -147,6 +151,11 @@ def _repaired(report: RepairReport) -> list[str | Table]:
         f"{len(report.recovered)} checkpoints recovered, {len(report.lost)} lost keys"
     )
     return [summary, "", Table(("what", "where", "which"), found)] if found else [summary]
+
+
+def _named(each: DamagedCheckpoint) -> str:
+    """Name a checkpoint with its pipeline: all of the store's are repaired."""
+    return f"{each.checkpoint_id} of {each.pipeline}"
 
 
 _NO_REBUILD = "it loads, but a rebuild would lose it"

@@ -19,6 +19,7 @@ from sqlalchemy import (
     select,
 )
 
+from checkpointdb.queries.leases import open_leases
 from checkpointdb.queries.states import covers
 from checkpointdb.schema import (
     chains,
@@ -39,8 +40,8 @@ def place_of_save() -> Select[Any]:
 
     What tells which payloads are damaged; the row that :checkpoint_id has
     now, and whether it is pinned; and of the base
-    :base_id, its chain and that one's next depth (NULL if the base is gone); and the generation of
-    the keyring, NULL in a store in the clear.
+    :base_id, its chain and that one's next depth (NULL if the base is gone); the generation of
+    the keyring, NULL in a store in the clear; and whether a lease is open at :now.
     """
 
     def of_replaced(column: Column[Any]) -> ScalarSelect[Any]:
@@ -67,6 +68,7 @@ def place_of_save() -> Select[Any]:
         base_id.label("base_id"),
         keyring_generation().scalar_subquery().label("keyring"),
         base_chain.scalar_subquery().label("base_chain"),
+        open_leases().exists().label("is_leased"),
     )
 
 

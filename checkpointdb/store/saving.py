@@ -98,7 +98,7 @@ class Saver:
             packer.discard()
             raise
         writer.base_id = writer.head.row_id
-        self.trash.empty(freed)
+        self.trash.unlink(freed)
 
     def _stage(
         self,
@@ -195,6 +195,7 @@ class Saver:
             "pipeline_id": self.pipeline_id,
             "checkpoint_id": request.checkpoint_id,
             "base_id": saved.origin.row_id if saved.origin else None,
+            "now": current_time(),
         }
         place = _Place(*_PLACE.run(connection, where)[0])
         check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
@@ -219,7 +220,7 @@ class Saver:
         freed = collect(connection, touched)
         self.trash.clear_spent(connection)
         self.payloads.publish(saved.staged.packer.writer, name)
-        return head, freed
+        return head, [] if place.is_leased else freed
 
     def _forgettable(
         self, connection: Connection, head: Head, now: datetime, *, has_damage: bool
@@ -243,6 +244,7 @@ class _Place(NamedTuple):
     base_id: int | None
     keyring: int | None
     base_chain: int | None
+    is_leased: bool
 
 
 def _exists(request: SaveRequest) -> InvalidInputError:

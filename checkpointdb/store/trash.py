@@ -41,7 +41,16 @@ class Trash:
     def empty(self, names: Iterable[str]) -> None:
         """Unlink payloads whose removal is committed; what fails or is held is left for later."""
         names = list(names)
-        if not names or self._is_held():
+        if names and not self._is_held():
+            self.unlink(names)
+
+    def unlink(self, names: list[str]) -> None:
+        """Do so without asking for leases: the commit that freed them had seen that there was none.
+
+        A lease is taken under the lock of the whole store, so whoever takes one later copies rows
+        that name these files no more.
+        """
+        if not names:
             return
         failed = self._payloads.delete_all(names)
         for name, error in failed.items():
@@ -50,11 +59,7 @@ class Trash:
             self._spent += [name for name in names if name not in failed]
 
     def _is_held(self) -> bool:
-        """Say whether somebody has a lease, asked after the commit that freed what is unlinked.
-
-        Not within its transaction: on a server a lease could be taken between the two, and the
-        rows that were then copied name what this deletes.
-        """
+        """Say whether somebody has a lease, asked after the commit that freed what is unlinked."""
         try:
             with self._database.read() as connection:
                 return bool(_LEASES.run(connection, {"now": datetime.now(UTC)}))

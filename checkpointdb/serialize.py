@@ -180,7 +180,11 @@ def restore(serializer: str, parts: Sequence[Buffer], trusted: TrustedGlobals | 
 
 def type_name(value: object) -> str:
     """Return the name of the value's type, without its module for a builtin."""
-    cls = type(value)
+    return name_of(type(value))
+
+
+def name_of(cls: type[object]) -> str:
+    """Return the name of a type, without its module for a builtin."""
     if cls.__module__ == "builtins":
         return cls.__qualname__
     return f"{cls.__module__}.{cls.__qualname__}"

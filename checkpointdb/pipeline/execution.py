@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from checkpointdb.errors import CheckpointError, InvalidInputError
 from checkpointdb.pipeline.events import Event, Kind
+from checkpointdb.pipeline.metrics import plain
 from checkpointdb.pipeline.points import Point, default_id
 from checkpointdb.pipeline.problems import describe
 from checkpointdb.pipeline.resuming import Start
@@ -89,8 +90,8 @@ class Run:
             self._start.steps if is_resumed else {},
             self._start.seconds if is_resumed else 0.0,
         )
-        self._tell("began")
         try:
+            self._tell("began")
             yield
             self._finish_stage()
         except BaseException as error:
@@ -99,9 +100,13 @@ class Run:
 
     def end(self) -> Any:
         """Wait for what is being saved, and return the state."""
-        for _, pending in self._saves:
-            if pending is not None:
-                pending.result()
+        try:
+            for _, pending in self._saves:
+                if pending is not None:
+                    pending.result()
+        except BaseException as error:
+            self._note(error)
+            raise
         self._clear_spent()
         return self.state
 
@@ -175,17 +180,16 @@ class Run:
                 f"stage {self._stage.name!r} returned a {type(returned).__name__}: return metrics "
                 "(a mapping), a new state, both as a tuple, or nothing"
             )
-        return dict(metrics or {})
+        return plain(dict(metrics or {}))  # type: ignore[no-any-return]
 
     def _check_metrics(self, returned: Mapping[str, Any]) -> None:
         """Refuse what looks like a new state: as metrics it would be lost for what comes next."""
-        if not isinstance(self.state, dict) or not self.state.keys() <= returned.keys():
+        state = self.state
+        if not isinstance(state, dict) or not state.keys() <= returned.keys():
             return
-        if any(
-            value is self.state[key] and isinstance(value, (list, dict))
-            for key, value in returned.items()
-            if key in self.state
-        ):
+        same = [value for key, value in state.items() if returned[key] is value]
+        has_all_and_more = state and len(same) == len(state) < len(returned)
+        if has_all_and_more or any(isinstance(value, (list, dict)) for value in same):
             raise InvalidInputError(
                 f"stage {self._stage.name!r} returned a dictionary with all that is in the state: "
                 "return a new state with its metrics, as a tuple: (state, {})"
@@ -218,10 +222,19 @@ class Run:
         self._saved_at = time.monotonic()
         return checkpoint_id
 
-    def _last_good(self) -> str | None:
-        """Wait for what is being saved, and return the last checkpoint that is."""
-        good = [name for name, each in self._saves if each is None or each.exception() is None]
-        return good[-1]
+    def _last_good(self, error: BaseException) -> str | None:
+        """Wait for what is being saved, and return the last checkpoint that is.
+
+        An error of a save that is heard of only here is added to the error that ended the stage.
+        """
+        last = None
+        for name, pending in self._saves:
+            unsaved = None if pending is None else pending.exception()
+            if unsaved is None:
+                last = name
+            elif unsaved is not error:
+                error.add_note(f"and checkpoint {name!r} was not saved: {unsaved!r}")
+        return last
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -245,8 +258,9 @@ class Run:
     def _note(self, error: BaseException) -> None:
         """Record what ended the stage; if that cannot be, the error says so."""
         problem = describe(error)
-        if self._is_finished and self._number == len(self._stages):
-            return  # the run is complete; what came then is not about it
+        last_good = self._last_good(error)
+        if self._is_complete(last_good):
+            return  # what came then is not about the run
         failure = Failure(
             workflow=self.workflow,
             run_id=self._run_id,
@@ -254,7 +268,7 @@ class Run:
             name=self._stage.name,
             version=self._identities[self._number - 1].version,
             **problem._asdict(),
-            checkpoint_id=self._last_good(),
+            checkpoint_id=last_good,
             seconds=self._seconds,
             failed_at=datetime.now(UTC),
         )
@@ -263,7 +277,19 @@ class Run:
         except CheckpointError as unrecorded:
             log.warning("that run %r failed could not be recorded: %s", self._run_id, unrecorded)
             error.add_note(f"and it could not be recorded: {unrecorded!r}")
-        self._tell("failed" if problem.outcome == "failed" else "interrupted")
+        self._tell_of_end(error, "failed" if problem.outcome == "failed" else "interrupted")
+
+    def _is_complete(self, last_good: str | None) -> bool:
+        is_last = self._number == len(self._stages)
+        return self._is_finished and is_last and last_good == self._saves[-1][0]
+
+    def _tell_of_end(self, error: BaseException, kind: Kind) -> None:
+        """Tell of it without letting the callback hide the error that it is told of."""
+        try:
+            self._tell(kind)
+        except Exception as unheard:  # noqa: BLE001 - of code that is not ours
+            log.warning("the progress callback of run %r raised: %r", self._run_id, unheard)
+            error.add_note(f"and the progress callback raised {unheard!r}")
 
     def _tell(
         self,
@@ -274,7 +300,8 @@ class Run:
         if self._options.progress is None:
             return
         number, stages = self._number, len(self._stages)
-        name = self._stages[number - 1].name if number else ""
+        # None if nothing is done yet, or what a checkpoint says was done is no stage any more.
+        name = self._stages[number - 1].name if 0 < number <= stages else ""
         self._options.progress(
             Event(kind, self._run_id, number, name, stages, self._seconds, checkpoint_id, step)
         )

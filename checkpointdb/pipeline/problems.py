@@ -30,10 +30,18 @@ def describe(error: BaseException) -> Problem:
     return Problem(
         outcome="failed" if isinstance(error, Exception) else "interrupted",
         error_type=kinds[0],
-        message=str(error),
+        message=_message(error),
         location=_location(frames[-1]) if frames else None,
         traceback_digest=_digest([*kinds, *map(_relative, frames)]),
     )
+
+
+def _message(error: BaseException) -> str:
+    """Return the text of an error, whose class may be unable to give one."""
+    try:
+        return str(error)
+    except Exception as failed:  # noqa: BLE001 - whatever it raises, the error itself matters more
+        return f"(an error without text: its __str__ raised {type(failed).__name__})"
 
 
 def _kinds(error: BaseException) -> Iterator[str]:

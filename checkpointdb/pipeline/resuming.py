@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from checkpointdb.pipeline.stages import Identity
 from checkpointdb.pipeline.states import from_dict
 from checkpointdb.records import CheckpointMetadata
 from checkpointdb.schema import checkpoints
+from checkpointdb.serialize import name_of
 from checkpointdb.store import PipelineCheckpoint
 
 OnChange = Literal["error", "redo", "reuse"]
@@ -158,16 +159,31 @@ class Resumption:
         return found
 
     def _shape(self, about: dict[str, Any]) -> type[Any]:
-        if self.state is not None:
-            return type(self.state)
-        if self.shape is not None:
-            return self.shape
-        if about.get("shape") == "dict":
-            return dict
+        """Return the class of the state, by its name among those that are known here."""
+        given = [] if self.state is None else [type(self.state)]
+        given += [] if self.shape is None else [self.shape]
+        name = about.get("shape")
+        if named := [each for cls in given for each in _with_subclasses(cls) if _is(each, name)]:
+            return named[0]
+        if name == "dict":  # by now a class, if one was given
+            return (given or [dict])[0]
+        # Renamed or moved since. A dictionary it never was.
+        if classes := [each for each in given if not issubclass(each, dict)]:
+            return classes[0]
         raise InvalidInputError(
-            f"the state is a {about.get('shape')}: give Pipeline its class as state_type, or run() "
-            "a state"
+            f"the state is a {name}: give Pipeline its class as state_type, or run() a state of it"
         )
+
+
+def _with_subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    yield cls
+    if cls is not dict:
+        for each in cls.__subclasses__():
+            yield from _with_subclasses(each)
+
+
+def _is(cls: type[Any], name: str | None) -> bool:
+    return name_of(dict if issubclass(cls, dict) else cls) == name  # a TypedDict is a dict
 
 
 _completed = meta("outcome") == "completed"

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
+from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.pipeline.awaiting import Loop
 from checkpointdb.pipeline.events import Event
@@ -208,7 +209,7 @@ class Pipeline:
             self.store, self.name, identities, run_id, state, self._shape, on_change
         )
         start = resumption.start(resume_from)
-        about = dict(metadata or {})
+        about = checked(dict(metadata or {}))
         options = self._options
         return Run(
             self.name, self.store, stages, identities, run_id, start, options, about, termination

@@ -7,6 +7,7 @@ them come back as such.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from functools import cached_property
 from typing import Any
 
@@ -21,12 +22,18 @@ def as_dict(state: object) -> dict[str, Any]:
 
     Raises InvalidStateError for anything else, and for a dataclass that has more than its fields.
     """
-    if isinstance(state, dict):
+    if type(state) is dict:
         return state
+    if isinstance(state, dict):
+        raise InvalidStateError(
+            f"a state that is a {type(state).__name__} would be resumed as a plain dict: give "
+            "dict(state)"
+        )
     if is_model(type(state)):
         parts: Any = state.__getstate__()
         kept = {name: parts[name] for name in _PYDANTIC if parts.get(name)}
-        return {**parts["__dict__"], **kept}
+        found = parts["__dict__"].items()
+        return {name: value for name, value in found if not _is_cached(state, name)} | kept
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
         return _fields_of(state)
     raise InvalidStateError(
@@ -56,15 +63,29 @@ def is_model(shape: type[Any]) -> bool:
 
 def _fields_of(state: Any) -> dict[str, Any]:
     names = [each.name for each in dataclasses.fields(state)]
-    for name in getattr(state, "__dict__", {}).keys() - names:
-        # What is cached can be computed again.
-        if not isinstance(getattr(type(state), name, None), cached_property):
+    for name in _attributes_of(state) - set(names):
+        if not _is_cached(state, name):
             raise InvalidStateError(
                 f"{type(state).__name__} has an attribute {name!r} that is no field, and would "
                 "not be saved: declare it as a field",
                 key=name,
             )
     return {name: getattr(state, name) for name in names if hasattr(state, name)}
+
+
+def _attributes_of(state: Any) -> set[str]:
+    """Return the names of what an object holds, slots of its bases included."""
+    slots: set[str] = set()
+    for each in type(state).__mro__:
+        own = each.__dict__.get("__slots__", ())
+        slots.update([own] if isinstance(own, str) else own)
+    held = {name for name in slots - {"__dict__", "__weakref__"} if hasattr(state, name)}
+    return held | getattr(state, "__dict__", {}).keys()
+
+
+def _is_cached(state: object, name: str) -> bool:
+    """Say whether an attribute is one that can be computed again."""
+    return isinstance(inspect.getattr_static(type(state), name, None), cached_property)
 
 
 def _model(shape: Any, found: dict[str, Any]) -> Any:
@@ -82,10 +103,28 @@ def _model(shape: Any, found: dict[str, Any]) -> Any:
             "__dict__": values,
             "__pydantic_extra__": found.get("__pydantic_extra__"),
             "__pydantic_fields_set__": found.get("__pydantic_fields_set__", set()),
-            "__pydantic_private__": found.get("__pydantic_private__"),
+            "__pydantic_private__": _private(shape, found.get("__pydantic_private__")),
         }
     )
     return state
+
+
+def _private(shape: Any, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the private attributes, with defaults for those that the class has got since."""
+    declared = shape.__private_attributes__
+    if not declared:
+        return found
+    from pydantic_core import PydanticUndefined
+
+    defaults = {
+        name: each.default_factory() if each.default_factory else each.get_default()
+        for name, each in declared.items()
+    }
+    return {
+        name: value
+        for name, value in {**defaults, **(found or {})}.items()
+        if value is not PydanticUndefined
+    }
 
 
 def _checked(

@@ -34,7 +34,8 @@ class Termination:
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if signal.getsignal(signal.SIGTERM) == self._ask:  # else a stage installed its own
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -183,6 +183,14 @@ def test_what_changed_is_done_again_from_the_beginning_if_nothing_before_it_is_l
         with_stage(archive, Stage(first_shape())).run(None, "R", "latest", on_change="redo")
 
 
+def test_what_is_reused_may_have_had_stages_that_are_gone(archive):
+    Pipeline("plan", archive, numbered(2)).run({}, "R")
+    events = []
+    fewer = Pipeline("plan", archive, numbered(1), progress=events.append)
+    assert fewer.run({}, "R", "latest", on_change="reuse") == {"called": [1, 2]}
+    assert [(each.kind, each.stage, each.name) for each in events] == [("resumed", 2, "")]
+
+
 def test_a_stage_that_is_gone_is_named_and_one_that_is_new_comes_after(archive):
     Pipeline("plan", archive, numbered(2)).run({}, "R")
     with pytest.raises(StaleStageError, match="stage 2, 's2', is gone"):

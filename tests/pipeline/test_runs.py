@@ -144,6 +144,9 @@ def test_a_new_state_that_would_pass_for_metrics_is_refused(archive):
     with pytest.raises(InvalidInputError, match="as a tuple"):
         Pipeline("plan", archive, [extract, grow]).run({}, "R")
     assert archive.load("R_stage_1") == {"pages": ["a", "b"]}
+    with pytest.raises(InvalidInputError, match="as a tuple"):
+        Pipeline("scalars", archive, [grow]).run({"pdf": "x.pdf"}, "S")
+    Pipeline("same", archive, [lambda state: {"n": state["n"]}]).run({"n": 1}, "T")  # metrics
 
 
 # --- failures

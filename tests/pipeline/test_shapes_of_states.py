@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from functools import cached_property
 from pathlib import Path
@@ -176,3 +177,83 @@ def test_a_class_with_other_fields_is_told_which(shape, state, key):
     with pytest.raises(InvalidStateError, match=f"'{key}'") as caught:
         from_dict(shape, state)
     assert caught.value.key == key
+
+
+class Computing(pydantic.BaseModel):
+    total: int = 2
+
+    @pydantic.computed_field
+    @cached_property
+    def double(self) -> int:
+        return self.total * 2
+
+
+def test_what_a_model_has_cached_is_no_part_of_the_state(archive):
+    pipeline = Pipeline("plan", archive, [lambda state: {"double": state.double}])
+    pipeline.run(Computing(), "R")
+    assert archive.load("R_stage_1") == {"total": 2}
+    assert pipeline.run(Computing(), "R", "latest").double == 4
+
+
+class Guarded(Model):
+    _since: dict[str, int] = pydantic.PrivateAttr(default_factory=dict)
+    _declared: int = pydantic.PrivateAttr()
+
+
+def test_a_private_attribute_that_is_new_takes_its_default():
+    found = from_dict(Guarded, as_dict(model()))
+    assert (found._since, found._secret) == ({}, 8)
+    with pytest.raises(AttributeError):
+        _ = found._declared
+
+
+class Slotted:
+    __slots__ = ("hidden",)
+
+
+@dataclasses.dataclass
+class OnSlots(Slotted):
+    total: int = 0
+
+
+def test_a_slot_of_a_base_that_is_no_field_is_refused():
+    made = OnSlots()
+    assert as_dict(made) == {"total": 0}
+    made.hidden = 1
+    with pytest.raises(InvalidStateError, match="'hidden'"):
+        as_dict(made)
+
+
+@pytest.mark.parametrize(
+    "state", [collections.defaultdict(list), collections.OrderedDict(a=1)], ids=repr
+)
+def test_a_dictionary_that_would_come_back_as_a_plain_one_is_refused(archive, state):
+    with pytest.raises(InvalidStateError, match="plain dict"):
+        Pipeline("plan", archive, [nothing]).run(state, "R")
+
+
+# --- a state whose class changed on the way
+
+
+def widen(state):
+    made = Wider(state.source, added=5)
+    made.count = 3
+    return made
+
+
+def test_a_subclass_that_a_stage_returned_comes_back_as_such(archive):
+    pipeline = Pipeline("plan", archive, [widen])
+    expected = pipeline.run(context(), "R")
+    found = pipeline.run(context(), "R", "latest")
+    assert (type(found), found) == (Wider, expected)
+
+
+def test_a_dictionary_is_never_given_back_in_the_place_of_a_class(archive):
+    def classify(state):
+        return Frozen(Path("a"), state["total"]), {}
+
+    Pipeline("plan", archive, [classify]).run({"total": 3}, "R")
+    with pytest.raises(ValueError, match="Frozen: give Pipeline its class as state_type"):
+        Pipeline("plan", archive, [classify]).run({"total": 3}, "R", "latest")
+    typed = Pipeline("plan", archive, [classify, nothing], state_type=Frozen)
+    assert typed.run({"total": 3}, "R", "latest") == Frozen(Path("a"), 3)

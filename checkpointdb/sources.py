@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import GeneratorType
 from typing import IO, Any, Protocol
 
 from checkpointdb.errors import InvalidInputError, StateChangedError
@@ -74,7 +75,8 @@ class _Path:
         return not stat.S_ISREG(os.stat(self._path).st_mode)  # noqa: PTH116 - a name, not a Path
 
     def open(self) -> io.RawIOBase:
-        return _Reading(io.FileIO(self._path), owned=True)
+        file = io.FileIO(self._path)
+        return _Reading(file, file.close)
 
 
 class _Call:
@@ -84,10 +86,19 @@ class _Call:
 
     def __init__(self, function: Callable[[], Any], raw_bytes: int | None = None) -> None:
         self._function = function
+        self._before: object = None  # what it gave last, if that can be read only once
         self.raw_bytes = raw_bytes
 
     def open(self) -> io.RawIOBase:
-        return _reading(self._function(), owned=True)
+        given = self._function()
+        if hasattr(given, "read") or isinstance(given, Iterator):
+            if given is self._before:  # by now it is at its end, and would pass for empty
+                raise InvalidInputError(
+                    "its function returned the same file or iterator again, which was read "
+                    "already: let it return a new one each time it is called"
+                )
+            self._before = given
+        return _reading(given, getattr(given, "close", None))
 
 
 class _File:
@@ -109,7 +120,7 @@ class _File:
             )
         try:
             self._file.seek(self._start)
-            return _Reading(self._file, release=self._in_use.release)
+            return _reading(self._file, self._in_use.release)
         except BaseException:
             self._in_use.release()
             raise
@@ -145,13 +156,16 @@ class _Once:
 # --- reading
 
 
-def _reading(given: Any, *, owned: bool = False) -> io.RawIOBase:
+def _reading(given: Any, release: Callable[[], object] | None = None) -> io.RawIOBase:
+    """Read what was given; `release` is called at the end, and an iterator is closed then."""
     if isinstance(given, _BYTES_LIKE):
         return Flowing(iter([given]))
     if hasattr(given, "readinto"):
-        return _Reading(given, owned=owned)
+        return _Reading(given, release)
     if hasattr(given, "read"):
-        return Flowing(_pieces(given), given.close if owned and hasattr(given, "close") else None)
+        return Flowing(_pieces(given), release)
+    if isinstance(given, GeneratorType) and given.gi_frame is None:
+        raise InvalidInputError("its generator was read already: make it anew")
     if isinstance(given, Iterable):
         return Flowing(iter(given), getattr(given, "close", None))
     raise TypeError(f"a stream is a binary file or an iterable of bytes, not {given!r:.200}")
@@ -166,13 +180,10 @@ def _pieces(file: Any) -> Iterator[Buffer]:
 
 
 class _Reading(io.RawIOBase):
-    """A file, and an error if it was changed meanwhile. It is closed along if it is `owned`."""
+    """A file, and an error if it was changed meanwhile."""
 
-    def __init__(
-        self, file: Any, *, owned: bool = False, release: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, file: Any, release: Callable[[], object] | None = None) -> None:
         self._file = file
-        self._owned = owned
         self._release = release
         self._before = _marks(file)
 
@@ -191,8 +202,6 @@ class _Reading(io.RawIOBase):
         if self.closed:
             return
         super().close()
-        if self._owned:
-            self._file.close()
         if self._release is not None:
             self._release()
 

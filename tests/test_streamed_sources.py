@@ -1,0 +1,86 @@
+"""Sources of streams that are gone when they were read: never taken for empty ones."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+
+import pytest
+
+from checkpointdb import InvalidStateError, StreamedValue
+
+MIB = 1 << 20
+NOISE = random.Random(5).randbytes(3 * MIB)
+MORE = NOISE + b"and more"
+
+
+def generated(data):
+    yield data
+
+
+class OnlyRead:
+    """The least that some libraries call a file."""
+
+    def __init__(self, data):
+        self._file = io.BytesIO(data)
+
+    def read(self, count):
+        return self._file.read(min(count, 70_000))
+
+
+class NoReadInto(OnlyRead):
+    """A file that can be sought in, and has nothing but `read`: such as a mmap."""
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return self._file.tell()
+
+    def seek(self, position):
+        return self._file.seek(position)
+
+
+ONCE = {
+    "iterator": lambda data: iter([data]),
+    "generator": generated,
+    "file": io.BytesIO,
+    "file with nothing but read": OnlyRead,
+}
+
+
+@pytest.mark.parametrize("once", ONCE.values(), ids=ONCE)
+def test_a_function_that_gives_the_same_stream_again_is_told(archive, once):
+    """A delta that becomes a full reads again what it found elsewhere in part."""
+    archive.save({"stream": StreamedValue(NOISE)}, "before")
+    given = once(MORE)
+    state = {"stream": StreamedValue(lambda: given), "new": os.urandom(20 * MIB)}
+    with pytest.raises(InvalidStateError, match=r"'stream'.*a new one each time"):
+        archive.save(state, "x")
+    assert [each.checkpoint_id for each in archive.list_checkpoints()] == ["before"]
+
+
+def test_a_function_may_give_the_same_bytes_again(archive):
+    archive.save({"stream": StreamedValue(NOISE)}, "before")
+    given = [MORE]
+    state = {"stream": StreamedValue(lambda: given), "new": os.urandom(20 * MIB)}
+    archive.save(state, "x")
+    assert not archive.get_checkpoint_info("x").is_incremental
+    assert b"".join(archive.load("x")["stream"]) == MORE
+
+
+@pytest.mark.parametrize("wrap", [lambda given: given, lambda given: lambda: given])
+def test_a_generator_that_was_read_already_is_no_empty_stream(archive, wrap):
+    given = generated(NOISE)
+    archive.save({"stream": StreamedValue(given)}, "first")
+    with pytest.raises(InvalidStateError, match=r"'stream'.*read already"):
+        archive.save({"stream": StreamedValue(wrap(given))}, "second")
+
+
+def test_a_file_that_can_only_be_read_and_sought_in_is_read_at_each_save(archive):
+    value = StreamedValue(NoReadInto(MORE))
+    archive.save({"stream": value}, "first")
+    archive.save({"stream": value, "n": 1}, "second")
+    assert b"".join(archive.load("second")["stream"]) == MORE
+    assert archive.diff("first", "second").unchanged == ("stream",)

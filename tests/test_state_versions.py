@@ -220,11 +220,12 @@ def test_an_upgrade_that_returns_no_state_is_told(old, code, result):
         code(2, {1: lambda state: result}).load("old")
 
 
-def test_an_interrupt_in_an_upgrade_is_that_interrupt(old, code):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_or_a_lack_of_memory_in_an_upgrade_is_that(old, code, error):
     def interrupted(state):
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         code(2, {1: interrupted}).load("old")
 
 

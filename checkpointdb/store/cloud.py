@@ -175,7 +175,8 @@ class CloudBackup:
         """Return the state of a checkpoint as the remote has it; this store is not changed.
 
         Whether this store has it too makes no difference. What it needs is fetched into a
-        temporary directory and verified as any load does.
+        temporary directory, which stays as long as a stream of it, and verified and upgraded as
+        any load does.
 
         Raises NotFoundError if the snapshot does not have it, and what `load` raises.
         """
@@ -189,6 +190,7 @@ class CloudBackup:
             (self.pipeline, checkpoint_id),
             self._unlocked.key if self._unlocked else None,
             self._engine.trusted,
+            self._engine.versions,
         )
 
     def prune_backup(

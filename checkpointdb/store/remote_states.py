@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import weakref
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from sqlalchemy import select
@@ -15,6 +19,8 @@ from checkpointdb.keys import Key
 from checkpointdb.records import RetentionPolicy
 from checkpointdb.schema import checkpoints, pipelines
 from checkpointdb.store.backing import pull_store
+from checkpointdb.store.state_versions import StateVersions
+from checkpointdb.streamed import TYPE_NAME
 from checkpointdb.trusted_globals import TrustedGlobals
 
 
@@ -42,15 +48,19 @@ def state_in(
     named: tuple[str, str],
     key: Key | None,
     trusted: TrustedGlobals | None,
+    versions: StateVersions,
 ) -> dict[str, Any]:
     """Return the state of a checkpoint, named by its pipeline and id.
 
     By a pull of it alone, into a temporary directory: what makes a pull safe makes this safe.
+    Where the state has streams, that stays as long as one of them.
     """
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
     pipeline, checkpoint_id = named
-    with TemporaryDirectory(prefix="checkpointdb-") as room:
+    with ExitStack() as stack:
+        room = mkdtemp(prefix="checkpointdb-")
+        stack.callback(_remove, room, os.getpid())
         directory = Path(room) / "store"
         pull_store(remote, directory, Wanted([pipeline], [checkpoint_id]), snapshot=snapshot)
         with PipelineCheckpoint(
@@ -60,5 +70,16 @@ def state_in(
             retention_policy=RetentionPolicy.KEEP_ALL,
             pipeline=pipeline,
         ) as handle:
-            handle._engine.trusted = trusted
-            return handle.load(checkpoint_id)
+            engine = handle._engine
+            engine.trusted, engine.versions = trusted, versions
+            kinds = {each.type_name for each in handle.details(checkpoint_id).keys}
+            state = handle.load(checkpoint_id)
+        if TYPE_NAME in kinds:
+            weakref.finalize(engine, stack.pop_all().close)
+    return state
+
+
+def _remove(room: str, made_by: int) -> None:
+    """Remove a directory, unless this process was forked from the one that made it."""
+    if os.getpid() == made_by:
+        shutil.rmtree(room, ignore_errors=True)

@@ -77,6 +77,8 @@ class StateVersions:
         except InvalidStateError as error:
             reason = f"did not return a state ({error}): return the dictionary that you changed"
             raise self._failed(place, step, reason) from error
+        except MemoryError:
+            raise
         except Exception as error:
             reason = f"raised {type(error).__name__}: {error}"
             raise self._failed(place, step, reason) from error

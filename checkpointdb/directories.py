@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
+from checkpointdb.errors import InvalidInputError
+
 # How file systems say that they have no hard links: FAT, and some of networks.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -71,15 +73,14 @@ def write_private(path: Path, data: bytes, *, is_new: bool) -> None:
 
     It replaces what is there; `is_new` raises FileExistsError instead.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = temporary_of(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(create_private(temporary), "wb") as file:
             file.write(data)
             file.flush()
             sync(file.fileno())
         if is_new:
-            _link_or_rename(temporary, path)
+            link_or_rename(temporary, path)
         else:
             temporary.replace(path)
         sync_directory(path.parent)
@@ -87,7 +88,38 @@ def write_private(path: Path, data: bytes, *, is_new: bool) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _link_or_rename(temporary: Path, path: Path) -> None:
+def temporary_of(path: Path) -> Path:
+    """Return another name in the same directory, which holds 255 bytes whatever `path` is."""
+    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}")
+
+
+def create_private(path: Path) -> int:
+    """Create a file, private to its owner, and return its descriptor. Raises FileExistsError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o600)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Raise InvalidInputError unless a file may get this name, by taking it from another if told.
+
+    It is never taken from what is no file, such as a directory, or /dev/null.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise target_exists(path)
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(
+            f"{str(path)!r} is no file and was not overwritten: give the name of a file"
+        )
+
+
+def target_exists(path: Path) -> InvalidInputError:
+    """Return the error of a name that is taken."""
+    return InvalidInputError(
+        f"{str(path)!r} exists and was not overwritten: say overwrite=True, or give another name"
+    )
+
+
+def link_or_rename(temporary: Path, path: Path) -> None:
     """Give a file its name, unless that is taken: FileExistsError.
 
     Of two at once, where a file system has no hard links, the later one holds.

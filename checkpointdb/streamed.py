@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from checkpointdb.directories import sync, sync_directory
+from checkpointdb.directories import (
+    check_target,
+    create_private,
+    link_or_rename,
+    sync,
+    sync_directory,
+    target_exists,
+    temporary_of,
+)
 from checkpointdb.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -92,18 +99,17 @@ class StreamedValue:
     def save_to(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Write the bytes into a file, which appears whole or not at all; return their number.
 
-        The file is flushed to the medium, and private to its owner.
+        The file is flushed to the medium, and private to its owner. It replaces a link, not
+        what that points to. (A process that is killed meanwhile leaves `.NAME.<32 digits>` beside.)
 
-        Raises InvalidInputError if it exists and is not to be overwritten, what `open` raises,
-        and OSError if it cannot be written.
+        Raises InvalidInputError if it exists and is not to be overwritten, or is a directory or
+        another thing that is no file; what `open` raises, and OSError if it cannot be written.
         """
         target = Path(path)
-        if not overwrite and os.path.lexists(target):
-            raise _exists(target)
-        temporary = target.with_name(f".{target.name[:60]}.{uuid.uuid4().hex}")
-        descriptor = os.open(temporary, _TO_WRITE, 0o600)
+        check_target(target, overwrite=overwrite)
+        temporary = temporary_of(target)
         try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
+            with os.fdopen(create_private(temporary), "wb", buffering=0) as file:
                 written = self._copy_into(file)
                 sync(file.fileno())
             _publish(temporary, target, overwrite=overwrite)
@@ -122,20 +128,11 @@ class StreamedValue:
         return written
 
 
-_TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-
-
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(target)
         return
     try:
-        os.link(temporary, target)  # unlike a rename, it fails where there is a file
+        link_or_rename(temporary, target)
     except FileExistsError as error:
-        raise _exists(target) from error
-
-
-def _exists(target: Path) -> InvalidInputError:
-    return InvalidInputError(
-        f"{str(target)!r} exists and was not overwritten: say overwrite=True, or give another name"
-    )
+        raise target_exists(target) from error

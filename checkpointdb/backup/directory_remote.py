@@ -11,7 +11,7 @@ from pathlib import Path
 
 from checkpointdb.backup.layout import MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
-from checkpointdb.directories import make_directories, sync_directory
+from checkpointdb.directories import link_or_rename, make_directories, sync_directory
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.local_payloads import LocalReader, LocalWriter, advice
 
@@ -66,7 +66,7 @@ class DirectoryRemote:
             writer.finish()
             if seen is None:
                 try:
-                    os.link(writer.path, self._root / path)
+                    link_or_rename(Path(writer.path), self._root / path)
                 except FileExistsError:
                     return False
                 sync_directory(self._root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from checkpointdb.cli.command import Command, NobodyReadsError, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, safe, size
-from checkpointdb.directories import write_private
+from checkpointdb.directories import check_target, write_private
 from checkpointdb.json_values import Json
 from checkpointdb.reports import KeyChange, StateDiff
 from checkpointdb.serialize import type_name
@@ -148,9 +147,10 @@ def _print_raw(value: object, *, is_json: bool) -> Output:
 
 def _write(path: Path, value: object, *, force: bool) -> dict[str, Any]:
     """Write a value to a file that appears whole, private to its owner."""
+    if os.path.lexists(path) and not force:
+        raise _taken(path)
+    check_target(path, overwrite=force)
     if isinstance(value, StreamedValue):
-        if os.path.lexists(path) and not force:
-            raise _taken(path)
         written = value.save_to(path, overwrite=force)
         return {"path": str(path), "form": "bytes", "bytes": written}
     form, data = "a pickle", b""
@@ -160,13 +160,10 @@ def _write(path: Path, value: object, *, force: bool) -> dict[str, Any]:
         form, data = "text", value.encode(errors="surrogatepass")
     else:
         data = pickle.dumps(value, protocol=5)
-    target = path.with_name(f".{path.name}.{uuid.uuid4().hex}") if force else path
     try:
-        write_private(target, data, is_new=True)
+        write_private(path, data, is_new=not force)
     except FileExistsError:
         raise _taken(path) from None
-    if force:
-        target.replace(path)
     return {"path": str(path), "form": form, "bytes": len(data)}
 
 

@@ -11,7 +11,6 @@ reads a payload in another way than a save and a rebuild do.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -25,11 +24,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
-from checkpointdb.directories import make_directories, sync, sync_directory
+from checkpointdb.directories import (
+    check_target,
+    link_or_rename,
+    make_directories,
+    sync,
+    sync_directory,
+    target_exists,
+)
 from checkpointdb.errors import (
     CorruptionError,
     EncryptionError,
-    InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
 )
@@ -73,10 +78,9 @@ def write_parcel(
 ) -> None:
     """Write a checkpoint into a file, encrypted if there is a key; whole or not at all."""
     file = file.absolute()
-    if not overwrite and os.path.lexists(file):
-        raise _exists(file)
     try:
-        remove_rooms(file.parent, prefix := f".{file.name[:60]}.checkpointdb-")
+        check_target(file, overwrite=overwrite)
+        remove_rooms(file.parent, prefix := f".{file.name[:40]}.checkpointdb-")
         with TemporaryDirectory(prefix=prefix, dir=file.parent) as room:
             directory = Path(room) / "store"
             target = opener(directory, key, is_encrypted=key is not None)
@@ -112,9 +116,9 @@ def _publish(made: Path, file: Path, *, overwrite: bool) -> None:
         made.replace(file)
     else:
         try:
-            os.link(made, file)  # unlike a rename, it fails where there is a file
+            link_or_rename(made, file)
         except FileExistsError as error:
-            raise _exists(file) from error
+            raise target_exists(file) from error
     sync_directory(file.parent)
 
 
@@ -130,12 +134,6 @@ def _failed(path: Path, what: str, error: OSError) -> StoreUnavailableError:
     )
     result.errno = error.errno
     return result
-
-
-def _exists(file: Path) -> InvalidInputError:
-    return InvalidInputError(
-        f"{str(file)!r} exists and was not overwritten: say overwrite=True, or give another name"
-    )
 
 
 # --- reading

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from checkpointdb import format, recording
 from checkpointdb.database import Database
@@ -24,8 +24,9 @@ from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.recording import ChunkPlace, PayloadRows
 from checkpointdb.reports import RebuildReport
+from checkpointdb.row_copies import filled_table
 from checkpointdb.salvage import Opening, Salvaged, Source, salvage
-from checkpointdb.schema import chains, keyring, metadata
+from checkpointdb.schema import chains, keyring
 from checkpointdb.schema import place as place_table
 from checkpointdb.sealing import PLAIN, Cipher
 
@@ -87,11 +88,11 @@ class _Log:
 
 
 def _check_empty(connection: Connection) -> None:
-    for table in set(metadata.sorted_tables) - {keyring, place_table}:  # which opening it brought
-        if connection.execute(select(table).limit(1)).first() is not None:
-            raise InvalidInputError(
-                f"the database is not empty (it has {table.name}): rebuild into a new one"
-            )
+    found = filled_table(connection, [keyring, place_table])  # which opening it brought
+    if found is not None:
+        raise InvalidInputError(
+            f"the database is not empty (it has {found}): rebuild into a new one"
+        )
 
 
 def _rebuild_pipeline(

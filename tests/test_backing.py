@@ -21,6 +21,8 @@ from checkpointdb import (
 )
 from checkpointdb.backup.lease import leased
 
+pytestmark = pytest.mark.databases
+
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 
 
@@ -68,14 +70,15 @@ def damage(path):
 # --- all of it
 
 
+@pytest.mark.damages
 def test_what_was_pushed_is_pulled_on_an_empty_machine(saved, nas, tmp_path):
     report = saved.push_backup(nas)
     assert (report.copied_payloads, report.payloads, report.checkpoints) == (3, 3, 3)
     assert report.copied_bytes == sum(path.stat().st_size for path in payloads_at(nas))
-    shutil.rmtree(saved.checkpoint_dir)
-    pulled = PipelineCheckpoint.pull_backup(nas, saved.checkpoint_dir)
+    shutil.rmtree(saved.checkpoint_dir / "payloads")
+    pulled = PipelineCheckpoint.pull_backup(nas, tmp_path / "new")
     assert (pulled.checkpoints, pulled.payloads) == (3, 3)
-    assert states_of(saved.checkpoint_dir) == {f"s{n}": state_of(n) for n in range(3)}
+    assert states_of(tmp_path / "new") == {f"s{n}": state_of(n) for n in range(3)}
     assert not list(tmp_path.glob("**/.*"))
 
 

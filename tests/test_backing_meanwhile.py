@@ -18,6 +18,8 @@ from checkpointdb import (
 )
 from checkpointdb.backup.lease import Lease, leased
 
+pytestmark = pytest.mark.databases
+
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 
 
@@ -79,16 +81,16 @@ def test_what_is_forgotten_during_a_push_is_in_it_and_unlinked_after_it(saved, n
     assert backed_up(saved) == ["c"]
 
 
-def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(saved, nas):
+def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(saved, nas, alter):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with leased(saved._engine.database, f"backup to {nas.as_uri()}"):
         with pytest.raises(StoreBusyError, match=str(os.getpid())):
             saved.push_backup(nas)
-        with saved._engine.database.write() as connection:
-            holder = connection.exec_driver_sql("SELECT holder FROM leases").scalar_one()
-            killed = holder.replace(f" {os.getpid()} ", f" {ended.pid} ")
-            connection.exec_driver_sql("UPDATE leases SET holder = ?", (killed,))
+        alter(
+            saved, "UPDATE leases SET holder = replace(holder, ?, ?)",
+            f" {os.getpid()} ", f" {ended.pid} ",
+        )  # fmt: skip
         assert saved.push_backup(nas).copied_payloads == 3
 
 

@@ -20,6 +20,8 @@ from checkpointdb import (
 )
 from checkpointdb.backup import retaining
 
+pytestmark = pytest.mark.databases
+
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 
 

@@ -15,6 +15,8 @@ from breaking import needs_linux
 from checkpointdb import CloudBackupConfig, InvalidInputError, PipelineCheckpoint, RetentionPolicy
 from checkpointdb.store import syncing
 
+pytestmark = pytest.mark.databases
+
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 _PATIENCE_SECONDS = 120
 

@@ -99,7 +99,7 @@ class _Push:
         else:
             seen = expect_ours(self._source.database, self._remote)
         created_at = datetime.now(UTC)
-        copy = copy_of(self._source.database, self._room / "copy.db")
+        copy = copy_of(self._source.database, self._room / "copy.db", self._lease.renew)
         try:
             found = _contents(copy)
             self._lease.renew()

@@ -26,11 +26,11 @@ from checkpointdb.errors import (
     CorruptionError,
     InvalidInputError,
     NotFoundError,
-    NotSupportedError,
 )
 from checkpointdb.payloads import PayloadReader
 from checkpointdb.reports import BackupSnapshot
 from checkpointdb.revisions import is_known
+from checkpointdb.row_copies import copy_rows
 from checkpointdb.schema import backed_up, backups, leases, place, remotes, removals
 from checkpointdb.sqlite_backup import check_copy, copy_database, use_log
 
@@ -47,16 +47,18 @@ _OF_THIS_MACHINE = (leases, removals, backed_up, backups, remotes, place)
 # --- made
 
 
-def copy_of(database: Database, target: Path) -> Database:
-    """Copy a database as it is at this moment into a new file, and open that.
+def copy_of(
+    database: Database, target: Path, step: Callable[[], object] = lambda: None
+) -> Database:
+    """Copy a database as it is at this moment into a new SQLite file, and open that.
 
-    Raises NotSupportedError for a database of a server.
+    That of a server row by row, in one transaction that reads: `step` is called now and then.
     """
     if database.path is None:
-        raise NotSupportedError(
-            "a store in a server's database cannot be pushed: back that up by the server's own "
-            "means, and payloads in a directory by a copy of it"
-        )
+        copy = opened(target)
+        with database.read() as source, copy.write() as connection:
+            copy_rows(source, connection, leaving_out=_OF_THIS_MACHINE, step=step)
+        return copy
     with translated(str(database.path), database.busy_seconds):
         copy_database(database.path, target, database.busy_seconds)
     copy = opened(target)

@@ -122,6 +122,7 @@ def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Ou
             checkpoint_ids=options["ids"] or None,
             snapshot=options["snapshot"],
             rebuild=options["rebuild"],
+            database_url=session.database_url,
             progress=moved,
         )
     notes = tuple(f"{each} did not come back whole and was left out" for each in report.left_out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +27,7 @@ from checkpointdb.local_payloads import LocalPayloads, advice
 from checkpointdb.reports import BackupReport, PullReport, PushReport
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.keyring_copies import write_file
+from checkpointdb.store.moving import move_rows
 from checkpointdb.store.opening import DATABASE_NAME
 from checkpointdb.store.places import PAYLOAD_DIRECTORY
 from checkpointdb.store.pool import Pool
@@ -98,9 +99,13 @@ def pull_store(
     wanted: Wanted,
     *,
     snapshot: str | None = None,
+    database_url: str | None = None,
     progress: Progress | None = None,
 ) -> PullReport:
-    """Bring a snapshot back into a new directory; an interrupted pull is gone on with."""
+    """Bring a snapshot back into a new directory; an interrupted pull is gone on with.
+
+    Its rows go to a server, if one is named.
+    """
     room = _room_beside(directory)
     named = chosen(remote, snapshot)
     with _threads() as pool, _explained(directory):
@@ -108,6 +113,8 @@ def pull_store(
         found, keyring = pull.fetch(named, wanted, DATABASE_NAME)
         if keyring is not None:
             write_file(room, keyring.decode())
+        if database_url is not None:
+            move_rows(room / DATABASE_NAME, _payloads_in(room), database_url)
         _publish(room, directory)
     return PullReport(
         remote.url,
@@ -208,8 +215,8 @@ def _payloads_in(room: Path) -> LocalPayloads:
 def _publish(room: Path, directory: Path) -> None:
     """Let what was pulled be a store, all at once, and durable."""
     shutil.rmtree(room / PAYLOAD_DIRECTORY / "incoming", ignore_errors=True)
-    with (room / DATABASE_NAME).open("rb+") as file:
-        sync(file.fileno())
+    with suppress(FileNotFoundError), (room / DATABASE_NAME).open("rb+") as file:
+        sync(file.fileno())  # unless its rows are on a server
     for each in (room / PAYLOAD_DIRECTORY, room):
         sync_directory(each)
     if os.name == "nt" and directory.exists():

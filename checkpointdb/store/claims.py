@@ -168,6 +168,25 @@ class Claim(NamedTuple):
         self.payloads.put_note(CLAIM_NAME, _text(self.place.claim))
 
 
+def claimed_inside(payloads: PayloadStore) -> Place:
+    """Return the place of payloads in the directory of a store on a server, claimed for it.
+
+    If they have a claim already, that one: whoever was at it before was interrupted.
+    """
+    found = payloads.note(CLAIM_NAME)
+    if found is None:
+        found = _text(uuid.uuid4().hex)
+        payloads.put_note(CLAIM_NAME, found)
+    return Place(found.decode().strip(), INSIDE)
+
+
+def write_place(connection: Connection, place: Place) -> Place:
+    """Let the database say where its payloads are."""
+    connection.execute(delete(table))
+    connection.execute(insert(table), {"id": 1, "claim": place.claim, "payload_url": place.url})
+    return place
+
+
 def _remember(database: Database, wanted: Wanted) -> Place:
     """Note the place of a database that has no payloads yet, and make it, if it is a directory."""
     assert wanted.url is not None
@@ -183,7 +202,7 @@ def _remember(database: Database, wanted: Wanted) -> Place:
             return found
         if _has_payloads(connection):
             raise _elsewhere(wanted, None)
-        return _write(connection, Place(uuid.uuid4().hex, wanted.url))
+        return write_place(connection, Place(uuid.uuid4().hex, wanted.url))
 
 
 def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
@@ -197,7 +216,7 @@ def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
         refuse_claimed(payloads, wanted.url)
     if not database.read_only:
         with database.write() as connection:
-            _write(connection, moved)
+            write_place(connection, moved)
     return moved
 
 
@@ -213,12 +232,6 @@ def _refuse_endpoint(wanted: Wanted, place: Place) -> None:
             "as payload_url (--payload-url), since credentials are not sent to an endpoint that a "
             "database alone names"
         )
-
-
-def _write(connection: Connection, place: Place) -> Place:
-    connection.execute(delete(table))
-    connection.execute(insert(table), {"id": 1, "claim": place.claim, "payload_url": place.url})
-    return place
 
 
 def _shown_place(wanted: Wanted, place: Place) -> str:

@@ -252,19 +252,22 @@ class CloudBackup:
         checkpoint_ids: Iterable[str] | None = None,
         snapshot: str | None = None,
         rebuild: bool = False,
+        database_url: str | None = None,
         progress: Progress | None = None,
     ) -> PullReport:
         """Bring a backup back into a new directory, which appears when all of it is there.
 
         All of it, or some `pipelines`, or some `checkpoint_ids` with the payloads that these
         need. Every byte is verified. An interrupted pull goes on where it stopped. The remote
-        is only read. With `rebuild` the snapshots are left aside, and the database is made anew
-        from the payloads: what comes back is pinned; an encrypted store's needs its key, which
-        nothing else here does.
+        is only read. The rows go to a new database on a server, if `database_url` names one, as it
+        must then whenever the store is opened. With `rebuild` the snapshots are left aside, and the
+        database is made anew from the payloads: what comes back is pinned; an encrypted store's
+        needs its key, which nothing else here does.
 
-        Raises InvalidInputError if the directory exists and is not empty, NotFoundError if there
-        is no backup or it has not what is named, CorruptionError if what is needed is damaged,
-        StoreUnavailableError if the remote or the directory cannot be used.
+        Raises InvalidInputError if the directory exists and is not empty, or the database on the
+        server is not, NotFoundError if there is no backup or it has not what is named,
+        CorruptionError if what is needed is damaged, StoreUnavailableError if the remote, the
+        directory or the server cannot be used.
         """
         from checkpointdb.backup.pulling import Wanted
         from checkpointdb.backup.remote import remote_at
@@ -274,10 +277,20 @@ class CloudBackup:
         wanted = Wanted(_listed(pipelines, "pipelines"), _listed(checkpoint_ids, "checkpoint_ids"))
         if not rebuild:
             return pull_store(
-                remote_at(remote), directory, wanted, snapshot=snapshot, progress=progress
+                remote_at(remote),
+                directory,
+                wanted,
+                snapshot=snapshot,
+                database_url=database_url,
+                progress=progress,
             )
         if not wanted.is_all or snapshot is not None:
             raise InvalidInputError("rebuild brings back all that there is: name nothing else")
+        if database_url is not None:
+            raise InvalidInputError(
+                "rebuild makes a database in the directory: copy the store to a server afterwards, "
+                "by copy_into(directory, database_url=…), at the prompt `checkpointdb copy`"
+            )
         return rebuild_from(remote_at(remote), directory, encryption_key, progress)
 
     def _remote(self, place: Place | None) -> Remote:

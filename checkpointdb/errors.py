@@ -7,6 +7,7 @@
     │   └── InvalidStateError    (TypeError)       the state itself cannot be saved
     ├── StateChangedError        (RuntimeError)    another thread changed the state during the save
     ├── StaleStageError          (RuntimeError)    redo or reuse what changed stages made
+    ├── RunTakenError            (RuntimeError)    leave, or give a run_id of its own
     ├── EncryptionError          (RuntimeError)    a key is missing, or encryption is
     │   ├── MissingKeyError                        give a key
     │   ├── WrongKeyError                          give a key that opens the store
@@ -37,6 +38,7 @@ __all__ = [
     "MissingKeyError",
     "NotFoundError",
     "NotSupportedError",
+    "RunTakenError",
     "SchemaVersionError",
     "StaleStageError",
     "StateChangedError",
@@ -105,6 +107,10 @@ class StaleStageError(CheckpointError, RuntimeError):
         super().__init__(message)
         self.checkpoint_id = checkpoint_id
         self.stages = stages
+
+
+class RunTakenError(CheckpointError, RuntimeError):
+    """The run was begun again meanwhile, by another process or thread, which has it now."""
 
 
 class EncryptionError(CheckpointError, RuntimeError):

@@ -583,6 +583,26 @@ def run_stages(directory: str, pace: str, within: str) -> None:
         say(*state["done"])
 
 
+def run_until_told(directory: str) -> None:
+    """Run two stages, the second until a line comes in; say what became of it."""
+    from checkpointdb import RunTakenError
+    from checkpointdb.pipeline import Pipeline, Stage
+
+    def prepare(state: dict) -> None:
+        state["by"] = "the first"
+
+    def wait(_state: dict) -> None:
+        say("waiting")
+        input()
+
+    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+        stages = [Stage(prepare, version="1"), Stage(wait, "work", version="1")]
+        try:
+            Pipeline("shared", handle, stages).run({}, "R")
+        except RunTakenError:
+            say("taken")
+
+
 class Interrupted(BaseException):
     """What the timer's handler raises, as Ctrl-C does."""
 

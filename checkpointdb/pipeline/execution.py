@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from checkpointdb.errors import CheckpointError, InvalidInputError
+from checkpointdb.errors import CheckpointError, InvalidInputError, NotFoundError, RunTakenError
+from checkpointdb.pipeline.attempts import Attempt
 from checkpointdb.pipeline.events import Event, Kind
 from checkpointdb.pipeline.metrics import plain
 from checkpointdb.pipeline.points import Point, default_id
@@ -46,6 +47,7 @@ class Run:
         stages: Sequence[Stage],
         identities: Sequence[Identity],
         run_id: str,
+        attempt: Attempt,
         start: Start,
         options: Options,
         metadata: Mapping[str, Any],
@@ -58,6 +60,7 @@ class Run:
         self._stages = stages
         self._identities = identities
         self._run_id = run_id
+        self._attempt = attempt
         self._start = start
         self._options = options
         self._metadata = metadata
@@ -91,6 +94,7 @@ class Run:
             self._start.seconds if is_resumed else 0.0,
         )
         try:
+            self._check(self._options.checkpoint_id(self._point()))
             self._tell("began")
             yield
             self._finish_stage()
@@ -210,6 +214,7 @@ class Run:
 
     def _save(self, point: Point, about: dict[str, Any], *, is_full: bool) -> str:
         checkpoint_id = self._options.checkpoint_id(point)
+        self._check(checkpoint_id)
         metadata = {**self._metadata, **self._about(), **about}
         state = as_dict(self.state)
         if self._options.background:
@@ -221,6 +226,11 @@ class Run:
             self._saves = [(checkpoint_id, None)]
         self._saved_at = time.monotonic()
         return checkpoint_id
+
+    def _check(self, checkpoint_id: str) -> None:
+        """Refuse an id that cannot be saved under, before a stage has worked for it."""
+        self._attempt.check_free(checkpoint_id)
+        self._attempt.check_alone()
 
     def _last_good(self, error: BaseException) -> str | None:
         """Wait for what is being saved, and return the last checkpoint that is.
@@ -240,6 +250,7 @@ class Run:
         return {
             "workflow": self.workflow,
             "run": self._run_id,
+            "attempt": self._attempt.token,
             "stage": self._number,
             "name": self._stage.name,
             "stages": len(self._stages),
@@ -252,7 +263,8 @@ class Run:
 
     def _clear_spent(self) -> None:
         for checkpoint_id in self._spent:
-            self._store.delete_checkpoint(checkpoint_id)
+            with suppress(NotFoundError):  # retention was faster
+                self._store.delete_checkpoint(checkpoint_id, missing_ok=False)
         self._spent.clear()
 
     def _note(self, error: BaseException) -> None:
@@ -272,12 +284,17 @@ class Run:
             seconds=self._seconds,
             failed_at=datetime.now(UTC),
         )
+        if not isinstance(error, RunTakenError):  # the run has not failed
+            self._record(failure, error)
+        self._tell_of_end(error, "failed" if problem.outcome == "failed" else "interrupted")
+
+    def _record(self, failure: Failure, error: BaseException) -> None:
         try:
+            self._attempt.check_alone()  # else it would be taken for a failure of the other's
             self._store.record_failure(failure)
         except CheckpointError as unrecorded:
             log.warning("that run %r failed could not be recorded: %s", self._run_id, unrecorded)
             error.add_note(f"and it could not be recorded: {unrecorded!r}")
-        self._tell_of_end(error, "failed" if problem.outcome == "failed" else "interrupted")
 
     def _is_complete(self, last_good: str | None) -> bool:
         is_last = self._number == len(self._stages)

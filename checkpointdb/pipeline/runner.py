@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import InvalidInputError
+from checkpointdb.pipeline.attempts import Attempt
 from checkpointdb.pipeline.awaiting import Loop
 from checkpointdb.pipeline.events import Event
 from checkpointdb.pipeline.execution import Options, Run
@@ -27,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _RESERVED = {
     *("workflow", "run", "stage", "name", "stages", "version", "seconds", "outcome", "metrics"),
-    *("resumed_from", "shape", "made_by", "steps"),
+    *("attempt", "resumed_from", "shape", "made_by", "steps"),
 }
 _current: ContextVar[Run | None] = ContextVar("checkpointdb_run", default=None)
 
@@ -152,6 +153,9 @@ class Pipeline:
         What a stage raises is recorded as a Failure and raised again. In the main thread SIGTERM
         raises Terminated: at once, or at the end of a step or save that is going on.
 
+        A run that is begun again while it goes on is the later one's: the earlier raises
+        RunTakenError at its next stage or save.
+
         Raises StaleStageError, NotFoundError if there is nothing to resume from, InvalidInputError
         for arguments that make no sense, InvalidStateError for a state of another kind, and what
         PipelineCheckpoint.save and load raise.
@@ -202,9 +206,10 @@ class Pipeline:
             raise InvalidInputError(f"the pipeline itself writes {sorted(reserved)}: rename yours")
         if state is not None:
             as_dict(state)
+        run_id = _new_run() if run_id is None else checked_name(run_id, "run_id")
+        attempt = Attempt(self.store, self.name, run_id)  # before it is seen where the run stands
         stages = self.stages
         identities = [each.identity() for each in stages]
-        run_id = _new_run() if run_id is None else checked_name(run_id, "run_id")
         resumption = Resumption(
             self.store, self.name, identities, run_id, state, self._shape, on_change
         )
@@ -212,7 +217,16 @@ class Pipeline:
         about = checked(dict(metadata or {}))
         options = self._options
         return Run(
-            self.name, self.store, stages, identities, run_id, start, options, about, termination
+            self.name,
+            self.store,
+            stages,
+            identities,
+            run_id,
+            attempt,
+            start,
+            options,
+            about,
+            termination,
         )
 
     # --- within a stage

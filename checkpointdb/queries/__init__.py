@@ -53,6 +53,7 @@ from checkpointdb.queries.listings import (
 )
 from checkpointdb.queries.needs import freed_payloads, payload_needs
 from checkpointdb.queries.runs import (
+    attempts_of_run,
     failures_of,
     newest_failures,
     newest_of_runs,
@@ -85,6 +86,7 @@ __all__ = [
     "BATCH",
     "ages",
     "all_chains",
+    "attempts_of_run",
     "backup_state",
     "batches",
     "checkpoints_of_chain",

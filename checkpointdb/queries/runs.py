@@ -45,6 +45,23 @@ def _newest_rows(pipeline: str, workflow: str | None) -> Subquery:
     return _of(query, flow.c.text, workflow).subquery("newest")
 
 
+def attempts_of_run(pipeline: str, workflow: str, run_id: str) -> Select[Any]:
+    """Return the tokens of the attempts that a run's checkpoints were saved by."""
+    flow, run, attempt = (checkpoint_metadata.alias(name) for name in ("flow", "run", "attempt"))
+    return (
+        select(attempt.c.text)
+        .distinct()
+        .select_from(_beside(flow, run, attempt))
+        .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
+        .where(flow.c.key == "workflow")
+        .where(flow.c.text == workflow)
+        .where(run.c.key == "run")
+        .where(run.c.text == run_id)
+        .where(attempt.c.key == "attempt")
+        .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+    )
+
+
 def stage_times(pipeline: str, workflow: str | None) -> Select[Any]:
     """Return how long each stage took over the runs, by its number and name."""
     names = ("flow", "outcome", "stage", "name", "seconds")

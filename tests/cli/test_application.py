@@ -59,6 +59,7 @@ def test_every_code_and_name_is_used_once():
         ("UnknownOutcomeError", 7),
         ("SchemaVersionError", 8),
         ("NotSupportedError", 1),
+        ("RunTakenError", 1),
         ("StaleStageError", 1),
         ("StateChangedError", 1),
         ("StateUpgradeError", 1),

@@ -19,7 +19,13 @@ from checkpointdb import (
     meta,
 )
 from checkpointdb.pipeline import Event, Pipeline, Stage, Terminated
-from checkpointdb.queries import failures_of, newest_failures, newest_of_runs, stage_times
+from checkpointdb.queries import (
+    attempts_of_run,
+    failures_of,
+    newest_failures,
+    newest_of_runs,
+    stage_times,
+)
 
 
 def extract(state):
@@ -46,6 +52,7 @@ def test_a_checkpoint_after_each_stage_says_what_it_is(archive):
     about = first.custom_metadata
     assert about.pop("seconds") >= 0
     assert len(about.pop("made_by")) == 1
+    assert about.pop("attempt") == second.custom_metadata["attempt"]
     assert about == {
         "workflow": "plan",
         "run": "R1",
@@ -287,6 +294,7 @@ def test_a_store_without_runs_answers_all_questions(store):
 def test_questions_search_indexes(archive):
     Pipeline("plan", archive, [extract]).run({}, "R")
     for query in (
+        attempts_of_run("default", "plan", "R"),
         newest_of_runs("default", "plan"),
         stage_times("default", "plan"),
         failures_of("default", "plan", None, None),

@@ -19,6 +19,7 @@ from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
 from checkpointdb.schema import checkpoints
 from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
+from checkpointdb.store.copying_failures import copy_failures
 from checkpointdb.store.request import SaveRequest
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class _Copy(NamedTuple):
                     yield copy_checkpoint(ours, theirs, each, arrival, base)
                     created_at = datetime.fromisoformat(each.timestamp)
                     arrivals.record(each.checkpoint_id, created_at, arrival)
+            if self.where is None:
+                copy_failures(ours, theirs, names)
 
     def _arriving(
         self, ours: PipelineCheckpoint, arrivals: Arrivals

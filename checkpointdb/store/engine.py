@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
@@ -192,14 +192,15 @@ class Engine(Finding):
                 self._pipeline_id = self._known_pipeline()
             return self.database.write(pipeline=self._pipeline_id)
 
-    def record_failure(self, values: dict[str, Any]) -> None:
-        """Insert a failure of a stage."""
+    def record_failures(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Insert failures of stages, in their order."""
         from checkpointdb.recording import record_failure
 
         self._begin_writing()
         pipeline_id = self._make_pipeline()
         with self.database.write(pipeline=pipeline_id) as connection:
-            record_failure(connection, pipeline_id, values)
+            for values in rows:
+                record_failure(connection, pipeline_id, values)
 
     # --- loading
 

@@ -30,7 +30,7 @@ class Running:
         from checkpointdb.store.standing import row_of
 
         row = row_of(failure, has_message=self._unlocked is None)
-        self._engine.record_failure(row)
+        self._engine.record_failures([row])
 
     def failures(
         self, workflow: str | None = None, run_id: str | None = None, *, limit: int | None = None

@@ -119,6 +119,29 @@ def test_an_open_stream_is_read_on_where_its_payload_was_compacted(archive):
         assert start + stream.read() == LONG
 
 
+GONE = """
+import sys
+from checkpointdb import NotFoundError, PipelineCheckpoint, StreamedValue
+handle = PipelineCheckpoint(sys.argv[1])
+handle.save({"stream": StreamedValue(b"gone")}, "x")
+stream = handle.load("x")["stream"]
+handle.delete_checkpoint("x")
+try:
+    stream.open()
+except NotFoundError:
+    print("gone")
+handle.close()
+"""
+
+
+def test_a_stream_that_cannot_be_opened_fails_once(tmp_path):
+    """In development mode Python also tells what fails where an object is collected."""
+    command = [sys.executable, "-X", "dev", "-c", GONE, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True, text=True)
+    assert done.stdout == "gone\n"
+    assert "Exception ignored" not in done.stderr
+
+
 def test_an_open_stream_whose_checkpoint_is_forgotten_says_so(archive):
     archive.save({"stream": StreamedValue(LONG)}, "one")
     with archive.load("one")["stream"].open() as stream:

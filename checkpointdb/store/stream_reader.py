@@ -23,11 +23,11 @@ class StreamReader(io.RawIOBase):
 
     def __init__(self, source: StoredStream) -> None:
         self._source = source
-        self._index = source.index()
         self._at = 0
         self._start, self._data = 0, memoryview(b"")
         self._ahead: dict[int, Future[bytes]] = {}  # by the first chunk of the block
         self._pid = os.getpid()
+        self._index = source.index()  # at the end: what raises is closed by the garbage collector
 
     def readable(self) -> bool:
         return True

@@ -102,8 +102,11 @@ def create_private(path: Path) -> int:
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise InvalidInputError unless a file may get this name, by taking it from another if told.
 
-    It is never taken from what is no file, such as a directory, or /dev/null.
+    It is never taken from what is no file, such as a directory, or /dev/null. Raises
+    FileNotFoundError, naming the directory, where there is none.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     if not overwrite and os.path.lexists(path):
         raise target_exists(path)
     if path.exists() and not path.is_file():

@@ -14,6 +14,7 @@ from checkpointdb import (
     KeepBest,
     KeepDaily,
     KeepNewest,
+    KeepUntilBackedUp,
     KeepWithin,
     RetentionPolicy,
 )
@@ -26,6 +27,7 @@ POLICIES = [
     KeepDaily(1),
     KeepBest(1, "n"),
     KeepWithin(0),
+    KeepUntilBackedUp(),
     KeepNewest(3) & AtMostPer(1, "run"),
     AtMostBytes(1),
 ]
@@ -145,3 +147,41 @@ def test_damage_in_another_pipeline_changes_nothing(fulls, store, mark):
     other.save({"n": 1}, "other", force_full=True)
     mark(fulls, "other")
     assert kept(fulls.plan_retention(KeepNewest(2))) == ["c", "d"]
+
+
+# --- until it is backed up
+
+
+@pytest.fixture
+def half_backed_up(fulls, tmp_path):
+    """A store of which a backup has `a` and `b`, and not yet `c` and `d`."""
+    for name in "cd":
+        fulls.delete_checkpoint(name)
+    fulls.push_backup(tmp_path / "nas")
+    for number, name in enumerate("cd", 2):
+        fulls.save({"n": number}, name, force_full=True)
+    return fulls
+
+
+def test_what_no_backup_has_waits_for_one_damaged_or_not(half_backed_up, mark):
+    policy = KeepNewest(1) | KeepUntilBackedUp()
+    for count in range(4):
+        for damaged in combinations("abcd", count):
+            mark(half_backed_up, *damaged)
+            newest_whole = max(set("abcd") - set(damaged))
+            found = set(kept(half_backed_up.plan_retention(policy)))
+            assert found == {"c", "d", newest_whole}, damaged
+
+
+def test_a_backup_beside_damage_lets_go_what_it_has_and_keeps_the_newest_whole_one(
+    half_backed_up, store, tmp_path
+):
+    [file] = half_backed_up.checkpoint_dir.glob("payloads/p-default/*-d.ckpt.gz")
+    file.write_bytes(b"\0" * file.stat().st_size)
+    with pytest.raises(CorruptionError):
+        half_backed_up.load("d")
+    half_backed_up.push_backup(tmp_path / "nas")
+    policy = KeepUntilBackedUp()
+    assert kept(half_backed_up.plan_retention(policy)) == ["c", "d"]
+    store(retention_policy=policy).save({"n": 4}, "e", force_full=True)
+    assert ids(half_backed_up) == ["d", "e"]  # what no backup has is not taken for backed up

@@ -46,6 +46,12 @@ def test_what_is_no_file_is_never_overwritten(write, tmp_path, monkeypatch, name
     assert (here / "pipe").is_fifo()
 
 
+def test_a_directory_that_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        StreamedValue(b"bytes").save_to(tmp_path / "nowhere" / "file")
+    assert caught.value.filename == str(tmp_path / "nowhere")
+
+
 def test_a_link_is_replaced_and_not_what_it_points_to(write, tmp_path):
     (tmp_path / "pointed to").write_bytes(b"precious")
     link = tmp_path / "link"

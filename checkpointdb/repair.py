@@ -98,7 +98,7 @@ class _Repair:
     restored: list[str] = field(default_factory=list)
     recovered: dict[int, DamagedCheckpoint] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
-    forgotten: list[str] = field(default_factory=list)
+    forgotten: list[tuple[str, str]] = field(default_factory=list)
     orphans: tuple[str, ...] = ()
     read_payloads: int = 0
     proof: Proof = field(init=False)
@@ -232,9 +232,9 @@ class _Repair:
 
     def _forget(self, connection: Connection, plan: Replacing) -> list[str]:
         rows = connection.execute(queries.keys_with(plan.lost)).all()
-        ids = {row.id: row.checkpoint_id for row in rows if not row.pinned}
-        freed = collect(connection, remove_checkpoints(connection, ids))
-        self.forgotten += ids.values()
+        named = {row.id: (row.pipeline, row.checkpoint_id) for row in rows if not row.pinned}
+        freed = collect(connection, remove_checkpoints(connection, named))
+        self.forgotten += named.values()
         return freed
 
     def rehearse(self, plan: Replacing) -> RepairReport:

@@ -152,8 +152,8 @@ class RepairReport:
 
     `damaged` are payloads out of service, and why; `restored` are back in service. `recovered` and
     `lost` are checkpoints with their keys. `only_in_database` (pairs of pipeline and id) load, but
-    a rebuild would lose them: the file that describes them is damaged. `forgotten` are the ids
-    that were asked for; `removed_files` nothing needs. `orphans` are files without a row, and
+    a rebuild would lose them: the file that describes them is damaged. `forgotten` are those that
+    were asked for, pairs too; `removed_files` nothing needs. `orphans` are files without a row, and
     `problems` are those of the rows: for sweep and rebuild.
     """
 
@@ -164,7 +164,7 @@ class RepairReport:
     recovered: tuple[DamagedCheckpoint, ...]
     lost: tuple[DamagedCheckpoint, ...]
     only_in_database: tuple[tuple[str, str], ...]
-    forgotten: tuple[str, ...]
+    forgotten: tuple[tuple[str, str], ...]
     removed_files: tuple[str, ...]
     orphans: tuple[str, ...]
     problems: tuple[Problem, ...]
@@ -187,9 +187,10 @@ class SweepReport:
 class CompactReport:
     """Which payloads `compact` rewrote, or would rewrite, and what that frees.
 
-    `rewritten` are their old names, `written` how many new files hold what was alive in them (what
-    would not become smaller stays); of a dry run `freed_bytes` is an estimate, and `written` is 0.
-    `left` are payloads that were left as they are, and why.
+    `rewritten` are their old names, `written` how many new files hold what was alive in them; of a
+    dry run `freed_bytes` is an estimate, and `written` is 0. `left` are payloads that were left as
+    they are, and why: something is wrong with them. `not_smaller` stay, since what is alive in them
+    would take as much room in a new one.
     """
 
     is_dry_run: bool
@@ -197,6 +198,7 @@ class CompactReport:
     written: int
     freed_bytes: int
     left: tuple[tuple[str, str], ...]
+    not_smaller: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,21 @@ def test_two_compactions_at_once_rewrite_each_payload_once(filled, monkeypatch):
     assert_whole(filled)
 
 
+def test_what_would_not_become_smaller_stays_and_is_told(store):
+    """What is alive shrank to a hundredth when it was saved, and is stored as it is by now."""
+    handle = store(compression_level="smallest", retention_policy=RetentionPolicy.KEEP_ALL)
+    handle.save({"alive": "word " * 9_000, "dead": "other " * 30_000}, "old")
+    handle.save({"alive": "word " * 9_000}, "new")
+    handle.delete_checkpoint("old")
+    before = files(handle)
+    report = store(compression_level="stored").compact()
+    assert report.not_smaller == (f"p-default/{before[0].name}",)
+    assert (report.rewritten, report.written, report.freed_bytes, report.left) == ((), 0, 0, ())
+    assert files(handle) == before
+    assert handle.compact().not_smaller == ()
+    assert files(handle) != before
+
+
 def test_progress_is_told(filled):
     told = []
     filled.compact(progress=lambda done, total: told.append((done, total)))

@@ -175,7 +175,7 @@ def test_a_dry_run_says_all_of_it_and_does_nothing(archive, tree):
     assert rehearsed.is_dry_run
     for name in ("damaged", "recovered", "lost", "forgotten", "removed_files", "only_in_database"):
         assert getattr(rehearsed, name) == getattr(done, name), name
-    assert set(done.forgotten) == {"one", "two"}
+    assert set(done.forgotten) == {("default", "one"), ("default", "two")}
 
 
 def test_lost_checkpoints_are_forgotten_if_asked_but_not_pinned_ones(archive):
@@ -185,7 +185,7 @@ def test_lost_checkpoints_are_forgotten_if_asked_but_not_pinned_ones(archive):
         path_of(archive, name).unlink()
     report = archive.repair(forget_damaged=True)
     assert [each.checkpoint_id for each in report.lost] == ["pinned", "lost"]
-    assert report.forgotten == ("lost",)
+    assert report.forgotten == (("default", "lost"),)
     assert {each.checkpoint_id for each in archive.list_checkpoints()} == {"kept", "pinned"}
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_put_back_during_a_repair_is_not_forgotten(archive):
             away.rename(path)
 
     report = archive.repair(forget_damaged=True, progress=put_back)
-    assert report.forgotten == ("lost",)
+    assert report.forgotten == (("default", "lost"),)
     assert [each.checkpoint_id for each in report.lost] == ["lost"]
     assert report.restored == (f"p-default/{path.name}",)
     assert archive.load("back") == states["back"]

@@ -141,7 +141,7 @@ def _repaired(report: RepairReport) -> list[str | Table]:
             ("only in database", f"{which} of {of}", _NO_REBUILD)
             for of, which in report.only_in_database
         ),
-        *(("forgotten", each, "it had lost keys") for each in report.forgotten),
+        *(("forgotten", f"{which} of {of}", "it had lost keys") for of, which in report.forgotten),
         *(("removed", name, "nothing needs it any more") for name in report.removed_files),
         *(("orphan", name, "no row names it: see sweep") for name in report.orphans),
         *((each.kind, each.subject, f"{each.detail}: see rebuild") for each in report.problems),
@@ -188,15 +188,18 @@ def compact(session: Session, min_dead: float, dry_run: bool, progress: bool) ->
     """Write payloads of the whole store that are mostly dead again, without what is dead."""
     with session.open_whole() as store, bar("Rewriting payloads", progress) as moved:
         report = store.compact(min_dead=min_dead, dry_run=dry_run, progress=moved)
-    notes = tuple(f"{name} was left as it is: {reason}" for name, reason in report.left)
+    notes = [f"{name} was left as it is: {reason}" for name, reason in report.left]
+    if report.not_smaller:
+        count = len(report.not_smaller)
+        notes.append(f"{count} mostly dead payloads stay: written again, they take as much room")
     if dry_run:
         names = [f"would rewrite {safe(name)}" for name in report.rewritten]
-        return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, notes)
+        return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, (*notes,))
     summary = (
         f"{len(report.rewritten)} payloads rewritten into {report.written}, "
         f"{size(report.freed_bytes)} freed"
     )
-    return Output(report, summary, PARTIAL if report.left else OK, notes)
+    return Output(report, summary, PARTIAL if report.left else OK, (*notes,))
 
 
 @click.command(cls=Command, shape=MergeReport)

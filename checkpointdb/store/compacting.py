@@ -114,6 +114,7 @@ class Compactor(Rewriter):
         self._written = 0
         self._freed_bytes = 0
         self._left: list[tuple[str, str]] = []
+        self._not_smaller: list[str] = []
 
     def plan(self, min_dead: float) -> CompactReport:
         """Say which payloads would be rewritten, and about how many bytes that frees."""
@@ -142,6 +143,7 @@ class Compactor(Rewriter):
             self._written,
             self._freed_bytes,
             tuple(self._left),
+            tuple(self._not_smaller),
         )
 
     # --- choosing
@@ -243,6 +245,8 @@ class Compactor(Rewriter):
             packer.finish(Manifest(packer.flush(), _values(alive, numbers), kept))
             if packer.stored_bytes < sum(row.stored_bytes for row in rows):
                 self._move(rows, alive, numbers, packer, begun_as)
+            else:
+                self._not_smaller += [row.name for row in rows]
         finally:
             packer.discard()
 

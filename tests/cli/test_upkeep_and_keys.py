@@ -51,7 +51,7 @@ def test_repair_names_what_is_lost_and_ends_in_a_code_of_its_own(run, handle):
     assert rehearsed.document["lost"] == result.document["lost"]
     assert {each["checkpoint_id"] for each in result.document["lost"]} == {"two"}
     assert "two of default" in run("repair").out
-    assert run("repair", "--forget-damaged", "--json").document["forgotten"] == ["two"]
+    assert run("repair", "--forget-damaged", "--json").document["forgotten"] == [["default", "two"]]
     assert run("check", "--read-data").code == 0
 
 

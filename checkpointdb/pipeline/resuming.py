@@ -138,13 +138,29 @@ class Resumption:
         return state
 
     def _before(self, found: CheckpointMetadata, first: int) -> Start:
-        """Find the last checkpoint of its run that no changed stage has made."""
-        of_run = self._of_run(found.custom_metadata["run"])
-        earlier = of_run & _completed & (meta("stage") < first)
-        for each in self.store.list_checkpoints(sort_by=checkpoints.c.id, where=earlier):
-            if not self._changes(each.custom_metadata):
-                return self._after(each)
+        """Find the last checkpoint of its run that no changed stage has made.
+
+        Or of the run that it was resumed from, since that began with the state that counts.
+        """
+        for about in self._origins(found):
+            earlier = self._of_run(about["run"]) & _completed & (meta("stage") < first)
+            for each in self.store.list_checkpoints(sort_by=checkpoints.c.id, where=earlier):
+                if not self._changes(each.custom_metadata):
+                    return self._after(each)
         return self._beginning()
+
+    def _origins(self, found: CheckpointMetadata) -> Iterator[dict[str, Any]]:
+        """Yield what is known of a checkpoint, and of those from which its run was resumed."""
+        seen: set[str] = set()
+        each: CheckpointMetadata | None = found
+        while each is not None and each.checkpoint_id not in seen:
+            seen.add(each.checkpoint_id)
+            about = each.custom_metadata
+            if about.get("workflow") != self.workflow:
+                return
+            yield about
+            before = about.get("resumed_from")
+            each = None if before is None else self.store.get_checkpoint_info(before)
 
     def _changes(self, about: dict[str, Any]) -> dict[int, str]:
         """Say, by number, which stages that made a checkpoint are not what they were."""

@@ -267,7 +267,8 @@ class Pipeline:
         run = _current.get()
         if run is None or run.workflow != self.name:
             raise InvalidInputError(
-                f"no stage of {self.name!r} is running here: steps are for within a stage"
+                f"no stage of {self.name!r} is running here: steps are for within a stage, in the "
+                "thread that it was called in"
             )
         return run
 

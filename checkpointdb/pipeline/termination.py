@@ -43,6 +43,11 @@ class Termination:
         self._deferred += 1
         try:
             yield
+        except Exception as error:
+            if self.is_asked and self._deferred == 1:
+                # A stage that handles its error and goes on would not be told until it ends.
+                raise Terminated from error
+            raise
         finally:
             self._deferred -= 1
         if not self._deferred:

@@ -183,6 +183,20 @@ def test_what_changed_is_done_again_from_the_beginning_if_nothing_before_it_is_l
         with_stage(archive, Stage(first_shape())).run(None, "R", "latest", on_change="redo")
 
 
+def test_a_run_that_went_on_from_another_is_done_again_from_that_one(archive):
+    def pipeline(version):
+        changed = Stage(lambda state: state.update(version=version), "changed", version)
+        return Pipeline("plan", archive, [*numbered(1), changed, *numbered(3)[2:]])
+
+    pipeline("1").run({"of": "R"}, "R")
+    pipeline("1").run({}, "S", "R_stage_2")
+    assert pipeline("2").run({}, "S", "latest", on_change="redo") == {
+        "of": "R",
+        "called": [1, 3],
+        "version": "2",
+    }
+
+
 def test_what_is_reused_may_have_had_stages_that_are_gone(archive):
     Pipeline("plan", archive, numbered(2)).run({}, "R")
     events = []

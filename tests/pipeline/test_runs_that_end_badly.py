@@ -175,6 +175,26 @@ def test_a_handler_that_a_stage_installed_stays(archive):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to this process")
+def test_a_stage_that_handles_the_error_of_a_step_is_ended_by_a_signal_that_came_in_it(archive):
+    pipeline = Pipeline("plan", archive)
+
+    @pipeline.stage
+    def go_on(state):
+        try:
+            with pipeline.step("epoch", 0):
+                signal.raise_signal(signal.SIGTERM)
+                raise LookupError
+        except LookupError:
+            state["went on"] = True
+
+    state = {}
+    with pytest.raises(Terminated) as caught:
+        pipeline.run(state, "R")
+    assert (state, type(caught.value.__cause__)) == ({}, LookupError)
+    assert pipeline.runs()[0].status == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to this process")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_second_signal_does_not_wait_for_the_end_of_the_step(archive, is_async):
     pipeline = Pipeline("plan", archive)

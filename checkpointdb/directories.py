@@ -6,11 +6,16 @@ import errno
 import os
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
 from checkpointdb.errors import InvalidInputError
+
+if sys.platform != "win32":
+    import fcntl
 
 # How file systems say that they have no hard links: FAT, and some of networks.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -22,8 +27,6 @@ def sync(descriptor: int) -> None:
     macOS's fsync stops at the drive's cache: F_FULLFSYNC goes through it.
     """
     if sys.platform == "darwin":
-        import fcntl
-
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
@@ -135,6 +138,29 @@ def link_or_rename(temporary: Path, path: Path) -> None:
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.rename(path)
+
+
+@contextmanager
+def locked_directory(path: Path) -> Iterator[bool]:
+    """Lock a directory for as long as the block lasts: False if another process has.
+
+    True, too, where a file system or a platform has no such locks.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.path.samestat(os.fstat(descriptor), path.stat())
+        except (BlockingIOError, FileNotFoundError):  # another has it; or had it, and renamed it
+            is_ours = False
+        except OSError:
+            is_ours = True
+        yield is_ours
+    finally:
+        os.close(descriptor)
 
 
 class Unlinker:

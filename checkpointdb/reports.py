@@ -317,8 +317,8 @@ class PushReport:
 class PullReport:
     """What a pull brought back, and into which directory.
 
-    `snapshot` is None where the database was made anew from the payloads; `left_out` are then
-    the checkpoints that did not come back whole.
+    `snapshot` is None where the database was made anew from the payloads; `left_out` are the
+    checkpoints that did not come back whole, and then payloads, too, that are damaged.
     """
 
     remote: str

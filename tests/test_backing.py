@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
 
 from checkpointdb import (
     CloudBackupConfig,
-    CorruptionError,
     InvalidInputError,
     MissingKeyError,
     NotFoundError,
@@ -59,12 +57,6 @@ def states_of(directory, key=None, pipeline="default"):
 
 def payloads_at(nas):
     return sorted((nas / "payloads").glob("*/*.ckpt.gz"))
-
-
-def damage(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 # --- all of it
@@ -285,90 +277,6 @@ def test_a_place_within_the_store_is_refused(saved, tree, place):
     with pytest.raises(InvalidInputError, match="lost with it"):
         saved.push_backup(saved.checkpoint_dir / place)
     assert tree(saved.checkpoint_dir) == before
-
-
-# --- damage
-
-
-def test_a_damaged_payload_at_the_remote_is_named_with_its_checkpoints(saved, nas, tmp_path):
-    saved.push_backup(nas)
-    assert saved.verify_backup(nas, read_data=True).problems == ()
-    damage(payloads_at(nas)[2])
-    assert saved.verify_backup(nas).problems == ()
-    [problem] = saved.verify_backup(nas, read_data=True).problems
-    assert (problem.kind, problem.checkpoint_ids) == ("damaged", ("s2",))
-    with pytest.raises(CorruptionError, match="s2") as caught:
-        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-    assert caught.value.payload == problem.subject
-    assert not (tmp_path / "back").exists()
-    PipelineCheckpoint.pull_backup(nas, tmp_path / "part", checkpoint_ids=["s0", "s1"])
-    assert saved.push_backup(nas).copied_payloads == 0
-    assert saved.push_backup(nas, read_remote=True).copied_payloads == 1
-    assert saved.verify_backup(nas, read_data=True).is_ok
-
-
-def test_what_is_short_or_gone_at_the_remote_is_told_and_pushed_again(saved, nas):
-    saved.push_backup(nas)
-    [first, second, _] = payloads_at(nas)
-    first.write_bytes(first.read_bytes()[:-1])
-    second.unlink()
-    report = saved.verify_backup(nas)
-    assert {each.kind for each in report.problems} == {"length", "missing"}
-    assert {each for problem in report.problems for each in problem.checkpoint_ids} == {
-        "s0",
-        "s1",
-        "s2",
-    }
-    assert saved.push_backup(nas).copied_payloads == 2
-    assert saved.verify_backup(nas, read_data=True).is_ok
-
-
-def test_a_damaged_snapshot_is_refused_and_the_database_is_rebuilt(saved, nas, tmp_path):
-    saved.push_backup(nas)
-    [snapshot] = (nas / "snapshots").iterdir()
-    damage(snapshot)
-    for call in (
-        lambda: PipelineCheckpoint.pull_backup(nas, tmp_path / "back"),
-        lambda: saved.verify_backup(nas),
-    ):
-        with pytest.raises(CorruptionError, match="rebuild"):
-            call()
-    (nas / "latest.json").unlink()
-    with pytest.raises(NotFoundError, match="rebuild"):
-        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "back", rebuild=True)
-    assert (report.snapshot, report.checkpoints, report.left_out) == (None, 3, ())
-    assert states_of(tmp_path / "back") == {f"s{n}": state_of(n) for n in range(3)}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{}", b"[]", b"no json", b'{"format": 1, "snapshot": "../../etc", "stored_bytes": 1}'],
-)
-def test_a_pointer_that_is_none_is_refused(saved, nas, tmp_path, content):
-    saved.push_backup(nas)
-    (nas / "latest.json").write_bytes(content)
-    with pytest.raises(CorruptionError, match=r"latest\.json"):
-        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-
-
-def test_a_backup_of_a_newer_format_is_refused(saved, nas, tmp_path):
-    saved.push_backup(nas)
-    facts = json.loads((nas / "latest.json").read_text()) | {"format": 2}
-    (nas / "latest.json").write_text(json.dumps(facts))
-    with pytest.raises(RuntimeError, match="upgrade checkpointdb"):
-        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-
-
-@pytest.mark.damages
-def test_a_damaged_payload_of_the_store_costs_the_backup_only_what_needs_it(saved, nas, tmp_path):
-    [_, _, last] = sorted(saved.checkpoint_dir.glob("payloads/p-*/*"))
-    damage(last)
-    report = saved.push_backup(nas)
-    assert [name for name, _ in report.unreadable] == [last.relative_to(last.parents[1]).as_posix()]
-    assert (report.is_ok, report.checkpoints) == (False, 2)
-    PipelineCheckpoint.pull_backup(nas, tmp_path / "part", checkpoint_ids=["s0", "s1"])
-    assert states_of(tmp_path / "part") == {f"s{n}": state_of(n) for n in range(2)}
 
 
 # --- configuration

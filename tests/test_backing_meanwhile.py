@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from checkpointdb import (
     RetentionPolicy,
     StoreBusyError,
 )
-from checkpointdb.backup.lease import Lease, leased
+from checkpointdb.backup.lease import Lease, _here, _is_dead, leased
 
 pytestmark = pytest.mark.databases
 
@@ -104,10 +105,26 @@ def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(saved
     saved.delete_checkpoint("b")
     assert len(files_of(saved)) == 2
     lease._renewed_at -= 1_000
-    with pytest.raises(StoreBusyError, match="took over"):
+    with pytest.raises(StoreBusyError, match="stood still"):
         lease.renew()
     saved.sweep()
     assert len(files_of(saved)) == 1
+
+
+def test_a_push_whose_lease_expired_meanwhile_is_given_up_before_it_holds(saved, nas, alter):
+    saved.push_backup(nas)
+    before = (nas / "latest.json").read_bytes()
+    saved.save({"text": "d " * 2_000}, "d", force_full=True)
+
+    def sleep():  # as a machine does whose lid is closed: others unlink what was held back
+        past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
+        alter(saved, "UPDATE leases SET expires_at = ?", str(past))
+        saved.delete_checkpoint("d")
+
+    with pytest.raises(StoreBusyError, match="stood still"):
+        saved.push_backup(nas, progress=once(sleep))
+    assert (nas / "latest.json").read_bytes() == before
+    assert saved.push_backup(nas).is_ok
 
 
 # --- rows
@@ -144,3 +161,16 @@ def test_retention_waits_for_a_backup_when_told_so(store, nas):
     handle.save({"n": "d"}, "d")
     assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["d"]
     assert str(policy) == "newest 1 or not backed up yet"
+
+
+@pytest.mark.sqlite
+def test_machines_of_one_name_that_share_a_server_are_told_apart(monkeypatch):
+    text = "/proc/sys/kernel/random/boot_id"
+    assert _here(is_shared=True) == _here(is_shared=True)
+    ours, read = _here(is_shared=True), Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path: "another" if str(path) == text else read(path)
+    )
+    assert _here(is_shared=True) != ours
+    assert not _is_dead(f"{ours} 999999999 x", _here(is_shared=True))
+    assert _is_dead(f"{ours} 999999999 x", ours)

@@ -108,7 +108,10 @@ class DirectoryRemote:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                found = entry.stat(follow_symlinks=False)
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # a prune was faster
                 path = Path(entry.path).relative_to(self._root).as_posix()
                 yield Blob(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 

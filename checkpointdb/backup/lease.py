@@ -29,7 +29,8 @@ class Lease:
     def __init__(self, database: Database, purpose: str) -> None:
         self._database = database
         self._purpose = purpose
-        self._holder = f"{_here()} {os.getpid()} {uuid.uuid4().hex}"
+        self._here = _here(is_shared=database.path is None)
+        self._holder = f"{self._here} {os.getpid()} {uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._renewed_at = time.monotonic()
 
@@ -41,7 +42,7 @@ class Lease:
                 .where(leases.c.purpose == self._purpose)
                 .where(leases.c.expires_at > datetime.now(UTC))
             )
-            if holder is not None and not _is_dead(holder):
+            if holder is not None and not _is_dead(holder, self._here):
                 raise StoreBusyError(
                     f"{self._purpose}: another process is at it ({_shown(holder)}); wait for it"
                 )
@@ -55,18 +56,27 @@ class Lease:
             if time.monotonic() - self._renewed_at < _RENEWED_AFTER_SECONDS:
                 return
             with self._database.write() as connection:
-                renewed = connection.execute(
-                    update(leases)
-                    .where(leases.c.purpose == self._purpose)
-                    .where(leases.c.holder == self._holder)
-                    .values(expires_at=_expiry())
-                )
-            if not renewed.rowcount:
-                raise StoreBusyError(
-                    f"{self._purpose}: this process stood still for so long that another took "
-                    "over; start again"
-                )
+                self.confirm(connection)
             self._renewed_at = time.monotonic()
+
+    def confirm(self, connection: Connection) -> None:
+        """Move its expiry on, within a write transaction. Raises StoreBusyError if it was lost.
+
+        Also if it had expired, and nobody took over: payloads may have been unlinked since. So it
+        is where a machine slept, or its clock was put forward.
+        """
+        renewed = connection.execute(
+            update(leases)
+            .where(leases.c.purpose == self._purpose)
+            .where(leases.c.holder == self._holder)
+            .where(leases.c.expires_at > datetime.now(UTC))
+            .values(expires_at=_expiry())
+        )
+        if not renewed.rowcount:
+            raise StoreBusyError(
+                f"{self._purpose}: this process stood still for so long that others may have gone "
+                "on without it; start again"
+            )
 
     def end(self) -> None:
         """Close it; if that cannot be, it expires."""
@@ -99,20 +109,26 @@ def _expiry() -> datetime:
     return datetime.now(UTC) + timedelta(seconds=_SECONDS)
 
 
-def _here() -> str:
-    """Return what processes share whose numbers we can ask about: machine and namespace."""
+def _here(*, is_shared: bool) -> str:
+    """Return what processes share whose numbers we can ask about: machine and namespace.
+
+    Machines that share a database may have one name, and these are told apart by when they were
+    started. One alone is not: what ran before it was started anew is gone.
+    """
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip() if is_shared else ""
     except OSError:  # not Linux: there is one
-        namespace = 0
-    return f"{socket.gethostname().replace(' ', '-')}/{namespace}"
+        namespace, boot = 0, f"{uuid.getnode():x}"
+    host = socket.gethostname().replace(" ", "-")
+    return f"{host}/{namespace}/{boot}" if is_shared else f"{host}/{namespace}"
 
 
-def _is_dead(holder: str) -> bool:
+def _is_dead(holder: str, ours: str) -> bool:
     """Say whether a holder was a process of this machine that is gone: killed in the middle."""
     here, _, rest = holder.partition(" ")
     pid = rest.partition(" ")[0]
-    if here != _here() or not pid.isdecimal() or os.name == "nt":
+    if here != ours or not pid.isdecimal() or os.name == "nt":
         return False
     try:
         os.kill(int(pid), 0)

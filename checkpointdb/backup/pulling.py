@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
+from checkpointdb.affected import checkpoints_of_payload
 from checkpointdb.backup import ledger
 from checkpointdb.backup.layout import (
     KEYRING,
@@ -50,6 +51,7 @@ class Fetched(NamedTuple):
     checkpoints: int
     payloads: int
     fetched_bytes: int
+    left_out: tuple[str, ...] = ()
 
 
 class Pull:
@@ -69,16 +71,16 @@ class Pull:
         self._run = run
         self._meter = Meter(progress)
         self._lock = threading.Lock()
-        self._damaged: list[str] = []
+        self.damaged: dict[str, str] = {}  # payloads that are missing or not whole, and why
         self._fetched_bytes = 0
 
     def fetch(
-        self, snapshot: Snapshot, wanted: Wanted, database_name: str
+        self, snapshot: Snapshot, wanted: Wanted, database_name: str, *, skips_damaged: bool = False
     ) -> tuple[Fetched, bytes | None]:
         """Fetch a snapshot and what it names; return the keyring that belongs to it, too.
 
-        Raises CorruptionError, which names what is missing or damaged; NotFoundError for what
-        is wanted and is not in it.
+        Raises CorruptionError, which names what is missing or damaged, unless checkpoints that
+        need such are left out; NotFoundError for what is wanted and is not in it.
         """
         path = self._directory / database_name
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
@@ -87,22 +89,28 @@ class Pull:
         set_free(path)
         database = opened(path)
         try:
-            self._reduce(database, snapshot, wanted)
-            with database.read() as connection:
-                rows = payload_rows(connection)
+            if not wanted.is_all:
+                with database.write() as connection:
+                    _keep_only(connection, _wanted_rows(connection, snapshot, wanted))
+            self._fetch_payloads(_rows_in(database))
+            left_out = self._leave_out(database) if skips_damaged else self._refuse_damaged()
+            rows = _rows_in(database)
+            self._delete_others({row.name for row in rows})
+            with database.write() as connection:
+                if wanted.is_all and not left_out:
+                    self._note_origin(connection, snapshot)
                 count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
                 document = connection.scalar(select(keyring.c.document))
-            self._fetch_payloads(rows)
         finally:
             database.close()
-        found = Fetched(count, len(rows), self._fetched_bytes)
+        found = Fetched(count, len(rows), self._fetched_bytes, tuple(left_out))
         return found, None if document is None else str(document).encode()
 
     def fetch_all_payloads(self) -> tuple[int, int]:
         """Fetch every payload, for a rebuild; return how many, and their bytes.
 
         Of two of one name, which a store that was brought back from an older snapshot may have
-        pushed, the newer is taken. Those that are damaged are left to the rebuild to tell.
+        pushed, the newer is taken. Those that are damaged stay away, and are in `damaged`.
         """
         chosen: dict[str, Blob] = {}
         for blob in self._remote.blobs(PAYLOADS):
@@ -110,9 +118,11 @@ class Pull:
             if name is not None:
                 other = chosen.setdefault(name, blob)
                 chosen[name] = max(blob, other, key=_age)
-        self._meter.total = sum(blob.stored_bytes for blob in chosen.values())
-        self._run(lambda item: self._store(item[0], item[1].path), chosen.items())
-        return len(chosen), self._fetched_bytes
+        self._delete_others(chosen)
+        missing = [(name, blob) for name, blob in chosen.items() if not self._is_here(name, blob)]
+        self._meter.total = sum(blob.stored_bytes for _, blob in missing)
+        self._run(lambda each: self._fetch(each[0], each[1].path), missing)
+        return len(chosen) - len(self.damaged), self._fetched_bytes
 
     def keyring(self) -> bytes | None:
         """Return the keyring that lies at the remote."""
@@ -120,60 +130,80 @@ class Pull:
 
     # --- rows
 
-    def _reduce(self, database: Database, snapshot: Snapshot, wanted: Wanted) -> None:
-        """Take out of the rows what is not wanted, and say from which backup they are."""
+    def _leave_out(self, database: Database) -> list[str]:
+        """Take out of the rows the checkpoints that need what is damaged; return their ids."""
+        lost: dict[int, str] = {}
         with database.write() as connection:
-            if wanted.is_all:
-                pointer = pointer_of(self._remote)
-                if pointer is not None and pointer.snapshot == snapshot:
-                    # It may go on where the other has stopped; of what is a part, or older, that
-                    # would hide the rest.
-                    ledger.note(connection, self._remote.url, snapshot=snapshot.name)
-                    rows = list(connection.scalars(select(checkpoints.c.id)))
-                    ledger.note_copied(connection, self._remote.url, payload_rows(connection))
-                    ledger.note_backed_up(connection, self._remote.url, rows)
-                return
-            kept = _wanted_rows(connection, snapshot, wanted)
-            every = connection.scalars(select(checkpoints.c.id).order_by(checkpoints.c.id))
-            touched = remove_checkpoints(connection, [row for row in every if row not in kept])
-            collect(connection, touched)
-            connection.execute(delete(removals))  # there are no files of these here
+            for row in payload_rows(connection):
+                if row.name in self.damaged:
+                    found = connection.execute(checkpoints_of_payload(row.id))
+                    lost.update((each.id, each.checkpoint_id) for each in found)
+            if lost:
+                every = connection.scalars(select(checkpoints.c.id))
+                _keep_only(connection, {row for row in every if row not in lost})
+            remaining = {row.name for row in payload_rows(connection)}
+        self.damaged = {name: why for name, why in self.damaged.items() if name in remaining}
+        self._refuse_damaged()
+        return list(lost.values())
+
+    def _note_origin(self, connection: Connection, snapshot: Snapshot) -> None:
+        """Say from which backup the rows are, so that this store may go on with that.
+
+        Only if they are all, and of its latest snapshot: else they would hide the rest.
+        """
+        pointer = pointer_of(self._remote)
+        if pointer is None or pointer.snapshot != snapshot:
+            return
+        ledger.note(connection, self._remote.url, snapshot=snapshot.name)
+        rows = list(connection.scalars(select(checkpoints.c.id)))
+        ledger.note_copied(connection, self._remote.url, payload_rows(connection))
+        ledger.note_backed_up(connection, self._remote.url, rows)
 
     # --- payloads
 
     def _fetch_payloads(self, rows: list[PayloadRow]) -> None:
         """Fetch what is not here yet, and remove what an interrupted pull brought besides."""
-        names = {row.name for row in rows}
+        self._delete_others({row.name for row in rows})
+        missing = [row for row in rows if not self._is_here(row.name, row)]
+        self._meter.total = sum(row.stored_bytes for row in missing)
+        self._run(lambda row: self._fetch(row.name, _path_of(row), row), missing)
+
+    def _refuse_damaged(self) -> list[str]:
+        """Raise CorruptionError if anything is missing or damaged; else nothing is left out."""
+        if self.damaged:
+            told = sorted(f"{name}: {why}" for name, why in self.damaged.items())
+            raise CorruptionError(
+                f"{len(told)} payloads at {self._remote.url!r} are missing or damaged "
+                f"({'; '.join(told[:5])}): name an older snapshot of `backup list`, or leave out "
+                "the checkpoints that need them (skip_damaged=True, --skip-damaged)",
+                payload=min(self.damaged),
+            )
+        return []
+
+    def _delete_others(self, names: Collection[str]) -> None:
         for file in list(self._payloads.files()):
             if file.name not in names:
                 self._payloads.delete(file.name)
-        missing = [row for row in rows if not self._is_here(row)]
-        self._meter.total = sum(row.stored_bytes for row in missing)
-        self._run(self._fetch_payload, missing)
-        if self._damaged:
-            raise CorruptionError(
-                f"{len(self._damaged)} payloads at {self._remote.url!r} are missing or damaged "
-                f"({'; '.join(sorted(self._damaged)[:5])}): name an older snapshot of `backup "
-                "list`, or pull the checkpoints that `backup verify` does not name",
-                payload=min(self._damaged).partition(":")[0],
-            )
 
-    def _is_here(self, row: PayloadRow) -> bool:
+    def _is_here(self, name: str, wanted: PayloadRow | Blob) -> bool:
+        """Say whether an attempt before has brought a payload."""
         try:
-            reader = self._payloads.open(row.name)
+            reader = self._payloads.open(name)
         except FileNotFoundError:
             return False
         with reader:
-            return reader.stored_bytes == row.stored_bytes and _hash(reader) == row.sha256
+            if reader.stored_bytes != wanted.stored_bytes:
+                return False
+            return _is_it(_hash(reader), wanted)
 
-    def _fetch_payload(self, row: PayloadRow) -> None:
+    def _fetch(self, name: str, path: str, row: PayloadRow | None = None) -> None:
         try:
-            self._store(row.name, payload_path(row.name, row.sha256), row)
+            self._store(name, path, row)
         except (CorruptionError, FileNotFoundError) as error:
             with self._lock:
-                self._damaged.append(f"{row.name}: {_reason(error)}")
+                self.damaged[name] = _reason(error)
 
-    def _store(self, name: str, path: str, row: PayloadRow | None = None) -> None:
+    def _store(self, name: str, path: str, row: PayloadRow | None) -> None:
         """Write a payload, durable, if its bytes are those that its row or its path says."""
         reader = self._remote.open(path)
         writer = self._payloads.create(name)
@@ -183,16 +213,39 @@ class Pull:
                 digest.update(block)
                 writer.write([block])
                 self._meter.move(len(block))
-            if row is not None and digest.digest() != row.sha256:
+            if not _is_it(digest.digest(), row or path):
                 raise CorruptionError("its bytes are not those that were pushed", payload=name)
-            if row is not None or digest.hexdigest().startswith(hash_digits(path)):
-                writer.finish()
-                with self._lock:
-                    self._payloads.publish(writer, name)
-                    self._fetched_bytes += reader.stored_bytes
+            writer.finish()
+            with self._lock:
+                self._payloads.publish(writer, name)
+                self._fetched_bytes += reader.stored_bytes
         finally:
             writer.discard()
             reader.close()
+
+
+def _rows_in(database: Database) -> list[PayloadRow]:
+    with database.read() as connection:
+        return payload_rows(connection)
+
+
+def _path_of(row: PayloadRow) -> str:
+    return payload_path(row.name, row.sha256)
+
+
+def _is_it(digest: bytes, wanted: PayloadRow | Blob | str) -> bool:
+    """Say whether a payload is what its row says; or else its path at the remote."""
+    if isinstance(wanted, PayloadRow):
+        return digest == wanted.sha256
+    path = wanted.path if isinstance(wanted, Blob) else wanted
+    return digest.hex().startswith(hash_digits(path))
+
+
+def _keep_only(connection: Connection, kept: Collection[int]) -> None:
+    """Take checkpoints out of the rows, and what only they need."""
+    every = connection.scalars(select(checkpoints.c.id).order_by(checkpoints.c.id))
+    collect(connection, remove_checkpoints(connection, [row for row in every if row not in kept]))
+    connection.execute(delete(removals))  # there are no files of these here
 
 
 def _wanted_rows(connection: Connection, snapshot: Snapshot, wanted: Wanted) -> set[int]:

@@ -191,8 +191,9 @@ class _Push:
         stored_bytes = packed.stat().st_size
         self._meter.total += stored_bytes
         self._remote.put(snapshot.path, blocks_of(packed, self._meter.move))
-        self._lease.renew()
         with self._source.database.write() as connection:
+            # Else payloads that the snapshot names may be gone already, and not at the remote.
+            self._lease.confirm(connection)
             # Before the pointer: if we are killed right after it, it is known to be ours.
             ledger.note(connection, self._remote.url, pending=snapshot.name)
         content = encode_pointer(Pointer(snapshot, stored_bytes))

@@ -108,6 +108,11 @@ def push(
     is_flag=True,
     help="Make the database anew from the payloads; all that returns is pinned.",
 )
+@click.option(
+    "--skip-damaged",
+    is_flag=True,
+    help="Leave out, and name, the checkpoints that need what is missing or damaged there.",
+)
 @_credentials
 @progress_option
 @click.pass_obj
@@ -122,6 +127,7 @@ def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Ou
             checkpoint_ids=options["ids"] or None,
             snapshot=options["snapshot"],
             rebuild=options["rebuild"],
+            skip_damaged=options["skip_damaged"],
             database_url=session.database_url,
             progress=moved,
         )

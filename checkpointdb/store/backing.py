@@ -10,23 +10,32 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from checkpointdb.backup import auditing, ledger
+from checkpointdb.backup.layout import Snapshot
 from checkpointdb.backup.meter import Progress
-from checkpointdb.backup.pulling import Pull, Wanted
+from checkpointdb.backup.pulling import Fetched, Pull, Wanted
 from checkpointdb.backup.pushing import Source, push
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, opened, pointer_of
-from checkpointdb.directories import make_directories, make_private, sync, sync_directory
+from checkpointdb.directories import (
+    locked_directory,
+    make_directories,
+    make_private,
+    sync,
+    sync_directory,
+)
 from checkpointdb.errors import (
+    CheckpointError,
     CorruptionError,
     InvalidInputError,
     NotFoundError,
     SchemaVersionError,
+    StoreBusyError,
     StoreUnavailableError,
 )
 from checkpointdb.local_payloads import LocalPayloads, advice
 from checkpointdb.reports import BackupReport, PullReport, PushReport
 from checkpointdb.store.engine import Engine
-from checkpointdb.store.keyring_copies import write_file
+from checkpointdb.store.keyring_copies import KEYRING_NAME, write_file
 from checkpointdb.store.moving import move_rows
 from checkpointdb.store.opening import DATABASE_NAME
 from checkpointdb.store.places import PAYLOAD_DIRECTORY
@@ -99,18 +108,30 @@ def pull_store(
     wanted: Wanted,
     *,
     snapshot: str | None = None,
+    skips_damaged: bool = False,
     database_url: str | None = None,
     progress: Progress | None = None,
 ) -> PullReport:
     """Bring a snapshot back into a new directory; an interrupted pull is gone on with.
 
-    Its rows go to a server, if one is named.
+    Its rows go to a server, if one is named. Where the latest is wanted, and is another at the
+    end since somebody pushed and pruned, that one is gone on with.
     """
-    room = _room_beside(directory)
     named = chosen(remote, snapshot)
-    with _threads() as pool, _explained(directory):
-        pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
-        found, keyring = pull.fetch(named, wanted, DATABASE_NAME)
+    with _room_beside(directory) as room, _threads() as pool, _explained(directory):
+
+        def fetch(named: Snapshot) -> tuple[Fetched, bytes | None]:
+            pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
+            return pull.fetch(named, wanted, DATABASE_NAME, skips_damaged=skips_damaged)
+
+        try:
+            found, keyring = fetch(named)
+        except CorruptionError:
+            latest = named if snapshot else chosen(remote, None)
+            if latest == named:
+                raise
+            named = latest
+            found, keyring = fetch(named)
         if keyring is not None:
             write_file(room, keyring.decode())
         if database_url is not None:
@@ -123,6 +144,7 @@ def pull_store(
         found.checkpoints,
         found.payloads,
         found.fetched_bytes,
+        found.left_out,
     )
 
 
@@ -130,8 +152,7 @@ def rebuild_from(
     remote: Remote, directory: Path, key: object | None, progress: Progress | None = None
 ) -> PullReport:
     """Bring all payloads back into a new directory, and make the database anew from them."""
-    room = _room_beside(directory)
-    with _threads() as pool, _explained(directory):
+    with _room_beside(directory) as room, _threads() as pool, _explained(directory):
         for path in room.glob(f"{DATABASE_NAME}*"):
             path.unlink()  # of an attempt before
         pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
@@ -143,7 +164,8 @@ def rebuild_from(
         report = rebuild_directory(room, key)
         _note_origin(remote, room / DATABASE_NAME)
         _publish(room, directory)
-    left_out = (*report.left_out, *(name for name, _ in report.unreadable))
+    unreadable = {name for name, _ in report.unreadable} | pull.damaged.keys()
+    left_out = (*report.left_out, *sorted(unreadable))
     found = len(report.checkpoints)
     return PullReport(remote.url, None, str(directory), found, count, fetched_bytes, left_out)
 
@@ -189,13 +211,20 @@ def _threads() -> Iterator[Pool]:
         pool.close()
 
 
-def _room_beside(directory: Path) -> Path:
-    """Return where a pull collects what it brings, made if it is not there yet.
+@contextmanager
+def _room_beside(directory: Path) -> Iterator[Path]:
+    """Make where a pull collects what it brings, if it is not there yet, for this pull alone.
 
     Its name is always the same, so that an interrupted pull is gone on with.
 
-    Raises InvalidInputError if the directory exists and is not empty.
+    Raises InvalidInputError if the directory exists and is not empty, or nothing can be renamed
+    to it; StoreBusyError if another process pulls into it.
     """
+    if os.path.ismount(directory):
+        raise InvalidInputError(
+            f"{str(directory)!r} is where a file system is mounted, and no store can take its "
+            "place at once: name a new directory in it"
+        )
     if os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
         raise InvalidInputError(
             f"{str(directory)!r} exists, and a pull overwrites nothing: name a new directory, or "
@@ -204,8 +233,12 @@ def _room_beside(directory: Path) -> Path:
     room = directory.with_name(f".{directory.name}.pull")
     with _explained(directory):
         make_directories(room, durable=True)
-        make_private(room / PAYLOAD_DIRECTORY)
-    return room
+        with locked_directory(room) as is_ours:
+            if not is_ours:
+                raise StoreBusyError(f"another process pulls into {str(directory)!r}: wait for it")
+            make_private(room / PAYLOAD_DIRECTORY)
+            (room / KEYRING_NAME).unlink(missing_ok=True)  # of an attempt before
+            yield room
 
 
 def _payloads_in(room: Path) -> LocalPayloads:
@@ -229,7 +262,7 @@ def _publish(room: Path, directory: Path) -> None:
 def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
-    except (StoreUnavailableError, FileNotFoundError):
+    except (CheckpointError, FileNotFoundError):
         raise
     except OSError as error:
         raise StoreUnavailableError(

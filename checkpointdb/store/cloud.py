@@ -252,6 +252,7 @@ class CloudBackup:
         checkpoint_ids: Iterable[str] | None = None,
         snapshot: str | None = None,
         rebuild: bool = False,
+        skip_damaged: bool = False,
         database_url: str | None = None,
         progress: Progress | None = None,
     ) -> PullReport:
@@ -259,10 +260,12 @@ class CloudBackup:
 
         All of it, or some `pipelines`, or some `checkpoint_ids` with the payloads that these
         need. Every byte is verified. An interrupted pull goes on where it stopped. The remote
-        is only read. The rows go to a new database on a server, if `database_url` names one, as it
-        must then whenever the store is opened. With `rebuild` the snapshots are left aside, and the
-        database is made anew from the payloads: what comes back is pinned; an encrypted store's
-        needs its key, which nothing else here does.
+        is only read. With `skip_damaged` checkpoints that need what is missing or damaged there
+        are left out, and named; without it nothing comes back then. The rows go to a new database
+        on a server, if `database_url` names one, as it must then whenever the store is opened.
+        With `rebuild` the snapshots are left aside, and the database is made anew from the
+        payloads: what comes back is pinned; an encrypted store's needs its key, which nothing else
+        here does.
 
         Raises InvalidInputError if the directory exists and is not empty, or the database on the
         server is not, NotFoundError if there is no backup or it has not what is named,
@@ -281,6 +284,7 @@ class CloudBackup:
                 directory,
                 wanted,
                 snapshot=snapshot,
+                skips_damaged=skip_damaged,
                 database_url=database_url,
                 progress=progress,
             )

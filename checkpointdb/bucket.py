@@ -294,7 +294,7 @@ def _connect(location: Location, patience_seconds: float) -> Any:
             location.bucket,
             config=_config(location),
             client_options={
-                "allow_http": (location.endpoint or "").startswith("http://"),
+                "allow_http": _endpoint(location).startswith("http://"),
                 "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, request_seconds)),
                 "timeout": timedelta(seconds=request_seconds),
             },
@@ -308,6 +308,13 @@ def _connect(location: Location, patience_seconds: float) -> Any:
             f"{location.url!r} cannot be used: {_shown(error)}. Look at its options and at its "
             "credentials"
         ) from error
+
+
+def _endpoint(location: Location) -> str:
+    """Return the endpoint; S3's may be where AWS's own tools look for it, as obstore does too."""
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT") if location.scheme == "s3" else ()
+    found = [location.endpoint, *map(os.environ.get, names)]
+    return next((each for each in found if each), "")
 
 
 def _config(location: Location) -> Any:

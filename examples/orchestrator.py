@@ -24,6 +24,7 @@ from checkpointdb import (
     CheckpointMetadata,
     CloudBackupConfig,
     CloudBackupProvider,
+    InvalidInputError,
     PipelineCheckpoint,
     generate_encryption_key,
     load_encryption_key,
@@ -79,6 +80,8 @@ class CheckpointedOrchestrator:
         resume_from: str | int | None = None,
     ) -> PipelineContext:
         """Run the stages, or those after a checkpoint, and write report and answers."""
+        if Path(policy_code).name != policy_code:  # before hours of work, for files are named so
+            raise InvalidInputError(f"a policy code names files: it cannot be {policy_code!r}")
         context = self.pipeline.run(
             PipelineContext(Path(pdf_path), policy_code, es_municipio_pdet),
             run_id=policy_code,
@@ -130,9 +133,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--key-file", help="made if it is new; OUTPUT/checkpoints.key unless given")
     parser.add_argument("--retention-count", type=int, default=10)
     parser.add_argument("--cloud-backup", action="store_true")
-    parser.add_argument("--cloud-provider", default="aws_s3")
+    providers = [each.value for each in CloudBackupProvider]
+    parser.add_argument("--cloud-provider", default="aws_s3", choices=providers)
     parser.add_argument("--cloud-bucket")
-    parser.add_argument("--log-level", default="INFO")
+    levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    parser.add_argument("--log-level", default="INFO", choices=levels)
     parser.add_argument("--list-checkpoints", action="store_true")
     parser.add_argument("--checkpoint-stats", action="store_true")
     options = parser.parse_args(given)
@@ -153,24 +158,25 @@ def key_of(options: argparse.Namespace) -> bytes | None:
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     logging.basicConfig(format="%(message)s")
-    orchestrator = CheckpointedOrchestrator(
-        options.output_dir,
-        options.checkpoint_dir,
-        options.encrypt,
-        key_of(options),
-        options.retention_count,
-        options.cloud_backup,
-        options.cloud_provider,
-        options.cloud_bucket,
-        options.log_level,
-    )
     try:
-        return act(orchestrator, options)
-    except CheckpointError as error:
+        orchestrator = CheckpointedOrchestrator(
+            options.output_dir,
+            options.checkpoint_dir,
+            options.encrypt,
+            key_of(options),
+            options.retention_count,
+            options.cloud_backup,
+            options.cloud_provider,
+            options.cloud_bucket,
+            options.log_level,
+        )
+        try:
+            return act(orchestrator, options)
+        finally:
+            orchestrator.close()
+    except (CheckpointError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        orchestrator.close()
 
 
 def act(orchestrator: CheckpointedOrchestrator, options: argparse.Namespace) -> int:

@@ -73,6 +73,18 @@ def make_bucket(endpoint, name, keys=KEYS):
     s3.create_bucket(Bucket=name)
 
 
+def endpoint_of(server):
+    """Return the URL of a server that speaks S3, as AWS's own tools take it."""
+    return "http://{}:{}".format(*server.address)
+
+
+def own_bucket(server):
+    """Make a bucket that nobody else uses, and return its name."""
+    name = f"bucket-{next(_numbers)}"
+    make_bucket(endpoint_of(server), name)
+    return name
+
+
 def ceph_is_here():
     """Say whether Ceph's programs are here; they are installed if root can, and if it is wished."""
     packages = ["radosgw", "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-common"]

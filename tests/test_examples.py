@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
+from object_servers import endpoint_of, own_bucket
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SHOWN = {
@@ -16,9 +18,10 @@ SHOWN = {
     "queries": [r"good: \['Turbo 2', 'Medellín 2'\]", r"\[\('full', 3\), \('incremental', 3\)\]"],
     "workflow": ["ValueError: could not convert", "resumed extract R1_stage_1", "total: 2000.0"],
     "quickstart": ["seven groups"],
+    "cloud_backup": [r"second push: 1 payload, \d{3} bytes", r"restored: \['counted', 'extracted'"],
 }
 # These have tests of their own.
-ELSEWHERE = {"__init__", "recover", "orchestrator", "cloud_backup"}
+ELSEWHERE = {"__init__", "recover", "orchestrator"}
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -26,9 +29,18 @@ def test_an_example_runs_alone_and_shows_what_it_is_about(name, tmp_path, monkey
     if name == "sensitive_plan":
         pytest.importorskip("cryptography")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     printed = capsys.readouterr().out
     assert [each for each in SHOWN[name] if not re.search(each, printed)] == [], printed
+
+
+def test_a_backup_goes_into_a_bucket_that_is_named(moto, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_of(moto))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(sys, "argv", ["cloud_backup.py", own_bucket(moto)])
+    runpy.run_path(str(EXAMPLES / "cloud_backup.py"), run_name="__main__")
+    assert "restored: ['counted', 'extracted']" in capsys.readouterr().out
 
 
 def test_no_example_is_without_a_test():

@@ -8,8 +8,14 @@ import logging
 from pathlib import Path
 
 import pytest
+from object_servers import endpoint_of, own_bucket
 
-from checkpointdb import CheckpointError, CloudBackupConfig, PipelineCheckpoint
+from checkpointdb import (
+    CheckpointError,
+    CloudBackupConfig,
+    CloudBackupProvider,
+    PipelineCheckpoint,
+)
 from checkpointdb.pipeline import Stage
 from examples.orchestrator import CheckpointedOrchestrator, main
 from examples.policy import make_plan
@@ -159,3 +165,33 @@ def test_a_plan_is_backed_up_when_it_is_done_and_can_be_brought_back(tmp_path):
     assert ids(brought) == IDS
     assert brought.process_plan_with_checkpoints(PLAN, CODE, resume_from="latest") == context
     brought.close()
+
+
+def test_a_bucket_is_named_on_the_command_line(tmp_path, moto, monkeypatch):
+    bucket = own_bucket(moto)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_of(moto))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    output = ["--output-dir", str(tmp_path / "output"), "--log-level", "WARNING"]
+    plan = [str(PLAN), "--policy-code", CODE]
+    assert main([*plan, *output, "--cloud-backup", "--cloud-bucket", bucket]) == 0
+    config = CloudBackupConfig(True, CloudBackupProvider.AWS_S3, bucket)
+    PipelineCheckpoint.pull_backup(config, tmp_path / "pulled")
+    with PipelineCheckpoint(tmp_path / "pulled") as pulled:
+        assert {each.checkpoint_id for each in pulled.list_checkpoints()} == set(IDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([str(PLAN), "--policy-code", "a/b"], "names files"),
+        ([str(PLAN), "--policy-code", "../x"], "names files"),
+        ([str(PLAN), "--policy-code", CODE, "--retention-count", "0"], "retention_count"),
+        (["nowhere.pdf", "--policy-code", CODE], "nowhere.pdf"),
+        ([str(PLAN), "--policy-code", CODE, "--resume-from", "nobody"], "'nobody'"),
+        ([str(PLAN), "--policy-code", CODE, "--cloud-backup"], "does not say where"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_said_in_a_sentence(tmp_path, capsys, given, said):
+    output = ["--output-dir", str(tmp_path / "output"), "--log-level", "ERROR"]
+    assert main([*given, *output]) == 1
+    assert said in capsys.readouterr().err

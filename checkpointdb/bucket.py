@@ -184,9 +184,9 @@ class Bucket:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _put_once(self, path: str, data: bytes) -> bool:
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         with self._explained("written"):
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
+
             try:
                 self._store.put(path, data, mode="create", use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
@@ -227,11 +227,10 @@ class Bucket:
 
     @contextmanager
     def _explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
+        failed = _base_error(self.location)
         try:
             yield
-        except (BaseError, FileNotFoundError) as error:
+        except (failed, FileNotFoundError) as error:
             if may_be_missing and isinstance(error, FileNotFoundError):
                 raise
             raise StoreUnavailableError(
@@ -276,14 +275,21 @@ _memories: dict[str, MemoryStore] = {}
 _memories_lock = threading.Lock()
 
 
-def _connect(location: Location, patience_seconds: float) -> Any:
+def _base_error(location: Location) -> type[Exception]:
+    """Return what all errors of obstore are. Raises NotSupportedError where that is not."""
     try:
         from obstore.exceptions import BaseError
-        from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
     except ImportError as error:
         raise NotSupportedError(
             f"{location.url!r} needs the package `obstore`: pip install 'checkpointdb[cloud]'"
         ) from error
+    return BaseError
+
+
+def _connect(location: Location, patience_seconds: float) -> Any:
+    failed = _base_error(location)
+    from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+
     if location.scheme == "memory":
         with _memories_lock:
             return _memories.setdefault(location.bucket, MemoryStore())
@@ -303,7 +309,7 @@ def _connect(location: Location, patience_seconds: float) -> Any:
                 "retry_timeout": timedelta(seconds=patience_seconds),
             },
         )
-    except BaseError as error:
+    except failed as error:
         raise InvalidInputError(
             f"{location.url!r} cannot be used: {_shown(error)}. Look at its options and at its "
             "credentials"

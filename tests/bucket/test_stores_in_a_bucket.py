@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from checkpointdb import (
     InvalidInputError,
     NotFoundError,
+    NotSupportedError,
     PipelineCheckpoint,
     RetentionPolicy,
     StoreUnavailableError,
@@ -35,6 +37,23 @@ def same(found, expected):
     return found.keys() == expected.keys() and all(
         np.array_equal(found[key], expected[key]) for key in found
     )
+
+
+@pytest.mark.parametrize("do", ["store", "push", "pull"])
+def test_without_the_package_for_buckets_it_is_said_how_to_get_it(monkeypatch, tmp_path, do):
+    for name in [each for each in sys.modules if each.partition(".")[0] == "obstore"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "obstore", None)  # as if it were not installed
+    url = "s3://bucket/without-package"
+    with pytest.raises(NotSupportedError, match=r"pip install 'checkpointdb\[cloud\]'"):
+        if do == "store":
+            PipelineCheckpoint(tmp_path / "new", payload_url=url)
+        elif do == "push":
+            with PipelineCheckpoint(tmp_path / "plain") as plain:
+                plain.save({"a": 1}, "x")
+                plain.push_backup(url)
+        else:
+            PipelineCheckpoint.pull_backup(url, tmp_path / "pulled")
 
 
 def test_states_go_to_the_bucket_and_come_back(placed, url, tmp_path):

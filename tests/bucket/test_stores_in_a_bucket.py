@@ -39,21 +39,22 @@ def same(found, expected):
     )
 
 
-@pytest.mark.parametrize("do", ["store", "push", "pull"])
-def test_without_the_package_for_buckets_it_is_said_how_to_get_it(monkeypatch, tmp_path, do):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda plain, url: PipelineCheckpoint(plain.checkpoint_dir / "new", payload_url=url),
+        lambda plain, url: plain.push_backup(url),
+        lambda plain, url: PipelineCheckpoint.pull_backup(url, plain.checkpoint_dir / "pulled"),
+    ],
+    ids=["store", "push", "pull"],
+)
+def test_without_the_package_for_buckets_it_is_said_how_to_get_it(monkeypatch, archive, ask):
+    archive.save({"a": 1}, "x")
     for name in [each for each in sys.modules if each.partition(".")[0] == "obstore"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "obstore", None)  # as if it were not installed
-    url = "s3://bucket/without-package"
     with pytest.raises(NotSupportedError, match=r"pip install 'checkpointdb\[cloud\]'"):
-        if do == "store":
-            PipelineCheckpoint(tmp_path / "new", payload_url=url)
-        elif do == "push":
-            with PipelineCheckpoint(tmp_path / "plain") as plain:
-                plain.save({"a": 1}, "x")
-                plain.push_backup(url)
-        else:
-            PipelineCheckpoint.pull_backup(url, tmp_path / "pulled")
+        ask(archive, "s3://bucket/without-package")
 
 
 def test_states_go_to_the_bucket_and_come_back(placed, url, tmp_path):

@@ -41,7 +41,9 @@ class CloudBackupConfig:
 
     `url` says where in one text, `file:///nas/backups` or `s3://bucket/prefix`; else `provider`,
     `bucket_name` and `prefix` do. `credentials_path` names a file of credentials; without one
-    they are looked for as the provider's own tools do.
+    they are looked for as the provider's own tools do. `keep_snapshots` is a policy of times, as
+    `prune_backup` takes, for what `auto_sync` leaves at the remote: None stands for KeepHourly(24)
+    | KeepDaily(7) | KeepWeekly(8) | KeepMonthly(12), and KeepAll() for all.
     """
 
     enabled: bool = False
@@ -54,6 +56,7 @@ class CloudBackupConfig:
     endpoint_url: str | None = field(default=None, kw_only=True)
     prefix: str = field(default="", kw_only=True)
     url: str | None = field(default=None, kw_only=True)
+    keep_snapshots: Any = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

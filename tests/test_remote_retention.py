@@ -104,6 +104,23 @@ def test_only_the_store_whose_backup_it_is_prunes_it(pushed, store, nas, tree):
     assert tree(nas) == before
 
 
+def test_a_store_that_took_over_meanwhile_loses_nothing(pushed, store, nas, monkeypatch):
+    other = store("other", **KEEP_ALL)
+    other.save({"n": 1}, "x")
+    plan = retaining._plan
+
+    def take_over(*arguments):
+        planned = plan(*arguments)
+        other.push_backup(nas, takes_over=True)
+        return planned
+
+    monkeypatch.setattr(retaining, "_plan", take_over)
+    count = len(payloads_at(nas))
+    with pytest.raises(InvalidInputError, match="at the same moment"):
+        pushed.prune_backup(KeepNewest(1), remote=nas)
+    assert len(payloads_at(nas)) == count + 1
+
+
 @pytest.mark.parametrize(
     "policy", [KeepBest(1, "x"), KeepNewest(1) & AtMostBytes(9), "all"], ids=str
 )

@@ -12,7 +12,15 @@ import time
 import pytest
 from breaking import needs_linux
 
-from checkpointdb import CloudBackupConfig, InvalidInputError, PipelineCheckpoint, RetentionPolicy
+from checkpointdb import (
+    CloudBackupConfig,
+    InvalidInputError,
+    KeepAll,
+    KeepBest,
+    KeepNewest,
+    PipelineCheckpoint,
+    RetentionPolicy,
+)
 from checkpointdb.store import syncing
 
 pytestmark = pytest.mark.databases
@@ -26,12 +34,9 @@ def nas(tmp_path):
     return tmp_path / "nas"
 
 
-def synced(nas, interval=3_600):
-    return {
-        "cloud_backup_config": CloudBackupConfig(
-            True, url=nas.as_uri(), auto_sync=True, sync_interval_seconds=interval
-        )
-    }
+def synced(nas, interval=3_600, **options):
+    given = {"url": nas.as_uri(), "auto_sync": True, "sync_interval_seconds": interval, **options}
+    return {"cloud_backup_config": CloudBackupConfig(True, **given)}
 
 
 def wait_until(is_so):
@@ -101,6 +106,44 @@ def test_a_remote_that_fails_is_retried_and_told_and_no_save_notices(
     assert (found["last_backup_error"], found["last_backup_timestamp"] is None) == (None, False)
 
 
+def push_by_itself(store, nas, name, **options):
+    with store(**synced(nas, **options), **KEEP_ALL) as handle:
+        handle.save({"n": name, "text": f"{name} " * 900}, name, force_full=True)
+
+
+def test_the_remote_does_not_grow_with_every_push(store, nas, tmp_path):
+    for name in "abcd":
+        push_by_itself(store, nas, name, keep_snapshots=KeepNewest(2))
+    assert len(snapshots_at(nas)) == 2
+    assert ids_at(nas, tmp_path) == ["a", "b", "c", "d"]
+    push_by_itself(store, nas, "e", keep_snapshots=KeepAll())
+    assert len(snapshots_at(nas)) == 3
+
+
+def test_what_nothing_names_at_the_remote_goes_once_a_week(store, nas, tmp_path, alter):
+    push_by_itself(store, nas, "a")
+    with store(**KEEP_ALL) as handle:
+        handle.delete_checkpoint("a")
+    [payload] = nas.glob("payloads/*/*")
+    os.utime(payload, (0, 0))
+    push_by_itself(store, nas, "b", keep_snapshots=KeepNewest(1))
+    assert payload.exists()
+    alter(store(), "UPDATE remotes SET pushed_at = ?", "2026-01-01 00:00:00.000000")
+    push_by_itself(store, nas, "c", keep_snapshots=KeepNewest(1))
+    assert not payload.exists()
+    assert ids_at(nas, tmp_path) == ["b", "c"]
+
+
+def test_old_snapshots_that_cannot_be_deleted_fail_no_push(store, nas, alter, caplog):
+    push_by_itself(store, nas, "a")
+    alter(store(), "UPDATE remotes SET pushed_at = ?", "2026-01-01 00:00:00.000000")
+    snapshots_at(nas)[0].write_bytes(b"damaged")
+    push_by_itself(store, nas, "b", keep_snapshots=KeepAll())
+    assert "stay for now" in caplog.text
+    found = store().get_statistics()
+    assert (found["last_backup_error"], found["not_backed_up_checkpoints"]) == (None, 0)
+
+
 PROGRAM = """
 import sys
 from checkpointdb import CloudBackupConfig, PipelineCheckpoint
@@ -153,7 +196,7 @@ def test_a_forked_child_leaves_backups_to_its_parent(store, nas):
         os._exit(0 if not nas.exists() else 1)
     assert os.waitpid(child, 0)[1] == 0
     handle.close()
-    assert handle.get_statistics()["not_backed_up_checkpoints"] == 0
+    assert store().get_statistics()["not_backed_up_checkpoints"] == 0
 
 
 def test_a_backup_that_is_gone_is_not_begun_anew_by_itself(store, nas):
@@ -170,3 +213,8 @@ def test_a_backup_that_is_gone_is_not_begun_anew_by_itself(store, nas):
 def test_an_interval_that_makes_no_sense_is_refused(store, nas, seconds):
     with pytest.raises(InvalidInputError, match="sync_interval_seconds"):
         store(**synced(nas, interval=seconds))
+
+
+def test_a_policy_for_snapshots_that_is_not_about_times_is_refused(store, nas):
+    with pytest.raises(InvalidInputError, match="not about times"):
+        store(**synced(nas, keep_snapshots=KeepBest(1, "x")))

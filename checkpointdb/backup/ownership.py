@@ -34,3 +34,11 @@ def expect_ours(database: Database, remote: Remote) -> bytes | None:
             "its own; if this one is to go on there: takes_over=True, --take-over"
         )
     return content
+
+
+def overtaken(remote: Remote) -> InvalidInputError:
+    """Return what to raise where another store was faster."""
+    return InvalidInputError(
+        f"another store pushed to {remote.url!r} at the same moment: what it wrote holds. Give "
+        "each store a place (a prefix) of its own"
+    )

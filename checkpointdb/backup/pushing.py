@@ -25,15 +25,11 @@ from checkpointdb.backup.layout import (
 )
 from checkpointdb.backup.lease import Lease, leased
 from checkpointdb.backup.meter import Meter, Progress, Run
-from checkpointdb.backup.ownership import expect_ours
+from checkpointdb.backup.ownership import expect_ours, overtaken
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
 from checkpointdb.database import Database
-from checkpointdb.errors import (
-    CorruptionError,
-    InvalidInputError,
-    StoreUnavailableError,
-)
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import PayloadRow, payload_rows
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.reports import PushReport
@@ -184,7 +180,7 @@ class _Push:
     def _put_keyring(self, content: bytes) -> None:
         seen = self._remote.small(KEYRING)
         if seen != content and not self._remote.swap(KEYRING, seen, content):
-            raise _overtaken(self._remote)
+            raise overtaken(self._remote)
 
     def _publish(self, snapshot: Snapshot, packed: Path, seen: bytes | None) -> None:
         """Write the snapshot and let the pointer name it: from then on it holds."""
@@ -198,7 +194,7 @@ class _Push:
             ledger.note(connection, self._remote.url, pending=snapshot.name)
         content = encode_pointer(Pointer(snapshot, stored_bytes))
         if not self._remote.swap(POINTER, seen, content):
-            raise _overtaken(self._remote)
+            raise overtaken(self._remote)
 
     def _note(self, snapshot: Snapshot, found: _Contents, whole: list[int]) -> None:
         url = self._remote.url
@@ -225,10 +221,3 @@ def _contents(copy: Database) -> _Contents:
             connection.scalar(select(keyring.c.document)),
             ledger.mark_of(connection),
         )
-
-
-def _overtaken(remote: Remote) -> InvalidInputError:
-    return InvalidInputError(
-        f"another store pushed to {remote.url!r} at the same moment: what it wrote holds. Give "
-        "each store a place (a prefix) of its own"
-    )

@@ -13,14 +13,15 @@ from sqlalchemy.pool import StaticPool
 from checkpointdb.backup import ledger
 from checkpointdb.backup.layout import (
     PAYLOADS,
+    POINTER,
     Snapshot,
     hash_digits,
     payload_name,
     payload_path,
     snapshot_of,
 )
-from checkpointdb.backup.lease import leased
-from checkpointdb.backup.ownership import expect_ours
+from checkpointdb.backup.lease import Lease, leased
+from checkpointdb.backup.ownership import expect_ours, overtaken
 from checkpointdb.backup.remote import Blob, Remote
 from checkpointdb.backup.snapshots import fetch, opened, pointer_of, snapshots_of
 from checkpointdb.database import Database
@@ -53,6 +54,8 @@ _RULES = (
     KeepMonthly,
     KeepYearly,
 )
+# What is kept of snapshots that were made by themselves, unless told otherwise.
+KEPT_BY_DEFAULT = KeepHourly(24) | KeepDaily(7) | KeepWeekly(8) | KeepMonthly(12)
 # What a write that is under way, or ended a moment ago, may have left. Politeness: a lease and the
 # pointer keep others away.
 GRACE = timedelta(days=1)
@@ -64,30 +67,32 @@ def prune(
     policy: Any,
     room: Path,
     *,
-    grace: timedelta | None = None,
+    only_snapshots: bool = False,
     dry_run: bool = False,
 ) -> BackupPruneReport:
     """Delete the snapshots that a policy does not keep, and what only they named.
 
-    Every snapshot that stays is read, to know what it names. Raises CorruptionError if one of
-    them is damaged: then nothing is deleted; and what a push raises of a remote that is not ours.
+    Every snapshot that stays is read, to know what it names, unless `only_snapshots` are deleted.
+    Raises CorruptionError if one of them is damaged: then nothing is deleted; and what a push
+    raises of a remote that is not ours.
     """
-    retention = _checked(policy)
-    with leased(database, f"backup to {remote.url}"):
-        expect_ours(database, remote)
+    retention = checked_policy(policy)
+    with leased(database, f"backup to {remote.url}") as lease:
+        seen = expect_ours(database, remote)
         planned = _plan(remote, retention, datetime.now(UTC))
-        named = _named(remote, [each for each in planned if each.is_kept], room)
-        latest = datetime.now(UTC) - (GRACE if grace is None else grace)
-        blobs = _unnamed(remote, named, latest)
+        blobs = [] if only_snapshots else _unneeded(remote, planned, room, lease)
         report = _report(remote, retention, planned, blobs, dry_run=dry_run)
         if not dry_run:
+            if remote.small(POINTER) != seen:
+                raise overtaken(remote)  # by a store that took over, and may name what would go
             _delete(remote, planned, blobs)
             with database.write() as connection:
                 _forget_copies(connection, remote.url, blobs)
     return report
 
 
-def _checked(policy: Any) -> Retention:
+def checked_policy(policy: Any) -> Retention:
+    """Return a policy that is about times alone. Raises InvalidInputError for another."""
     retention = as_retention(policy)
     strange = [each for each in retention.rules if not isinstance(each, _RULES)]
     if retention.limits or strange:
@@ -158,10 +163,19 @@ def _as_checkpoint(number: int, created_at: datetime) -> dict[str, Any]:
     }
 
 
-def _named(remote: Remote, kept: list[PlannedSnapshot], room: Path) -> set[str]:
+def _unneeded(
+    remote: Remote, planned: list[PlannedSnapshot], room: Path, lease: Lease
+) -> list[Blob]:
+    """Return old payloads that no snapshot names that stays, and what writes have left."""
+    named = _named(remote, [each for each in planned if each.is_kept], room, lease)
+    return _unnamed(remote, named, datetime.now(UTC) - GRACE)
+
+
+def _named(remote: Remote, kept: list[PlannedSnapshot], room: Path, lease: Lease) -> set[str]:
     """Return the paths of all payloads that snapshots name."""
     found: set[str] = set()
     for each in kept:
+        lease.renew()
         snapshot = snapshot_of(each.name)
         assert snapshot is not None
         database = opened(fetch(remote, snapshot, room))

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from checkpointdb.backup import auditing, ledger
+from checkpointdb.backup import auditing, ledger, retaining
 from checkpointdb.backup.layout import Snapshot
 from checkpointdb.backup.meter import Progress
 from checkpointdb.backup.pulling import Fetched, Pull, Wanted
 from checkpointdb.backup.pushing import Source, push
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, opened, pointer_of
+from checkpointdb.database import Database
 from checkpointdb.directories import (
     locked_directory,
     make_directories,
@@ -33,7 +35,7 @@ from checkpointdb.errors import (
     StoreUnavailableError,
 )
 from checkpointdb.local_payloads import LocalPayloads, advice
-from checkpointdb.reports import BackupReport, PullReport, PushReport
+from checkpointdb.reports import BackupPruneReport, BackupReport, PullReport, PushReport
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.keyring_copies import KEYRING_NAME, write_file
 from checkpointdb.store.moving import move_rows
@@ -75,6 +77,14 @@ def push_store(
     with engine.database.read() as connection:
         Trash(engine.payloads, engine.database).empty_leftovers(connection)
     return report
+
+
+def prune_remote(
+    database: Database, directory: Path, remote: Remote, keep: Any, **options: bool
+) -> BackupPruneReport:
+    """Delete what a policy does not keep at a remote."""
+    with room_in(directory) as room:
+        return retaining.prune(database, remote, keep, room, **options)
 
 
 def refuse_own_place(remote: Remote, directory: Path, payload_url: str | None) -> None:

@@ -63,7 +63,8 @@ class CloudBackup:
         """Say where backups go, and whether by themselves; None: nowhere.
 
         With `auto_sync` a thread pushes every `sync_interval_seconds` if something is new, and once
-        more when the handle closes or the interpreter exits. A push that fails is tried again,
+        more when the handle closes or the interpreter exits, and keeps of the snapshots there what
+        `keep_snapshots` says. A push that fails is tried again,
         sooner at first and then more seldom; the log and `get_statistics()` tell of it, and no
         save notices. Raises InvalidInputError if `config` is none, or names no place.
         """
@@ -75,6 +76,10 @@ class CloudBackup:
 
             remote_at(config)
             checked_interval(config.sync_interval_seconds, "sync_interval_seconds")
+            if config.keep_snapshots is not None:
+                from checkpointdb.backup.retaining import checked_policy
+
+                checked_policy(config.keep_snapshots)
         self._cloud_backup_config = config
         if self._sync_slot is not None:  # else the handle is being made, and does it at the end
             self._start_syncing(self._sync_slot)
@@ -88,10 +93,12 @@ class CloudBackup:
         config = self._cloud_backup_config
         if config is None or not config.auto_sync or not _is_meant(config):
             return
-        from checkpointdb.store.backing import push_store, refuse_own_place
+        from checkpointdb.backup.retaining import KEPT_BY_DEFAULT
+        from checkpointdb.store.backing import prune_remote, push_store, refuse_own_place
         from checkpointdb.store.syncing import Syncing
 
         remote, engine, directory = self._remote(None), self._engine, self.checkpoint_dir
+        keep = KEPT_BY_DEFAULT if config.keep_snapshots is None else config.keep_snapshots
         refuse_own_place(remote, directory, self.payload_url)
         if engine.database.read_only:
             log.warning("the store was opened read-only: it is not backed up by itself")
@@ -100,6 +107,9 @@ class CloudBackup:
             engine.database,
             remote,
             lambda: push_store(engine, directory, remote),
+            lambda only_snapshots: prune_remote(
+                engine.database, directory, remote, keep, only_snapshots=only_snapshots
+            ),
             config.sync_interval_seconds,
         )
 
@@ -206,12 +216,10 @@ class CloudBackup:
         Raises InvalidInputError for another policy, or if the backup is another store's;
         CorruptionError if a snapshot that stays is damaged: then nothing is deleted.
         """
-        from checkpointdb.backup.retaining import prune
-        from checkpointdb.store.backing import room_in
+        from checkpointdb.store.backing import prune_remote
 
-        database = self._engine.database
-        with room_in(self.checkpoint_dir) as room:
-            return prune(database, self._remote(remote), keep, room, dry_run=dry_run)
+        place, database = self._remote(remote), self._engine.database
+        return prune_remote(database, self.checkpoint_dir, place, keep, dry_run=dry_run)
 
     @staticmethod
     def list_backups(remote: Place) -> list[BackupSnapshot]:

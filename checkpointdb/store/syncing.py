@@ -4,6 +4,9 @@ It is a daemon and holds no handle: neither keeps an interpreter or a handle ali
 closes, or an interpreter that exits, waits for the last push for so long, and no longer; what is
 then not there yet is pushed by whoever opens the store next. Only the process that opened the
 handle has the thread: its forked children leave that to it.
+
+After a push the snapshots go that a policy does not keep: else the remote would grow with every
+push. What only they named goes once a week, since for that every other snapshot is read.
 """
 
 from __future__ import annotations
@@ -32,17 +35,25 @@ _BUSY_SECONDS = 0.2
 log = logging.getLogger("checkpointdb")
 
 Push = Callable[[], PushReport]
+Prune = Callable[[bool], object]  # of snapshots alone, or of what only they named too
 
 
 class Syncing:
     """The thread that pushes for one handle."""
 
     def __init__(
-        self, database: Database, remote: Remote, push: Push, interval_seconds: float
+        self,
+        database: Database,
+        remote: Remote,
+        push: Push,
+        prune: Prune,
+        interval_seconds: float,
     ) -> None:
         self._database = database
         self._remote = remote
         self._push = push
+        self._prune = prune
+        self._is_week_over = False
         self._interval_seconds = interval_seconds
         self._pid = os.getpid()
         self._is_closing = threading.Event()
@@ -95,6 +106,7 @@ class Syncing:
             for name, why in self._push().unreadable:
                 log.warning("payload %s is damaged and was not backed up: %s", name, why)
             self._failures = 0
+            self._prune_snapshots()
         except StoreBusyError as error:
             log.info("no backup now: %s", error)
             return False
@@ -109,11 +121,22 @@ class Syncing:
             known = ledger.standing(connection, self._remote.url)
             if known.mark == ledger.mark_of(connection):
                 return False
-        if is_last or known.pushed_at is None:
+        if known.pushed_at is None:
+            return True
+        self._is_week_over |= _week(known.pushed_at) != _week(datetime.now(UTC))
+        if is_last:
             return True
         # Many handles share a store: who comes first in an interval pushes for all.
         age = (datetime.now(UTC) - known.pushed_at).total_seconds()
         return not 0 <= age < self._interval_seconds / 2
+
+    def _prune_snapshots(self) -> None:
+        """Delete the snapshots that are not kept; what fails is done after the next push."""
+        try:
+            self._prune(not self._is_week_over)
+            self._is_week_over = False
+        except Exception as error:  # noqa: BLE001 - the push went well, and is not made again
+            log.warning("old snapshots at %s stay for now: %s", self._remote.url, error)
 
     def _note_failure(self, failure: str) -> None:
         try:
@@ -122,3 +145,7 @@ class Syncing:
                 ledger.note(connection, self._remote.url, failed_at=now, failure=failure[:1000])
         except CheckpointError as error:
             log.warning("that it failed could not be noted: %s", error)
+
+
+def _week(moment: datetime) -> tuple[int, int]:
+    return moment.isocalendar()[:2]

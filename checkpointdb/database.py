@@ -345,6 +345,9 @@ class Database:
             if self.path is not None:
                 with translated(self.where, self.busy_seconds):
                     backup = back_up(self.path, found, self.busy_seconds)
+                if self.revision() != found:  # by another process, which has made its own before
+                    backup.unlink()
+                    backup = None
         self.migrate(HEAD_REVISION)
         return backup
 

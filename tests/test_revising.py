@@ -10,6 +10,7 @@ import pytest
 from checkpointdb import NotFoundError, PipelineCheckpoint, SchemaVersionError
 from checkpointdb.database import HEAD_REVISION, Database
 from checkpointdb.schema import metadata
+from checkpointdb.sqlite_backup import back_up
 from checkpointdb.store.revising import first_versions, sql_of_upgrade
 
 
@@ -87,6 +88,24 @@ def test_a_second_upgrade_does_nothing(older):
     PipelineCheckpoint.upgrade_database(older)
     report = PipelineCheckpoint.upgrade_database(older)
     assert (report.before, report.backup) == (HEAD_REVISION, None)
+
+
+def test_of_two_upgrades_at_once_one_alone_has_a_backup(older, monkeypatch):
+    reports = []
+
+    def other_first(path, revision, busy_seconds):
+        monkeypatch.undo()
+        reports.append(PipelineCheckpoint.upgrade_database(older))
+        return back_up(path, revision, busy_seconds)
+
+    monkeypatch.setattr("checkpointdb.database.back_up", other_first)
+    reports.append(PipelineCheckpoint.upgrade_database(older))
+    [backup] = older.glob("*.backup")
+    assert [each.backup for each in reports] == [str(backup), None]
+    with closing(sqlite3.connect(backup)) as copy:
+        assert copy.execute("SELECT version_num FROM checkpointdb_version").fetchall() == [
+            ("0001",)
+        ]
 
 
 @pytest.mark.parametrize(

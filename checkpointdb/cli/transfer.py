@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any, Final
 
 import click
 
-from checkpointdb import SAFE_GLOBALS, ImportReport, parse_where
+from checkpointdb import (
+    SAFE_GLOBALS,
+    EncryptionError,
+    ImportReport,
+    InvalidInputError,
+    PipelineCheckpoint,
+    parse_where,
+)
 from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.exits import OK, PARTIAL
@@ -69,6 +77,7 @@ def import_(session: Session, /, source: Path, progress: bool, **options: Any) -
     # One file comes whole or leaves nothing; a directory's import is gone on with.
     opened = session.open_or_make() if source.is_dir() else session.open_or_publish()
     with opened as store, bar("Importing checkpoints", progress) as moved:
+        before = _key_ids(store)
         if source.is_dir():
             zone = options["time_zone"]
             report = store.import_legacy(
@@ -76,17 +85,32 @@ def import_(session: Session, /, source: Path, progress: bool, **options: Any) -
             )
         else:
             report = store.import_checkpoint(source, key=key, **chosen)
-    return _imported(report)
+        new_keys = [each for each in _key_ids(store) if each not in before]
+    return _imported(report, new_keys)
 
 
-def _imported(report: ImportReport) -> Output:
+def _key_ids(store: PipelineCheckpoint) -> list[str]:
+    try:
+        return store.key_ids()
+    except EncryptionError:  # in the clear
+        return []
+
+
+def _imported(report: ImportReport, new_keys: list[str]) -> Output:
     told: list[str | Table] = [
         *(f"imported {safe(each)}" for each in report.imported),
         *(f"{safe(old)} is {safe(new)} here" for old, new in report.renamed),
         *(f"skipped {safe(each)}: another checkpoint has this id" for each in report.skipped),
         f"{len(report.imported)} imported, {len(report.present)} were there already",
     ]
-    notes = tuple(f"{each} could not be imported: {why}" for each, why in report.unreadable)
+    notes = (
+        *(f"{each} could not be imported: {why}" for each, why in report.unreadable),
+        *(
+            f"the store is encrypted now, by the key of what was imported ({each}): keep that, and "
+            "give it by --key-file"
+            for each in new_keys
+        ),
+    )
     return Output(report, told, OK if report.is_ok else PARTIAL, notes)
 
 
@@ -112,6 +136,8 @@ def export(
 ) -> Output:
     """Write one checkpoint into FILE, which is enough to have it back anywhere."""
     key = _key_in(file_key_file)
+    if os.path.lexists(file) and not force:
+        raise InvalidInputError(f"{str(file)!r} exists: name another, or pass --force")
     with session.open() as store:
         encrypted = False if plain else None
         store.export_checkpoint(checkpoint_id, file, key=key, encrypted=encrypted, overwrite=force)

@@ -158,7 +158,7 @@ def _named(each: DamagedCheckpoint) -> str:
     return f"{each.checkpoint_id} of {each.pipeline}"
 
 
-_NO_REBUILD = "it loads, but a rebuild would lose it"
+_NO_REBUILD = "it loads, but a rebuild would lose it: see merge"
 
 
 @click.command(cls=Command, shape=SweepReport)

@@ -22,7 +22,10 @@ def test_a_directory_of_the_predecessor_becomes_a_store(run, tmp_path):
 
 
 def test_what_was_encrypted_arrives_encrypted(run, tmp_path):
-    assert run("--store", tmp_path / "new", "import", LEGACY / "encrypted").code == 0
+    done = run("--store", tmp_path / "new", "import", LEGACY / "encrypted")
+    assert done.code == 0
+    assert "the store is encrypted now, by the key of what was imported (fernet:" in done.err
+    assert "encrypted now" not in run("import", LEGACY / "plain").err
     key = load_encryption_key(LEGACY / "encrypted" / "encryption.key")
     with PipelineCheckpoint(tmp_path / "new", key, True) as store:
         assert {each.is_encrypted for each in store.list_checkpoints()} == {True}
@@ -49,6 +52,7 @@ def test_numbers_that_json_does_not_have_come_as_texts(run, tmp_path):
 def test_one_checkpoint_goes_through_a_file(run, handle, tmp_path):
     assert run("export", "two", tmp_path / "two.gz").code == 0
     assert run("export", "two", tmp_path / "two.gz").code == 2
+    assert "pass --force" in run("export", "two", tmp_path / "two.gz").err
     assert run("export", "two", tmp_path / "two.gz", "--force").code == 0
     assert run("export", "none", tmp_path / "none.gz").code == 3
     assert run("--store", tmp_path / "other", "import", tmp_path / "two.gz").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import sqlite3
 import threading
@@ -20,7 +21,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     StoreUnavailableError,
 )
-from checkpointdb.store import background
+from checkpointdb.store import background, capturing
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -76,6 +77,32 @@ def test_arrays_that_are_captured_come_back_writable_and_are_compared_as_ever(ar
     assert archive.get_checkpoint_info("second").is_incremental
     assert archive.details("second").metadata.size_bytes < 400_000
     archive.load("second")["array"][0] = 1
+
+
+@pytest.mark.parametrize("are_mappings_left", [True, False])
+def test_large_arrays_may_be_changed_at_once_too(archive, monkeypatch, are_mappings_left):
+    def refuse(*_arguments, **_options):
+        raise OSError("no more mappings")
+
+    if not are_mappings_left:
+        monkeypatch.setattr(mmap, "mmap", refuse)
+    source = np.random.default_rng(0)
+    state = {
+        "flat": source.standard_normal(700_000),
+        "columns": np.asfortranarray(source.standard_normal((800, 900))),
+        "cube": source.integers(0, 9, (30, 40, 5_000), dtype=np.uint8),
+        "records": np.zeros(400_000, dtype=[("id", "i4"), ("value", "f8")]),
+    }
+    assert min(each.nbytes for each in state.values()) > capturing._LARGE_BYTES
+    expected = {key: value.copy(order="K") for key, value in state.items()}
+    with held(archive):
+        pending = archive.save(state, "x", wait=False)
+        for value in state.values():
+            value[:] = 1
+    pending.result()
+    for key, value in archive.load("x").items():
+        assert np.array_equal(value, expected[key]), key
+        assert value.flags.f_contiguous == expected[key].flags.f_contiguous
 
 
 def test_a_state_that_cannot_be_saved_is_refused_at_once(archive):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
+from contextlib import suppress
+
 from checkpointdb import serialize
 from checkpointdb.errors import InvalidStateError
 from checkpointdb.serialize import Serialized, Serializer
 from checkpointdb.store.staging import UNCHANGEABLE
 from checkpointdb.store.stored_stream import StoredStream
 from checkpointdb.streamed import StreamedValue
+
+_LARGE_BYTES = 4 << 20  # two of the kernel's large pages, wherever they begin
 
 
 def capture(state: dict[str, object], serializer: Serializer) -> dict[str, object]:
@@ -40,5 +45,23 @@ def held_bytes(captured: dict[str, object]) -> int:
 def _captured(key: str, value: object, serializer: Serializer) -> Serialized:
     found = value if isinstance(value, Serialized) else serialize.dump(key, value, serializer)
     # The buffers of an array are the array's own memory; a pickle is nobody else's.
-    parts = (part if type(part.obj) is bytes else memoryview(bytes(part)) for part in found.parts)
+    parts = (part if type(part.obj) is bytes else _copy(part) for part in found.parts)
     return found._replace(parts=tuple(parts))
+
+
+def _copy(part: memoryview) -> memoryview:
+    """Return a copy of bytes that the caller waits for.
+
+    The first touch of each of its pages takes the kernel longer than to copy them: so in large
+    ones, where there are such.
+    """
+    if part.nbytes < _LARGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return memoryview(bytes(part))
+    try:
+        room = mmap.mmap(-1, part.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:  # no more mappings are to be had
+        return memoryview(bytes(part))
+    with suppress(OSError):  # a kernel that was built without
+        room.madvise(mmap.MADV_HUGEPAGE)
+    room[:] = part
+    return memoryview(room).toreadonly()

@@ -43,12 +43,14 @@ POLICIES = st.sampled_from(
         {"retention_count": 4},
     ]
 )
+VERSIONS = st.sampled_from([None, 0, 1, 2])
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "full_every": st.sampled_from([2, 4]),
         "enable_incremental": st.booleans(),
         "compression_level": st.sampled_from(["stored", "fastest", "smallest"]),
+        "state_version": VERSIONS,
     },
 )
 
@@ -77,10 +79,22 @@ def empty_store():
 
 
 def opened(directory, key=None, **options):
-    """Open a directory, encrypted if there is a key."""
+    """Open a directory, encrypted if there is a key; states of all versions look the same."""
+    if options.get("state_version") is not None:
+        options["state_upgrades"] = dict.fromkeys(range(options["state_version"]), dict)
     return PipelineCheckpoint(
         directory, key, enable_encryption=key is not None, durable=False, **options
     )
+
+
+def version_of(handle):
+    """Return the version of a handle's states."""
+    return handle._engine.versions.current
+
+
+def versions_in(handle):
+    """Return the version of the state of each checkpoint."""
+    return {each.checkpoint_id: each.state_version for each in handle.list_checkpoints()}
 
 
 class Store:
@@ -98,6 +112,7 @@ class Store:
             shutil.copytree(empty_store(), self.directory)
         self.stash = self.root / "stash"
         self.states = {}
+        self.versions = {}  # of ids that are forgotten too
         self.pinned = set()
         self.past = {}
         self.written = {}
@@ -114,13 +129,14 @@ class Store:
 
     # --- the model
 
-    def saved(self, checkpoint_id, state, pinned, count):
+    def saved(self, handle, checkpoint_id, state, pinned, count):
         """Note an acknowledged save, and what retention forgets after it.
 
         A pin stays with the id, unless the save says otherwise.
         """
         self.states.pop(checkpoint_id, None)
         self.states[checkpoint_id] = state
+        self.versions[checkpoint_id] = version_of(handle)
         self.tried(checkpoint_id, state)
         if pinned is not None:
             (self.pinned.add if pinned else self.pinned.discard)(checkpoint_id)
@@ -182,6 +198,7 @@ class Store:
         assert in_order(self.observer) == list(self.states)
         listed = self.observer.list_checkpoints()
         assert {each.checkpoint_id for each in listed if each.pinned} == self.pinned
+        assert versions_in(self.observer) == {each: self.versions[each] for each in self.states}
         for checkpoint_id, state in self.states.items():
             assert same(self.observer.load(checkpoint_id), state), checkpoint_id
         self.assert_sound(self.observer.check(read_data=True))
@@ -241,6 +258,7 @@ class Store:
         assert all(each.pinned for each in copy.list_checkpoints())
         assert set(self.states) <= set(report.checkpoints)
         acknowledged = []
+        versions = versions_in(copy)
         for checkpoint_id in report.checkpoints:
             found = copy.load(checkpoint_id)
             if checkpoint_id not in self.states:  # forgotten or never acknowledged, yet whole
@@ -250,6 +268,7 @@ class Store:
             assert any(same(found, state) for state in [self.states[checkpoint_id], *rivals])
             if not rivals:
                 acknowledged.append(checkpoint_id)
+                assert versions[checkpoint_id] == self.versions[checkpoint_id]
         assert acknowledged == [each for each in self.states if each in acknowledged]
         for problem in copy.check(read_data=True).problems:
             assert problem.kind == "orphan", problem
@@ -288,6 +307,7 @@ class Store:
         self.directory = target
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
         self.states = {each: self.observer.load(each) for each in in_order(self.observer)}
+        self.versions = versions_in(self.observer)
         self.pinned = set(self.states)
         self.strays = {each.subject for each in self.observer.check().problems}
         shutil.rmtree(self.stash, ignore_errors=True)

@@ -22,9 +22,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from modelled_states import EDITS, edited, same
-from modelled_store import IDS, OPTIONS, POLICIES, Killed, Store, killed_at_commit, opened
+from modelled_store import (
+    IDS,
+    OPTIONS,
+    POLICIES,
+    VERSIONS,
+    Killed,
+    Store,
+    killed_at_commit,
+    opened,
+    version_of,
+)
 
-from checkpointdb import WrongKeyError, generate_encryption_key
+from checkpointdb import StateVersionError, WrongKeyError, generate_encryption_key
 
 HANDLES = st.integers(0, 2)
 
@@ -43,10 +53,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles = []
         self.counts = []
 
-    @initialize(policies=st.tuples(POLICIES, POLICIES, POLICIES), options=OPTIONS)
-    def open_handles(self, policies, options):
-        for policy in policies:
-            self.handles.append(self.store.open(**policy, **options))
+    @initialize(
+        policies=st.tuples(POLICIES, POLICIES, POLICIES),
+        options=OPTIONS,
+        versions=st.tuples(VERSIONS, VERSIONS, VERSIONS),
+    )
+    def open_handles(self, policies, options, versions):
+        for policy, version in zip(policies, versions, strict=True):
+            self.handles.append(self.store.open(**policy, **{**options, "state_version": version}))
             self.counts.append(policy.get("retention_count"))
 
     def teardown(self):
@@ -63,6 +77,15 @@ class StoreMachine(RuleBasedStateMachine):
         start = data.draw(st.integers(0, len(states) - 1), "start")
         return edited(states[-1 - start], data.draw(EDITS, "edits"))
 
+    def load(self, number, name, **options):
+        """Load by a handle's code; None if the state is newer than that, which must be told."""
+        handle, found = self.handles[number], self.store.versions[name]
+        if version_of(handle) is None or (found or 0) <= version_of(handle):
+            return handle.load(name, **options)
+        with pytest.raises(StateVersionError):
+            handle.load(name, **options)
+        return None
+
     # --- saving and loading
 
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), force_full=st.booleans())
@@ -70,7 +93,7 @@ class StoreMachine(RuleBasedStateMachine):
         state = self.draw_state(data)
         pinned = data.draw(st.sampled_from([None, None, False, True]), "pinned")
         self.handles[number].save(state, name, force_full, pinned=pinned)
-        self.store.saved(name, state, pinned, self.counts[number])
+        self.store.saved(self.handles[number], name, state, pinned, self.counts[number])
 
     @rule(number=HANDLES, name=st.sampled_from(IDS), edits=EDITS)
     def save_what_was_loaded_or_saved_last(self, number, name, edits):
@@ -78,7 +101,7 @@ class StoreMachine(RuleBasedStateMachine):
         last = list(self.store.states.values())[-1] if self.store.states else {}
         state = edited(last, edits)
         self.handles[number].save(state, name)
-        self.store.saved(name, state, None, self.counts[number])
+        self.store.saved(self.handles[number], name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
@@ -86,16 +109,18 @@ class StoreMachine(RuleBasedStateMachine):
         base = self.draw_id(data)
         state = edited(self.store.states[base], edits)
         self.handles[number].save(state, name, base=base)
-        self.store.saved(name, state, None, self.counts[number])
+        self.store.saved(self.handles[number], name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data(), edits=EDITS)
     def load_and_go_on(self, number, name, data, edits):
         """An older stage is loaded, changed in place, saved: a fork."""
-        loaded = self.handles[number].load(self.draw_id(data))
+        loaded = self.load(number, self.draw_id(data))
+        if loaded is None:
+            return
         state = edited(loaded, edits)
         self.handles[number].save(state, name)
-        self.store.saved(name, state, None, self.counts[number])
+        self.store.saved(self.handles[number], name, state, None, self.counts[number])
 
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, data=st.data())
@@ -105,7 +130,9 @@ class StoreMachine(RuleBasedStateMachine):
         keys = data.draw(
             st.lists(st.sampled_from(list(state)), unique=True) if state else st.just([])
         )
-        found = self.handles[number].load(name, keys=keys)
+        found = self.load(number, name, keys=keys)
+        if found is None:
+            return
         assert same(found, {key: state[key] for key in found})
         assert set(found) == set(keys)
 

@@ -16,7 +16,7 @@ from checkpointdb.digests import Buffer
 _AVERAGE_FACTOR = 16
 _MIN_AVERAGE = 8 << 10
 _MAX_AVERAGE = 256 << 10
-_WHOLE_STREAM = 16 << 10
+WHOLE_STREAM_BYTES = 16 << 10
 _BLOCK_FACTOR = 16
 _MIN_BLOCK = 4 << 10  # arrays hardly shrink: what is stored again counts for more
 _MAX_BLOCK = 1 << 20
@@ -33,7 +33,7 @@ def cut_stream(stream: Buffer, seed: int = 0) -> list[int]:
     whatever came before; and of `seed`, which an encrypted store keeps secret, since where text
     is cut tells what it is. FastCDC: https://ieeexplore.ieee.org/document/9055082
     """
-    if len(stream) <= _WHOLE_STREAM:
+    if len(stream) <= WHOLE_STREAM_BYTES:
         return [len(stream)]
     average = _between(_MIN_AVERAGE, _AVERAGE_FACTOR * isqrt(len(stream)), _MAX_AVERAGE)
     # Made for each call: a FastCDC object must not be used by two threads at once.

@@ -55,6 +55,7 @@ class LocalPayloads:
         self._root = root
         self._base = str(root)  # names are joined as text: each save makes several paths
         self._durable = durable
+        self.flushes_unnamed = durable
 
     def __repr__(self) -> str:
         return f"LocalPayloads({str(self._root)!r}, durable={self._durable})"
@@ -77,6 +78,10 @@ class LocalPayloads:
 
     def publish(self, writer: PayloadWriter, name: str) -> None:
         """Rename a finished file to its name and flush the directory that received it."""
+        self.give_name(writer, name)
+        self.flush_name(name)
+
+    def give_name(self, writer: PayloadWriter, name: str) -> None:
         assert isinstance(writer, LocalWriter)
         target = self._inside(name)
         try:
@@ -86,11 +91,16 @@ class LocalPayloads:
                 self._make_directory(Path(target).parent)
                 os.replace(writer.path, target)
             writer.published()
-            # Only the receiving directory: that the name in `incoming` is gone may be lost.
-            if self._durable:
-                sync_directory(os.path.dirname(target))
         except OSError as error:
             raise unavailable(error, self._root) from error
+
+    def flush_name(self, name: str) -> None:
+        # Only the receiving directory: that the name in `incoming` is gone may be lost.
+        if self._durable:
+            try:
+                sync_directory(os.path.dirname(self._path(name)))
+            except OSError as error:
+                raise unavailable(error, self._root) from error
 
     def exists(self, name: str) -> bool:
         try:

@@ -33,6 +33,7 @@ class ObjectPayloads:
     """Payloads as objects of a bucket."""
 
     names_first = True
+    flushes_unnamed = False
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -45,6 +46,9 @@ class ObjectPayloads:
 
     def publish(self, writer: PayloadWriter, name: str) -> None:
         """Make sure that a finished object is there. Raises StoreUnavailableError if not."""
+        self.give_name(writer, name)
+
+    def give_name(self, writer: PayloadWriter, name: str) -> None:
         assert isinstance(writer, ObjectWriter)
         assert writer.name == name
         if not writer.is_stored():
@@ -53,6 +57,9 @@ class ObjectPayloads:
                 "somebody delete it, or a sweep, while the save took longer than a day? Save again"
             )
         writer.published()
+
+    def flush_name(self, name: str) -> None:
+        """Do nothing: an object that is there is durable."""
 
     def exists(self, name: str) -> bool:
         return self._bucket.find(self._path(name)) is not None

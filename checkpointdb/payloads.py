@@ -78,6 +78,11 @@ class PayloadStore(Protocol):
         """Say whether a payload has its name from the beginning, as it cannot be renamed."""
         ...
 
+    @property
+    def flushes_unnamed(self) -> bool:
+        """Say whether `finish` and `flush_name` wait for a disk, and a file has its name last."""
+        ...
+
     def create(self, name: str) -> PayloadWriter:
         """Begin a payload; the name is its last one only where `names_first`."""
         ...
@@ -88,6 +93,14 @@ class PayloadStore(Protocol):
         The caller holds the lock that gives names, and has seen that this one is free. Where
         `names_first` it has the name already, and this makes sure that it is there, whole.
         """
+        ...
+
+    def give_name(self, writer: PayloadWriter, name: str) -> None:
+        """Do the same, but for a name that is durable only when `flush_name` has returned."""
+        ...
+
+    def flush_name(self, name: str) -> None:
+        """Make the name of a file survive a power loss (if the store is durable)."""
         ...
 
     def exists(self, name: str) -> bool: ...

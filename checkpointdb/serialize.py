@@ -138,7 +138,7 @@ def dump(key: str, value: object, serializer: Serializer) -> Serialized:
     Raises InvalidStateError, naming the key, if the serializer cannot.
     """
     try:
-        parts = tuple(memoryview(part).cast("B") for part in serializer.dump(value))
+        parts = tuple([memoryview(part).cast("B") for part in serializer.dump(value)])
     except MemoryError:
         raise
     except Exception as error:  # __reduce__ and __getstate__ may raise anything

@@ -7,6 +7,7 @@ twenty. What is given up for it: lists of parameters, and results that need a co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Executable
@@ -60,8 +61,7 @@ class Bound(NamedTuple):
 
 class _Compiled(NamedTuple):
     text: str
-    names: list[str]
-    is_positional: bool
+    pick: Callable[[Mapping[str, Any]], Any] | None  # what the driver takes by position
     constants: dict[str, Any]  # of the statement itself, such as the 1 in `depth + 1`
     converters: list[tuple[str, Callable[[Any], Any]]]
 
@@ -71,9 +71,7 @@ class _Compiled(NamedTuple):
             bound = {**self.constants, **bound}
             for name, convert in self.converters:
                 bound[name] = convert(bound[name])
-        if self.is_positional:
-            return [bound[name] for name in self.names]
-        return bound
+        return bound if self.pick is None else self.pick(bound)
 
 
 def _compile(statement: Executable, columns: list[str] | None, dialect: Dialect) -> _Compiled:
@@ -87,4 +85,12 @@ def _compile(statement: Executable, columns: list[str] | None, dialect: Dialect)
         for name, bind in compiled.binds.items()
         if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
     ]
-    return _Compiled(compiled.string, names, bool(compiled.positional), constants, converters)
+    pick = _picker(names) if compiled.positional else None
+    return _Compiled(compiled.string, pick, constants, converters)
+
+
+def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], Any]:
+    if len(names) == 1:  # an itemgetter of one name gives no tuple
+        [name] = names
+        return lambda bound: (bound[name],)
+    return itemgetter(*names) if names else lambda _bound: ()

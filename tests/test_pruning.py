@@ -73,6 +73,7 @@ def forked(act):
 
 
 def bytes_on_disk(handle):
+    handle._engine.pool.close()  # files go by a thread of it, after a save
     return sum(path.stat().st_size for path in handle.checkpoint_dir.rglob("*.ckpt.gz"))
 
 

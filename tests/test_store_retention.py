@@ -87,6 +87,7 @@ def test_what_nobody_needs_leaves_the_disk(store):
     handle = store(retention_count=2)
     for number in range(10):
         handle.save({"v": random.Random(number).randbytes(100_000)}, f"s{number}")
+    handle._engine.pool.close()  # files go by a thread of it, after a save
     files = list(handle.checkpoint_dir.rglob("*.ckpt.gz"))
     assert len(files) == 2
     assert sum(path.stat().st_size for path in files) < 250_000

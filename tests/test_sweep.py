@@ -183,8 +183,8 @@ def test_a_sweep_that_looked_before_a_commit_looks_again_after_it(archive, opene
         removed.extend(sweep_module._remove_orphans(database, payloads, latest))
 
     class Watched(LocalPayloads):
-        def publish(self, writer, name):
-            super().publish(writer, name)
+        def give_name(self, writer, name):
+            super().give_name(writer, name)
             thread.start()  # the file is there, its row not yet to be seen
             assert has_looked.wait(20)
 

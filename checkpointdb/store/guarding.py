@@ -33,6 +33,10 @@ class GuardedPayloads:
     def names_first(self) -> bool:
         return self._payloads.names_first
 
+    @property
+    def flushes_unnamed(self) -> bool:
+        return self._payloads.flushes_unnamed
+
     def prepare_by(self, prepare: Callable[[], None]) -> None:
         """Call this before payloads are written, as often as the place is looked at."""
         self._prepare = prepare
@@ -50,6 +54,12 @@ class GuardedPayloads:
 
     def publish(self, writer: PayloadWriter, name: str) -> None:
         self._payloads.publish(writer, name)
+
+    def give_name(self, writer: PayloadWriter, name: str) -> None:
+        self._payloads.give_name(writer, name)
+
+    def flush_name(self, name: str) -> None:
+        self._payloads.flush_name(name)
 
     def exists(self, name: str) -> bool:
         return self._payloads.exists(name)

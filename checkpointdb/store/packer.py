@@ -23,6 +23,7 @@ from checkpointdb.manifest import (
 )
 from checkpointdb.payloads import PayloadStore, PayloadWriter
 from checkpointdb.sealing import DATA, MANIFEST, Cipher
+from checkpointdb.store.errand import Errand
 from checkpointdb.store.pool import Pool
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _IN_FLIGHT = 8
 _THREAD_PAYS_BYTES = 128 << 10
 _FLUSH_BYTES = 8 << 20  # the disk begins while the rest is still being compressed
+_ASIDE_BYTES = 128 << 10  # flushed in less time than its rows need
 
 
 class Chunk(NamedTuple):
@@ -77,6 +79,7 @@ class Packer:
         # Members that are being hashed into the file's hash, a chain: bytes go in in order.
         self._hashing: deque[tuple[Future[None], bytearray | None]] = deque()
         self._flushing: list[Future[None]] = []
+        self._finishing: Errand | None = None
         self._unflushed_bytes = 0
         # Used again: a megabyte fresh from the system costs as much in page faults as hashing it.
         self._buffers: list[bytearray] = []
@@ -142,8 +145,11 @@ class Packer:
             _Packed(pieces, len(stored), member.sha256, member.raw_bytes, member.chunks, None)
         )
 
-    def finish(self, manifest: Manifest) -> None:
-        """Write manifest and footer and flush the file to the medium."""
+    def finish(self, manifest: Manifest, *, aside: bool = False) -> None:
+        """Write manifest and footer and flush the file to the medium.
+
+        With `aside` a small file is flushed by another thread: `settle` before it is published.
+        """
         described = encode_manifest(manifest)
         if len(described) > MANIFEST_BYTES:
             raise InvalidInputError(
@@ -158,7 +164,15 @@ class Packer:
         self._take_back(wait=True)
         for future in self._flushing:
             future.result()
-        self.writer.finish()
+        if aside and self._payloads.flushes_unnamed and self.stored_bytes <= _ASIDE_BYTES:
+            self._finishing = self._pool.send(self.writer.finish)
+        else:
+            self.writer.finish()
+
+    def settle(self) -> None:
+        """Wait for the flush, and raise what it met."""
+        if self._finishing is not None:
+            self._finishing.result()
 
     def discard(self) -> None:
         """Remove the file unless it was published; wait for threads that still use it."""

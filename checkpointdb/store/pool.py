@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from checkpointdb.store.errand import Errand, Runner
+
 T = TypeVar("T")
 
 
@@ -52,6 +54,11 @@ class Pool:
         self.threads = min((os.cpu_count() or 1) + 1, 8)
         self._lock = threading.RLock()
         self._executor: ThreadPoolExecutor | None = None
+        self._runner = Runner()
+
+    def send(self, work: Callable[[], None]) -> Errand:
+        """Start a short piece of work that waits for the disk, at less cost than `submit`."""
+        return self._runner.send(work)
 
     def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
         """Start `work` in a thread, or do it now; the future has its result either way."""
@@ -76,6 +83,7 @@ class Pool:
         """Wait for the threads and end them; a later use starts new ones."""
         with self._lock:
             executor, self._executor = self._executor, None
+            self._runner.close()
         if executor is not None:
             # The garbage collector may close a handle in one of its own threads.
             executor.shutdown(wait=not getattr(_here, "is_in_pool", False))

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -34,6 +37,7 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
+from checkpointdb.store.errand import Errand
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.outcome import was_saved
 from checkpointdb.store.packer import Packer
@@ -92,13 +96,14 @@ class Saver:
         packer = Packer(self.payloads, level, self.pool, self.cipher, name)
         try:
             saved = self._stage(writer, request, packer, origin, head)
-            packer.finish(saved.manifest)
+            packer.finish(saved.manifest, aside=True)
             writer.head, freed = self._commit(saved, request, name)
         except BaseException:
             packer.discard()
             raise
         writer.base_id = writer.head.row_id
-        self.trash.unlink(freed)
+        if freed:
+            self.pool.send(partial(self.trash.unlink, freed))
 
     def _stage(
         self,
@@ -212,15 +217,31 @@ class Saver:
             has_origin=place.next_depth is not None and place.replaced_id != place.base_id,
         )
         head = saved.insert(connection, under, touched)
-        # Not the time of this checkpoint: others that were begun later may be in already, and
-        # would lie in the future.
-        now = max(saved.checkpoint.created_at, current_time())
-        forgotten = self._forgettable(connection, head, now, has_damage=place.damaged > 0)
-        touched.update(remove_checkpoints(connection, forgotten))
-        freed = collect(connection, touched)
-        self.trash.clear_spent(connection)
-        self.payloads.publish(saved.staged.packer.writer, name)
+        with self._named(saved, name):
+            # Not the time of this checkpoint: others that were begun later may be in already, and
+            # would lie in the future.
+            now = max(saved.checkpoint.created_at, current_time())
+            forgotten = self._forgettable(connection, head, now, has_damage=place.damaged > 0)
+            touched.update(remove_checkpoints(connection, forgotten))
+            freed = collect(connection, touched)
+            self.trash.clear_spent(connection)
         return head, [] if place.is_leased else freed
+
+    @contextmanager
+    def _named(self, saved: Saved, name: str) -> Iterator[None]:
+        """Give the payload its name, which is flushed while the block runs."""
+        packer = saved.staged.packer
+        packer.settle()
+        try:
+            self.payloads.give_name(packer.writer, name)
+            flush = partial(self.payloads.flush_name, name)
+            flushing = self.pool.send(flush) if self.payloads.flushes_unnamed else Errand(flush)
+            yield
+            flushing.result()
+        except BaseException:
+            # Nothing was committed, and the lock is still held: no row will ever name it.
+            self.payloads.delete_all([name])
+            raise
 
     def _forgettable(
         self, connection: Connection, head: Head, now: datetime, *, has_damage: bool

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from checkpointdb import queries, serialize
-from checkpointdb.chunking import cut_buffer, cut_stream
+from checkpointdb.chunking import WHOLE_STREAM_BYTES, cut_buffer, cut_stream
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
 from checkpointdb.manifest import Value
@@ -82,6 +82,11 @@ def cut(
     else:
         serialized = serialize.dump(key, value, serializer)
     first, *buffers = serialized.parts
+    if not buffers and first.nbytes <= WHOLE_STREAM_BYTES:  # most values of most states
+        digests = [cipher.digests.chunk(first)]
+        digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
+        stream = Stream([first.nbytes], digests)
+        return Cut(key, serialized, [first], digests, digest, first.nbytes, stream)
     if before is not None and before.is_in(first, cipher.digests):
         stream, chunks = before, _slices(first, before.lengths)
     else:

@@ -50,7 +50,7 @@ def meanwhile(monkeypatch):
 
 BEFORE_READING = (LocalPayloads, "open")  # rows are read, bytes are not
 BEFORE_COMMIT = (Packer, "finish")  # staged, not locked
-BEFORE_RENAME = (LocalPayloads, "publish")  # locked, rows written
+BEFORE_RENAME = (LocalPayloads, "give_name")  # locked, rows written
 BEFORE_UNLINK = (LocalPayloads, "delete")  # committed
 
 
@@ -70,9 +70,12 @@ def test_a_load_of_what_is_replaced_meanwhile_gives_the_new_state(two, meanwhile
     one, other = two
     one.save(state_of("old"), "x")
     tags = iter("abcde")
-    meanwhile(
-        *BEFORE_READING, lambda: other.save(state_of(next(tags)), "x", force_full=True), times
-    )
+
+    def replace():
+        other.save(state_of(next(tags)), "x", force_full=True)
+        other._engine.pool.close()  # a thread of it unlinks the old one
+
+    meanwhile(*BEFORE_READING, replace, times)
     assert tag_of(one.load("x")) == "abcde"[times - 1]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from checkpointdb import StoreUnavailableError
 from checkpointdb.errors import CheckpointError
+from checkpointdb.local_payloads import LocalWriter
 
 
 class Failing:
@@ -33,18 +34,35 @@ def files_of(handle):
     return sorted(path.name for path in handle.checkpoint_dir.rglob("*.ckpt.gz"))
 
 
-def test_a_save_that_fails_at_its_very_end_has_unlinked_nothing(store):
+@pytest.mark.parametrize("step", ["give_name", "flush_name"])
+def test_a_save_that_fails_at_its_very_end_leaves_no_file_and_has_unlinked_nothing(store, step):
     handle = store(retention_count=2)
     states = {str(number): {"a": number, "b": "x" * 2000} for number in range(3)}
     for each, state in states.items():
         handle.save(state, each)
     before = files_of(handle)
-    handle._engine.payloads = Failing(handle._engine.payloads, "publish")
+    handle._engine.payloads = Failing(handle._engine.payloads, step)
     for each in ("1", "new"):  # one that replaces another, and one that retention makes room for
         with pytest.raises(CheckpointError):
             handle.save({"a": "another", "b": "y" * 2000}, each)
     assert files_of(handle) == before
     assert [handle.load(each) for each in ("1", "2")] == [states["1"], states["2"]]
+
+
+def test_a_save_whose_file_cannot_be_flushed_is_not_acknowledged(store, monkeypatch):
+    """The flush of a small file is another thread's."""
+    handle = store(durable=True)
+    handle.save({"a": 1}, "before")
+
+    def fail(_writer):
+        raise StoreUnavailableError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalWriter, "finish", fail)
+        with pytest.raises(StoreUnavailableError, match="the disk is gone"):
+            handle.save({"a": 2}, "lost")
+    handle.save({"a": 3}, "after")
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["after", "before"]
 
 
 def test_what_could_not_be_unlinked_is_noted_and_goes_when_the_store_is_opened_again(store):

@@ -92,13 +92,13 @@ def test_a_store_that_goes_in_the_middle_of_a_save_acknowledges_nothing(
     directory, handle, monkeypatch, remove
 ):
     """Between the look at the database's file and the commit."""
-    publish = LocalPayloads.publish
+    give_name = LocalPayloads.give_name
 
-    def remove_and_publish(*arguments):
+    def remove_and_give_name(*arguments):
         remove(directory)
-        publish(*arguments)
+        give_name(*arguments)
 
-    monkeypatch.setattr(LocalPayloads, "publish", remove_and_publish)
+    monkeypatch.setattr(LocalPayloads, "give_name", remove_and_give_name)
     with pytest.raises(StoreUnavailableError, match=r"removed|gone"):
         handle.save(state_of("lost"), "c")
 

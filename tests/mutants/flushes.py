@@ -15,7 +15,7 @@ FLUSHES = tuple(
         (
             "the directory that received the rename is not flushed",
             "checkpointdb/local_payloads.py",
-            "sync_directory(os.path.dirname(target))",
+            "sync_directory(os.path.dirname(self._path(name)))",
         ),
         (
             "a file that replaces another is not flushed",

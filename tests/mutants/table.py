@@ -9,6 +9,27 @@ MUTANTS = (
     # --- what must be on the disk before a save is acknowledged
     *FLUSHES,
     Mutant(
+        "a file gets its name whether it was flushed or not",
+        "checkpointdb/store/saving.py",
+        "packer.settle()",
+        "pass",
+        "faults/test_failing_payloads.py",
+    ),
+    Mutant(
+        "a save is committed whether its file's name was flushed or not",
+        "checkpointdb/store/saving.py",
+        "flushing.result()",
+        "pass",
+        "faults/test_failing_payloads.py",
+    ),
+    Mutant(
+        "a save that fails leaves its file under its name",
+        "checkpointdb/store/saving.py",
+        "self.payloads.delete_all([name])",
+        "pass",
+        "faults/test_failing_payloads.py",
+    ),
+    Mutant(
         "commits of a durable store are not flushed",
         "checkpointdb/sqlite_connection.py",
         "connection.execute(f\"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}\")",

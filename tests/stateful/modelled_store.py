@@ -118,10 +118,12 @@ class Store:
         self.written = {}
         self.manifests = {}
         self.strays = set()
+        self.ever_opened = []
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
 
     def open(self, **options):
-        return opened(self.directory, self.key, database_url=self.url, **options)
+        self.ever_opened.append(opened(self.directory, self.key, database_url=self.url, **options))
+        return self.ever_opened[-1]
 
     def remove(self):
         self.observer.close()
@@ -165,6 +167,9 @@ class Store:
         return self.directory / "payloads"
 
     def files(self):
+        """Return the names of all payloads, once what was freed is unlinked."""
+        for handle in self.ever_opened:
+            handle._engine.pool.close()  # a thread of it does that
         return {path.relative_to(self.payloads).as_posix() for path in self.payloads.glob("p-*/*")}
 
     def name_of(self, checkpoint_id):

@@ -24,6 +24,7 @@ from checkpointdb.runs import Failure
 from checkpointdb.serialize import type_name
 from checkpointdb.store import PipelineCheckpoint
 from checkpointdb.store.background import PendingSave
+from checkpointdb.store.capturing import can_be_captured
 
 log = logging.getLogger("checkpointdb")
 
@@ -217,7 +218,7 @@ class Run:
         self._check(checkpoint_id)
         metadata = {**self._metadata, **self._about(), **about}
         state = as_dict(self.state)
-        if self._options.background:
+        if self._options.background and can_be_captured(state):
             pending = self._store.save(state, checkpoint_id, is_full, metadata, wait=False)
             ended = [number for number, (_, each) in enumerate(self._saves) if _is_saved(each)]
             self._saves = [*self._saves[ended[-1] :], (checkpoint_id, pending)]

@@ -26,9 +26,18 @@ def capture(state: dict[str, object], serializer: Serializer) -> dict[str, objec
     }
 
 
+def can_be_captured(state: dict[str, object]) -> bool:
+    """Say whether all streams of a state are stored already: another has to be read to be saved."""
+    return not any(map(_is_unread, state.values()))
+
+
+def _is_unread(value: object) -> bool:
+    return isinstance(value, StreamedValue) and not isinstance(value._source, StoredStream)
+
+
 def _stays(key: str, value: object) -> bool:
     """Say whether a value cannot change. Raises InvalidStateError for a stream that may."""
-    if isinstance(value, StreamedValue) and not isinstance(value._source, StoredStream):
+    if _is_unread(value):
         raise InvalidStateError(
             f"the value of key {key!r} is a stream that was not saved yet, which cannot be "
             "captured without being read: save it with wait=True",

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 import pydantic
 import pytest
 
-from checkpointdb import InvalidStateError
+from checkpointdb import InvalidStateError, StreamedValue
 from checkpointdb.pipeline import Pipeline
 from checkpointdb.pipeline.states import as_dict, from_dict
 
@@ -257,3 +257,25 @@ def test_a_dictionary_is_never_given_back_in_the_place_of_a_class(archive):
         Pipeline("plan", archive, [classify]).run({"total": 3}, "R", "latest")
     typed = Pipeline("plan", archive, [classify, nothing], state_type=Frozen)
     assert typed.run({"total": 3}, "R", "latest") == Frozen(Path("a"), 3)
+
+
+# --- streams
+
+
+@pytest.mark.parametrize("is_background", [False, True])
+def test_states_have_streams_that_are_read_by_later_stages(archive, is_background):
+    def measure(state):
+        state["log"] = StreamedValue(line for line in [b"one\n", b"two\n"])
+
+    def count(state):
+        state["lines"] = sum(block.count(b"\n") for block in state["log"])
+
+    def describe(state):
+        state["copy"] = StreamedValue(lambda: [b"copy of ", *state["log"]])
+
+    stages = [measure, count, describe]
+    state = Pipeline("plan", archive, stages, background=is_background).run({"n": 1}, run_id="r")
+    assert state["lines"] == 2
+    for name in ("r_stage_1", "r_stage_2", "r_stage_3"):
+        assert b"".join(archive.load(name)["log"]) == b"one\ntwo\n"
+    assert b"".join(archive.load("r_stage_3")["copy"]) == b"copy of one\ntwo\n"

@@ -8,6 +8,8 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import NamedTuple
 
+from checkpointdb.serialize import name_of
+
 _DIGITS = 16
 _MOST_CAUSES = 20
 _OURS = "checkpointdb.pipeline"
@@ -37,23 +39,41 @@ def describe(error: BaseException) -> Problem:
 
 
 def _message(error: BaseException) -> str:
-    """Return the text of an error, whose class may be unable to give one."""
+    """Return the text of an error and of what it is made of; a class may be unable to give one."""
+    parts = [f"{_kind(each)}: {_text(each)}" for each in _parts(error)]
+    return "; ".join([_text(error), *parts])
+
+
+def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as failed:  # noqa: BLE001 - whatever it raises, the error itself matters more
         return f"(an error without text: its __str__ raised {type(failed).__name__})"
 
 
+def _parts(error: BaseException) -> Iterator[BaseException]:
+    """Yield what a group is made of, such as the errors of tasks; not groups within it."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions[:_MOST_CAUSES]:
+            if isinstance(each, BaseExceptionGroup):
+                yield from _parts(each)
+            else:
+                yield each
+
+
 def _kinds(error: BaseException) -> Iterator[str]:
-    """Yield the types of an error and of what caused it."""
+    """Yield the types of an error, of what it is made of, and of what caused it."""
     cause: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if cause is None:
             return
-        cls = type(cause)
-        is_builtin = cls.__module__ == "builtins"
-        yield cls.__qualname__ if is_builtin else f"{cls.__module__}.{cls.__qualname__}"
+        yield _kind(cause)
+        yield from map(_kind, _parts(cause))
         cause = cause.__cause__
+
+
+def _kind(error: BaseException) -> str:
+    return name_of(type(error))
 
 
 def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:

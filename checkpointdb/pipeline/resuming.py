@@ -68,16 +68,16 @@ class Resumption:
         """Return what is named; None for the latest of a run that has none."""
         if resume_from == "latest":
             return self._newest(self._of_run(self.run_id))
-        names = [each.name for each in self.identities]
-        if isinstance(resume_from, str) and resume_from not in names:
-            return self._named(resume_from)
-        number = names.index(resume_from) + 1 if isinstance(resume_from, str) else resume_from
-        if isinstance(number, bool) or not isinstance(number, int):
+        is_name = isinstance(resume_from, str)
+        if is_name and resume_from not in self._names:
+            return self._named(str(resume_from))
+        if isinstance(resume_from, bool) or not isinstance(resume_from, (str, int)):
             raise InvalidInputError(
                 "resume_from must be 'latest', a stage's name or number, a checkpoint's id, or "
                 f"None, not {resume_from!r}"
             )
-        found = self._newest(self._of_run(self.run_id) & _completed & (meta("stage") == number))
+        where = meta("name" if is_name else "stage") == resume_from
+        found = self._newest(self._of_run(self.run_id) & _completed & where)
         if found is None:
             raise NotFoundError(
                 f"run {self.run_id!r} has no checkpoint of stage {resume_from!r}: resume from "
@@ -120,10 +120,17 @@ class Resumption:
     def _after(self, found: CheckpointMetadata) -> Start:
         about = found.custom_metadata
         state = from_dict(self._shape(about), self._load(found))
+        # By its name: what is reused may have had another number.
+        is_known = about["name"] in self._names
+        number = self._names.index(about["name"]) + 1 if is_known else about["stage"]
         if about["outcome"] == "completed":
-            return Start(state, about["stage"], found.checkpoint_id)
-        before = about["stage"] - 1
-        return Start(state, before, found.checkpoint_id, dict(about["steps"]), about["seconds"])
+            return Start(state, number, found.checkpoint_id)
+        steps, seconds = dict(about["steps"]), about["seconds"]
+        return Start(state, number - 1, found.checkpoint_id, steps, seconds)
+
+    @property
+    def _names(self) -> list[str]:
+        return [each.name for each in self.identities]
 
     def _load(self, found: CheckpointMetadata) -> dict[str, Any]:
         """Load a state that belongs to the metadata: the id may be saved again meanwhile."""

@@ -255,13 +255,15 @@ class Pipeline:
 
         Items have to come in the same order each time. A `break` leaves the step undone.
 
-        Raises InvalidInputError outside of a stage.
+        Raises InvalidInputError outside of a stage, and for the second loop of a name.
         """
-        first = self.next_step(name)
+        steps = self._run().steps
+        first = steps.begin(name)
         for number, item in enumerate(items):
             if number >= first:
                 with self.step(name, number, every_seconds=every_seconds):
                     yield item
+        steps.end(name)
 
     def _run(self) -> Run:
         run = _current.get()

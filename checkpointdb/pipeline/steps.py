@@ -19,10 +19,24 @@ class Steps:
     def __init__(self, last: dict[str, int]) -> None:
         self.last = last
         self._open: list[str] = []
+        self._over: set[str] = set()  # loops that came to their end
 
     def next(self, name: str) -> int:
         """Return the number of the step to begin a loop with: 0 for a new one."""
         return self.last.get(self._loop(name), -1) + 1
+
+    def begin(self, name: str) -> int:
+        """Return what `next` does, for a loop that was not at its end already.
+
+        Raises InvalidInputError otherwise: another of its name would be skipped silently.
+        """
+        if self._loop(name) in self._over:
+            raise InvalidInputError(f"there are two loops {name!r}: give one another name")
+        return self.next(name)
+
+    def end(self, name: str) -> None:
+        """Note that a loop came to its end."""
+        self._over.add(self._loop(name))
 
     @contextmanager
     def taking(self, name: str, number: int) -> Iterator[None]:

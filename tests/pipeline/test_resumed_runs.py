@@ -183,6 +183,16 @@ def test_what_changed_is_done_again_from_the_beginning_if_nothing_before_it_is_l
         with_stage(archive, Stage(first_shape())).run(None, "R", "latest", on_change="redo")
 
 
+def test_a_stage_that_has_another_number_by_now_is_found_by_its_name(archive):
+    first, second, third = numbered(3)
+    Pipeline("plan", archive, [first, second]).run({}, "R")
+    new = Stage(lambda _: pytest.fail("it was not wanted"), "new", "1")
+    longer = Pipeline("plan", archive, [first, new, second, third])
+    with pytest.raises(StaleStageError, match="stage 2, 'new', was 's2' then"):
+        longer.run({}, "R", "s2")
+    assert longer.run({}, "R", "s2", on_change="reuse") == {"called": [1, 2, 3]}
+
+
 def test_a_run_that_went_on_from_another_is_done_again_from_that_one(archive):
     def pipeline(version):
         changed = Stage(lambda state: state.update(version=version), "changed", version)

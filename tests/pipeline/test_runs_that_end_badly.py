@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import sqlite3
@@ -42,6 +43,21 @@ def test_an_error_that_cannot_say_what_it_is_comes_out_and_is_recorded(archive, 
     [failure] = archive.failures()
     assert failure.error_type.endswith(kind.__qualname__)
     assert "without text" in failure.message
+
+
+def test_errors_of_tasks_say_why(archive):
+    async def gather(_state):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_later())
+
+    async def fail_later():
+        raise LookupError("no such page")
+
+    with pytest.raises(ExceptionGroup):
+        Pipeline("plan", archive, [gather]).run({}, "R")
+    [failure] = archive.failures()
+    assert failure.error_type == "ExceptionGroup"
+    assert failure.message.endswith("; LookupError: no such page")
 
 
 class Occupied(logging.Handler):

@@ -86,6 +86,40 @@ def test_a_step_that_was_done_is_never_done_twice_unnoticed(archive):
         pipeline.run({}, "R")
 
 
+def test_a_second_loop_of_a_name_is_refused_and_not_skipped(archive):
+    pipeline = Pipeline("plan", archive)
+    broken = [True]
+
+    @pipeline.stage(version="1")
+    def loops(state):
+        for _ in range(2):
+            for number in pipeline.steps("epoch", range(2)):
+                state[str(number)] = number
+            if broken:
+                raise LookupError
+
+    with pytest.raises(LookupError):
+        pipeline.run({}, "R")
+    broken.clear()
+    for where in (None, "latest"):
+        with pytest.raises(InvalidInputError, match="two loops 'epoch'"):
+            pipeline.run({}, "R", where)
+
+
+def test_a_loop_that_was_left_may_be_begun_again(archive):
+    pipeline = Pipeline("plan", archive)
+
+    @pipeline.stage
+    def retry(state):
+        for attempt in range(2):
+            for number in pipeline.steps("epoch", range(3)):
+                if number == 1 and not attempt:
+                    break
+                state.setdefault("done", []).append(number)
+
+    assert pipeline.run({}, "R") == {"done": [0, 1, 2]}
+
+
 def test_steps_are_saved_as_seldom_as_one_likes(archive):
     events = []
     pipeline = training(archive, ("c", 2), every_seconds=60)

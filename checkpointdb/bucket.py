@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,12 +96,16 @@ class Bucket:
 
         By the server itself where it has such a condition, else by a look beforehand.
         """
+        return self._repeated(lambda: self._replace_once(path, data, seen))
+
+    def _replace_once(self, path: str, data: bytes, seen: bytes) -> bool:
         from obstore import exceptions as refusals
 
         with self._explained("read"):
             found = self._store.get(path)
-            if bytes(found.bytes()) != seen:
-                return False
+            there = bytes(found.bytes())
+        if there != seen:
+            return there == data  # by a request before, whose answer was lost
         known = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
         mode = {name: value for name, value in known.items() if value is not None}
         with self._explained("written"):
@@ -169,14 +173,15 @@ class Bucket:
             return
 
     def _put_if_new(self, path: str, data: bytes) -> bool:
-        """Store an object unless there is one; False also if a lost answer said that it is stored.
+        """Store an object unless there is one; False also if a lost answer said that it is stored."""
+        return self._repeated(lambda: self._put_once(path, data))
 
-        Repeated here: obstore does not, if the connection breaks, where a condition is given.
-        """
+    def _repeated(self, write: Callable[[], bool]) -> bool:
+        """Repeat a write under a condition: obstore does not, where the connection breaks."""
         until, pause = time.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return self._put_once(path, data)
+                return write()
             except StoreUnavailableError as error:
                 if not _is_transient(error) or time.monotonic() + pause > until:
                     raise

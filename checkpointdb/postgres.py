@@ -41,7 +41,7 @@ class Server:
     """A database on a server, and the schema of it that holds a store's rows."""
 
     def __init__(self, url: URL, *, durable: bool, busy_seconds: float) -> None:
-        """Take a URL; its `schema=` is ours, the rest of its query goes to the driver.
+        """Take a URL; its `schema=` and `prepared_statements=` are ours, the rest is the driver's.
 
         Raises InvalidInputError if it names no PostgreSQL database, or psycopg is not installed.
         """
@@ -54,6 +54,7 @@ class Server:
         query = dict(url.query)
         schema = query.pop("schema", None)
         self.schema = None if schema is None else _checked_schema(schema)
+        self._prepares = _checked_prepares(query.pop("prepared_statements", "on"))
         self.url = url.set(drivername=DRIVER, query=query)
         self._settings = self._of_session(durable=durable, busy_seconds=busy_seconds)
 
@@ -71,7 +72,10 @@ class Server:
         Transactions are begun and ended by us. A connection that the server closed meanwhile, at
         a restart, is noticed before it is used.
         """
-        return {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True}
+        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True}
+        if not self._prepares:
+            options["connect_args"] = {"prepare_threshold": None}
+        return options
 
     def begin_read(self) -> str:
         """Return what begins a transaction that reads."""
@@ -129,9 +133,17 @@ def _checked_schema(schema: object) -> str:
         or not schema.isprintable()
         or not 0 < len(schema.encode()) <= _MOST_NAME_BYTES
         or schema.startswith("pg_")
+        or schema == "$user"  # which means one of that name in a search path, quoted or not
     ):
         raise InvalidInputError(f"{schema!r} cannot be the name of a schema")
     return schema
+
+
+def _checked_prepares(value: object) -> bool:
+    """Say whether statements are prepared, which some poolers lose between two transactions."""
+    if value not in {"on", "off"}:
+        raise InvalidInputError(f"prepared_statements={value!r} is neither on nor off")
+    return value == "on"
 
 
 def _quoted(name: str) -> str:

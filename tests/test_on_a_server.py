@@ -170,6 +170,22 @@ def test_the_database_that_was_made_anew_takes_the_payloads_over(handle, opened,
         opened(**KEEP_ALL).save({"n": 1}, "late")
 
 
+@pytest.mark.parametrize(("value", "is_prepared"), [("off", False), ("on", True)])
+def test_statements_are_not_prepared_for_a_pooler_that_loses_them(url, value, is_prepared):
+    database = Database(f"{url}?prepared_statements={value}")
+    with database.read() as connection:
+        for _ in range(9):
+            connection.execute(sa.select(keyring))
+        count = connection.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements"))
+    database.close()
+    assert (count > 0) == is_prepared
+
+
+def test_an_option_of_ours_that_says_nothing_is_refused(url):
+    with pytest.raises(InvalidInputError, match="neither on nor off"):
+        Database(f"{url}?prepared_statements=maybe")
+
+
 # --- keys
 
 

@@ -173,7 +173,7 @@ class Bucket:
             return
 
     def _put_if_new(self, path: str, data: bytes) -> bool:
-        """Store an object unless there is one; False also if a lost answer said that it is stored."""
+        """Store an object unless there is one; False too if a lost answer said that it is."""
         return self._repeated(lambda: self._put_once(path, data))
 
     def _repeated(self, write: Callable[[], bool]) -> bool:

@@ -42,6 +42,7 @@ from checkpointdb.schema import (
     checkpoints,
     chunks,
     entries,
+    failures,
     members,
     payloads,
     removals,
@@ -316,3 +317,21 @@ def _delete_payloads(size: int) -> Executable:
         )
         .returning(payloads.c.name)
     )
+
+
+def remove_failures(
+    connection: Connection,
+    pipeline_id: int,
+    workflow: str | None,
+    run_id: str | None,
+    before: datetime | None,
+) -> int:
+    """Delete what is known of stages that failed; return how many rows that were."""
+    rows = delete(failures).where(failures.c.pipeline_id == pipeline_id)
+    if workflow is not None:
+        rows = rows.where(failures.c.workflow == workflow)
+    if run_id is not None:
+        rows = rows.where(failures.c.run_id == run_id)
+    if before is not None:
+        rows = rows.where(failures.c.failed_at < before)
+    return connection.execute(rows).rowcount

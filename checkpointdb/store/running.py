@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from checkpointdb import queries
+from checkpointdb.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from checkpointdb.runs import Failure, RunStatus, StageTime
@@ -47,6 +49,31 @@ class Running:
         query = queries.failures_of(self._engine.pipeline, workflow, run_id, limit)
         with self._engine.database.read() as connection:
             return [failure_of(row) for row in connection.execute(query)]
+
+    def forget_failures(
+        self,
+        workflow: str | None = None,
+        run_id: str | None = None,
+        *,
+        before: datetime | None = None,
+    ) -> int:
+        """Forget what failed: of a workflow, of a run, before a time, or all; return how many rows.
+
+        Retention does not: rows are small. A run that is known by its failures alone is then not
+        known any more, one that stood as failed is "unfinished".
+
+        Raises InvalidInputError for a time that is none, StoreUnavailableError and StoreBusyError
+        if it cannot be written.
+        """
+        from checkpointdb.forgetting import remove_failures
+
+        if before is not None and not isinstance(before, datetime):
+            raise InvalidInputError(f"before must be a datetime, not {before!r}")
+        with self._engine.writing() as connection:
+            pipeline_id = connection.scalar(queries.pipeline_id(self._engine.pipeline))
+            if pipeline_id is None:
+                return 0
+            return remove_failures(connection, pipeline_id, workflow, run_id, before)
 
     def runs(self, workflow: str | None = None) -> list[RunStatus]:
         """Return where each run stands, that which moved last first.

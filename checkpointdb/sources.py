@@ -23,6 +23,7 @@ Streamable = (
 )
 
 _PIECE_BYTES = 1 << 20
+_JOINED_BYTES = 64 << 10  # less than this is not worth a call
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 
 
@@ -227,11 +228,8 @@ class Flowing(io.RawIOBase):
         return True
 
     def readinto(self, target: Any, /) -> int:
-        while not self._rest:
-            try:
-                self._rest = _bytes_of(next(self._pieces))
-            except StopIteration:
-                return 0
+        if not self._rest:
+            self._rest = _joined(self._pieces)
         count = min(len(target), len(self._rest))
         target[:count] = self._rest[:count]
         self._rest = self._rest[count:]
@@ -243,6 +241,26 @@ class Flowing(io.RawIOBase):
         super().close()
         if self._release is not None:
             self._release()
+
+
+def _joined(pieces: Iterator[Any]) -> memoryview:
+    """Return what comes next, of small pieces (lines, say) several; nothing at the end.
+
+    One that can be changed is copied before the next is asked for: a buffer may be filled anew.
+    """
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if type(piece) is not bytes:
+            view = _bytes_of(piece)
+            if view and not gathered:
+                return view
+            piece = bytes(view)
+        gathered.append(piece)
+        size += len(piece)
+        if size >= _JOINED_BYTES:
+            break
+    return memoryview(gathered[0] if len(gathered) == 1 else b"".join(gathered))
 
 
 def _bytes_of(piece: Any) -> memoryview:

@@ -7,8 +7,11 @@ import os
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from checkpointdb import InvalidStateError, StreamedValue
+from checkpointdb.sources import Flowing
 
 MIB = 1 << 20
 NOISE = random.Random(5).randbytes(3 * MIB)
@@ -84,3 +87,52 @@ def test_a_file_that_can_only_be_read_and_sought_in_is_read_at_each_save(archive
     archive.save({"stream": value, "n": 1}, "second")
     assert b"".join(archive.load("second")["stream"]) == MORE
     assert archive.diff("first", "second").unchanged == ("stream",)
+
+
+PIECES = st.lists(
+    st.tuples(
+        st.sampled_from([bytes, bytearray, memoryview, "reused"]),
+        st.sampled_from([0, 1, 80, 5_000, 64 << 10, 70_000, 2 * MIB]),
+    ),
+    max_size=40,
+)
+
+
+def test_pieces_of_all_sizes_and_kinds_come_in_their_order(archive):
+    """A buffer that is filled anew for each piece too, as `readinto` in a loop does."""
+
+    @settings(max_examples=30, deadline=None)
+    @given(PIECES)
+    def come(parts):
+        data = [(kind, NOISE[at : at + size]) for at, (kind, size) in enumerate(parts)]
+        buffer = bytearray(2 * MIB)
+
+        def flow():
+            for kind, piece in data:
+                if kind == "reused":
+                    buffer[: len(piece)] = piece
+                    yield memoryview(buffer)[: len(piece)]
+                else:
+                    yield kind(piece)
+
+        archive.save({"stream": StreamedValue(flow), "once": StreamedValue(flow())}, "x")
+        whole = b"".join(piece for _, piece in data)
+        assert b"".join(archive.load("x")["stream"]) == whole
+        assert b"".join(archive.load("x")["once"]) == whole
+        assert b"".join(StreamedValue(flow)) == whole
+
+    come()
+
+
+def test_lines_take_not_much_longer_than_their_bytes():
+    calls = 0
+
+    class Counting(Flowing):
+        def readinto(self, target):
+            nonlocal calls
+            calls += 1
+            return super().readinto(target)
+
+    with io.BufferedReader(Counting(iter([b"a line of text\n"] * 100_000)), MIB) as stream:
+        assert len(stream.read()) == 1_500_000
+    assert calls < 1_000

@@ -58,11 +58,13 @@ class Memory(NamedTuple):
 
     `objects` are values that cannot change, by key: the same object is the same value. `sizes` are
     their raw bytes. `streams` are those of more than one chunk, by the digest of their value.
+    `small` gives the digest of the only chunk of a value that is too small to be cut, by key.
     """
 
     objects: Mapping[str, object] = MappingProxyType({})
     sizes: Mapping[str, int] = MappingProxyType({})
     streams: Mapping[bytes, Stream] = MappingProxyType({})
+    small: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Origin(NamedTuple):

@@ -182,7 +182,7 @@ def types_of(connection: Connection, place: Any) -> dict[str, str]:
 
 def rows_of_state(
     connection: Connection, place: Any, keys: Collection[str] | None, reading: Reading
-) -> list[Any]:
+) -> Sequence[Any]:
     """Return the rows of a state (`queries.state_at`), or of some of its keys. See `plan_load`."""
     where: dict[str, Any] = {"chain_id": place.chain_id, "depth": place.depth}
     if keys is not None and not reading.is_sealed:
@@ -195,9 +195,9 @@ def rows_of_state(
         return _chosen(rows, keys, place.checkpoint_id)
     # In an encrypted store always all of them: that a key has this value, and this checkpoint
     # this state, is authentic by the state's digest alone.
-    rows = list(connection.execute(queries.state_at(), where))
+    every = connection.execute(queries.state_at(), where).all()
     if reading.verify_hash or reading.is_sealed:
-        pairs = (row[:2] for row in rows)
+        pairs = (row[:2] for row in every)
         told = (reading.pipeline, place.checkpoint_id, pairs, place.state_version)
         if place.state_digest != reading.cipher.digests.state(*told):
             raise CorruptionError(
@@ -206,7 +206,7 @@ def rows_of_state(
                 "database",
                 checkpoint_id=place.checkpoint_id,
             )
-    return rows if keys is None else _chosen(rows, keys, place.checkpoint_id)
+    return every if keys is None else _chosen(every, keys, place.checkpoint_id)
 
 
 def _name_of(connection: Connection) -> str:

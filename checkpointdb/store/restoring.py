@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from checkpointdb import serialize
@@ -25,16 +24,19 @@ def restore(
     state: dict[str, Any] = dict.fromkeys(plan.keys)
     state.update((row.key, streamed(row)) for row in plan.streamed)
     for value in plan.values:
-        with _restoring(plan.checkpoint_id, value.key, value.serializer):
+        # No context manager: of ten thousand small values it would take a fifth of the time.
+        try:
             parts = value.whole_parts()
             state[value.key] = serialize.restore(value.serializer, parts, trusted)
+        except Exception as error:
+            _explain(error, plan.checkpoint_id, value.key, value.serializer)
+            raise
         value.parts, value.pieces = [], []
     return state
 
 
-@contextmanager
-def _restoring(checkpoint_id: str, key: str, serializer: str) -> Iterator[None]:
-    """Say in what goes wrong which value was being restored."""
+def _explain(error: Exception, checkpoint_id: str, key: str, serializer: str) -> None:
+    """Say in what went wrong which value was being restored."""
     where = f"key {key!r} of checkpoint {checkpoint_id!r}"
     if not serialize.is_known(serializer):
         raise UnknownSerializerError(
@@ -43,10 +45,8 @@ def _restoring(checkpoint_id: str, key: str, serializer: str) -> Iterator[None]:
             checkpoint_id=checkpoint_id,
             key=key,
             serializer=serializer,
-        )
-    try:
-        yield
-    except Untrusted as error:
+        ) from None
+    if isinstance(error, Untrusted):
         reason = f" ({error.reason})" if error.reason else ""
         raise UntrustedGlobalError(
             f"{where} was not loaded: its pickle names {error.name!r}, which trusted_globals does "
@@ -55,9 +55,7 @@ def _restoring(checkpoint_id: str, key: str, serializer: str) -> Iterator[None]:
             key=key,
             global_name=error.name,
         ) from None
-    except Exception as error:
-        error.add_note(
-            f"while restoring {where}: its bytes are as they were saved; is a class of it missing "
-            "or changed?"
-        )
-        raise
+    error.add_note(
+        f"while restoring {where}: its bytes are as they were saved; is a class of it missing "
+        "or changed?"
+    )

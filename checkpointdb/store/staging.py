@@ -65,28 +65,26 @@ class Cut:
     stream: Stream
 
 
+def whole(key: str, serialized: serialize.Serialized, digest: bytes, cipher: Cipher) -> Cut:
+    """Return a value that is one chunk, whose digest is known."""
+    of_value = cipher.digests.value(serialized.serializer, serialized.layout, [digest])
+    length = serialized.layout[0]
+    stream = Stream([length], [digest])
+    return Cut(key, serialized, [serialized.parts[0]], stream.digests, of_value, length, stream)
+
+
 def cut(
     key: str,
-    value: object,
+    serialized: serialize.Serialized,
     before: Stream | None,
-    serializer: serialize.Serializer,
     cipher: Cipher,
     pool: Pool,
 ) -> Cut:
-    """Serialize a value, cut it, and take its digests.
+    """Cut a serialized value and take its digests.
 
     Where the stream is what it was `before` it need not be cut to see that.
     """
-    if isinstance(value, serialize.Serialized):
-        serialized = value
-    else:
-        serialized = serialize.dump(key, value, serializer)
     first, *buffers = serialized.parts
-    if not buffers and first.nbytes <= WHOLE_STREAM_BYTES:  # most values of most states
-        digests = [cipher.digests.chunk(first)]
-        digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
-        stream = Stream([first.nbytes], digests)
-        return Cut(key, serialized, [first], digests, digest, first.nbytes, stream)
     if before is not None and before.is_in(first, cipher.digests):
         stream, chunks = before, _slices(first, before.lengths)
     else:
@@ -142,6 +140,7 @@ class Staged:
     has_waste: bool = False  # chunks were stored that no value has
     objects: dict[str, object] = field(default_factory=dict)
     streams: dict[bytes, Stream] = field(default_factory=dict)
+    small: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def state_bytes(self) -> int:
@@ -196,7 +195,7 @@ class Staged:
             if self.sizes[key] <= left_bytes:
                 left_bytes -= self.sizes[key]
                 objects[key], sizes[key] = value, self.sizes[key]
-        return Memory(objects, sizes, self.streams)
+        return Memory(objects, sizes, self.streams, self.small)
 
     # --- comparing
 
@@ -225,22 +224,45 @@ class Staged:
         self.reused_values[before.digest] = before
         if (stream := head.memory.streams.get(before.digest)) is not None:
             self.streams[before.digest] = stream
+        if (digest := head.memory.small.get(key)) is not None:
+            self.small[key] = digest
         return True
 
     def _groups(self, items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
         group: list[Cut] = []
         held_bytes = 0
         for key, value in items:
-            each = cut(
-                key, value, self._stream_before(key), self.serializer, self.cipher, self.pool
+            serialized = (
+                value
+                if isinstance(value, serialize.Serialized)
+                else serialize.dump(key, value, self.serializer)
             )
-            group.append(each)
-            held_bytes += each.serialized.layout[0]
+            if len(serialized.layout) == 1 and serialized.layout[0] <= WHOLE_STREAM_BYTES:
+                digest = self.small[key] = self.cipher.digests.chunk(serialized.parts[0])
+                if self._is_same(key, digest, serialized.layout[0]):
+                    continue
+                group.append(whole(key, serialized, digest, self.cipher))
+            else:
+                before = self._stream_before(key)
+                group.append(cut(key, serialized, before, self.cipher, self.pool))
+            held_bytes += serialized.layout[0]
             if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
                 yield group
                 group, held_bytes = [], 0
         if group:
             yield group
+
+    def _is_same(self, key: str, digest: bytes, raw_bytes: int) -> bool:
+        """Say whether a small value is what its key had before, by the digest of its chunk."""
+        if self.head is None or self.is_full or self.head.memory.small.get(key) != digest:
+            return False
+        before = self.head.values.get(key)
+        if before is None:
+            return False
+        self.digests[key] = before.digest
+        self.sizes[key] = raw_bytes
+        self.reused_values[before.digest] = before
+        return True
 
     def _stream_before(self, key: str) -> Stream | None:
         if self.head is None or key not in self.head.values:

@@ -115,6 +115,13 @@ MUTANTS = (
         "test_deltas.py test_saving.py",
     ),
     Mutant(
+        "a small value is taken for what its key had before",
+        "checkpointdb/store/staging.py",
+        "if self.head is None or self.is_full or self.head.memory.small.get(key) != digest:",
+        "if self.head is None or self.is_full or key not in self.head.memory.small:",
+        "test_deltas.py test_saving.py",
+    ),
+    Mutant(
         "an object that may have changed is taken for the same",
         "checkpointdb/store/staging.py",
         "if type(value) in UNCHANGEABLE:",

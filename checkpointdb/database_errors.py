@@ -27,6 +27,10 @@ class LostRace(Exception):
     """
 
 
+class KeyringChanged(LostRace):
+    """The keys changed since they were read: to be tried again, whatever else was relied on."""
+
+
 # What reading a row raises if it does not hold what its columns are for. SQLite keeps any type in
 # any column, and its file may be damaged or forged. Caught here, around every transaction: types
 # checked at each column would cost each load, and be forgotten at the next query.

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
-from checkpointdb.database_errors import LostRace
+from checkpointdb.database_errors import KeyringChanged
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError, EncryptionError
 from checkpointdb.format import Pieces
@@ -102,9 +102,10 @@ class Cipher(Protocol):
 def check_epoch(cipher: Cipher, epoch: int | None, generation: int | None) -> None:
     """Raise unless what was sealed in `epoch` may be given a row, under the writers' lock.
 
-    `generation` is that of the keyring in the database now, None if there is none. Raises LostRace
-    if there is a newer one, or a newer master key: to be tried again after `renew`; EncryptionError
-    if the store was encrypted, or lost its keyring, since it was opened; what `renew` raises.
+    `generation` is that of the keyring in the database now, None if there is none. Raises
+    KeyringChanged if there is a newer one, or a newer master key: to be tried again after `renew`;
+    EncryptionError if the store was encrypted, or lost its keyring, since it was opened; what
+    `renew` raises.
     """
     if (generation is None) != (epoch is None):
         became = "lost its keyring" if generation is None else "was encrypted"
@@ -114,11 +115,11 @@ def check_epoch(cipher: Cipher, epoch: int | None, generation: int | None) -> No
     if generation is None or epoch is None or cipher.generation is None:
         return
     if generation > cipher.generation:  # to unlock it may take long: not under the lock
-        raise LostRace("the keyring was changed since it was read")
+        raise KeyringChanged("the keyring was changed since it was read")
     if generation < cipher.generation:  # the file is ahead of the row, or both were put back
         cipher.renew()
     if epoch != cipher.epoch:
-        raise LostRace("what was sealed was sealed by an older master key")
+        raise KeyringChanged("what was sealed was sealed by an older master key")
 
 
 class Plain:

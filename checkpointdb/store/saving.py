@@ -11,6 +11,7 @@ key leaves no file, and a crash between the two leaves an orphan, never a row wi
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries
 from checkpointdb.database import Database
-from checkpointdb.database_errors import LostRace
+from checkpointdb.database_errors import KeyringChanged, LostRace
 from checkpointdb.errors import (
     InvalidInputError,
     NotFoundError,
@@ -66,26 +67,33 @@ class Saver:
     def save(self, writer: Writer, request: SaveRequest) -> None:
         """Save a checkpoint; when this returns it is acknowledged.
 
-        A try that lost a race (what it relied on is gone) starts again; the last one is a full,
-        which relies on nothing. Raises StoreBusyError if even that failed.
+        A try that lost a race (what it relied on is gone) starts again; after some it is a full,
+        which relies on nothing but the keyring: where that is changed again and again, it goes on
+        as long as it may wait. Raises StoreBusyError if even that failed.
         """
-        for attempt in range(_TRIES):
+        until = time.monotonic() + self.database.busy_seconds
+        for attempt in itertools.count():
+            is_last = attempt >= _TRIES - 1
             try:
-                self._try(writer, request, is_last=attempt == _TRIES - 1)
+                self._try(writer, request, is_last=is_last)
                 return
             except LostRace as error:
                 writer.head = None  # whatever happened, this writer's chain ends here
-                lost = error
+                may_wait = isinstance(error, KeyringChanged) and time.monotonic() < until
+                if is_last and not may_wait:
+                    raise self._busy(request, attempt + 1) from error
                 self.cipher.renew()
-                time.sleep(random.uniform(0, 0.01) * attempt)  # noqa: S311 - no secret
+                time.sleep(random.uniform(0, 0.01) * min(attempt, _TRIES))  # noqa: S311 - no secret
             except BaseException:
                 writer.head = None
                 raise
-        raise StoreBusyError(
+
+    def _busy(self, request: SaveRequest, tries: int) -> StoreBusyError:
+        return StoreBusyError(
             f"checkpoint {request.checkpoint_id!r} was not saved: other writers changed what it "
-            f"was compared with, {_TRIES} times; try again (and if nobody else writes to "
+            f"was compared with, {tries} times; try again (and if nobody else writes to "
             f"{self.database.where!r}, look at it with check())"
-        ) from lost
+        )
 
     def _try(self, writer: Writer, request: SaveRequest, *, is_last: bool) -> None:
         must_be_full = request.force_full or is_last or not self.settings.is_incremental

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, compress
 
 from checkpointdb import queries, serialize
 from checkpointdb.chunking import WHOLE_STREAM_BYTES, cut_buffer, cut_stream
@@ -43,6 +43,11 @@ _THREAD_PAYS_BYTES = 4 << 20
 # To ask whether the pipeline has a value under another key, or had it before, takes longer than
 # to store less than this again.
 _LOOK_UP_BYTES = 16 << 10
+
+# A smaller chunk is stored again rather than looked for: what is pickled beside an array is the
+# same from array to array. A load would open another payload for it; and where all else changed,
+# a full would serialize and hash the whole value again, to have it too.
+_LEAST_SHARED_BYTES = 1 << 10
 
 _FULL_SHARE = 0.7  # of the state: a larger delta is stored as a full
 _MOST_READ = 2.0  # times the state: what a load may have to decompress
@@ -296,13 +301,16 @@ class Staged:
         return [each for each in unknown if each.digest not in found]
 
     def _find_chunks(self, unknown: list[Cut]) -> None:
-        spread = [each for each in unknown if len(each.chunks) > 1]
-        for each in spread:
-            before = self.head.values.get(each.key) if self.head else None
-            if before is not None:
-                same = before.chunks.keys() & each.digests
-                self.reused_chunks.update((digest, before.chunks[digest]) for digest in same)
-        wanted = {digest for each in spread for digest in each.digests}
+        wanted: set[bytes] = set()
+        for each in unknown:
+            if len(each.chunks) > 1:
+                large = [len(chunk) >= _LEAST_SHARED_BYTES for chunk in each.chunks]
+                digests = set(compress(each.digests, large))
+                before = self.head.values.get(each.key) if self.head else None
+                if before is not None:
+                    same = before.chunks.keys() & digests
+                    self.reused_chunks.update((digest, before.chunks[digest]) for digest in same)
+                wanted |= digests
         wanted -= self.own_chunks.keys() | self.reused_chunks.keys()
         if not wanted:
             return

@@ -11,7 +11,15 @@ from blake3 import blake3
 from breaking import KEEP_ALL, assert_sound, state_of, tag_of, tags_of
 from sqlalchemy import select, update
 
-from checkpointdb import CorruptionError, NotFoundError, PipelineCheckpoint, StateChangedError
+from checkpointdb import (
+    CorruptionError,
+    FernetKey,
+    NotFoundError,
+    PipelineCheckpoint,
+    StateChangedError,
+    StoreBusyError,
+    generate_encryption_key,
+)
 from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import checkpoints, payloads, removals
 from checkpointdb.store.packer import Packer
@@ -131,6 +139,35 @@ def test_a_save_that_loses_every_race_ends_as_a_full(two, meanwhile):
     meanwhile(*BEFORE_COMMIT, move_the_ground, times=50)
     one.save(state_of("mine"), "mine")
     assert tag_of(one.load("mine")) == "mine"
+
+
+@pytest.mark.parametrize("times", [10, 10**6])
+def test_a_save_whose_keyring_is_changed_again_and_again_goes_on_while_it_may_wait(
+    tmp_path, meanwhile, times
+):
+    """The last try of a save relies on no checkpoint; on the keyring it does."""
+    options = {**KEEP_ALL, "enable_encryption": True, "busy_seconds": 60.0 if times == 10 else 0.3}
+    key, more = generate_encryption_key(), FernetKey(generate_encryption_key())
+    with (
+        PipelineCheckpoint(tmp_path, key, **options) as one,
+        PipelineCheckpoint(tmp_path, key, **options) as other,
+    ):
+
+        def change():
+            if more.key_id in other.key_ids():
+                other.remove_key(more)
+            else:
+                other.add_key(more)
+
+        meanwhile(*BEFORE_COMMIT, change, times)
+        if times == 10:
+            one.save(state_of("mine"), "mine")
+            assert tag_of(other.load("mine")) == "mine"
+        else:
+            with pytest.raises(StoreBusyError, match="try again"):
+                one.save(state_of("mine"), "mine")
+            assert tags_of(other) == {}
+        assert one.check(read_data=True).problems == ()
 
 
 def test_a_writer_whose_checkpoint_is_replaced_by_another_forks(two):

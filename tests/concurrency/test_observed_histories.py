@@ -21,7 +21,7 @@ from linearizing import unexplained
 from witnesses import IDS, RETAINED, Log, Room, Worker
 
 SECONDS = float(os.environ.get("CHECKPOINTDB_HISTORY_SECONDS", some(2, long=30)))
-PROCESSES, THREADS = 3, 2
+PROCESSES, THREADS = 2, 2  # what is possible doubles with each
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -49,6 +49,9 @@ def witnessed(room: Room) -> list[str]:
             each.stdin.flush()
         time.sleep(SECONDS / 2)
         victim.kill()
+        victim.wait()
+        time.sleep(0.5)  # a server may still commit what it was sent
+        Log(room.directory / "killed.log").died()
     return end_well(*crowd)
 
 

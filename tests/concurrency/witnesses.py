@@ -83,6 +83,10 @@ class Log:
         line = {"number": number, "found": found, "is_known": is_known}
         self._write({**line, "ended": ended})
 
+    def died(self) -> None:
+        """Write down that what has no end has happened by now, or never."""
+        self._write({"died": time.monotonic_ns()})
+
     def _write(self, line: dict[str, object]) -> None:
         os.write(self._file, (json.dumps(line) + "\n").encode())
 
@@ -91,6 +95,10 @@ def read(log: Path) -> list[Call]:
     """The calls of a log. One without an end was killed: nobody knows."""
     calls: dict[int, Call] = {}
     for line in map(json.loads, log.read_text().splitlines()):
+        if "died" in line:
+            for number, call in calls.items():
+                calls[number] = call._replace(ended=min(call.ended, line["died"]))
+            continue
         number = line.pop("number")
         if "what" in line:
             about = _tuples(line.pop("about"))

@@ -1,0 +1,126 @@
+"""What the hot paths are counted by: statements, bytes hashed, allocations, calls of the system.
+
+A count that grows without anybody's noticing is how an engine becomes slow; no clock is asked, so
+that these fail on every machine or on none.
+"""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+
+def expect(path: str, found: object, expected: object) -> None:
+    """Fail unless a path costs what it did."""
+    assert found == expected, (
+        f"{path} costs {found}, where it cost {expected}. If it costs more: does it have to? Each "
+        "save and load of everybody pays for it. If it is meant, or it costs less: change the "
+        "number here, and say in the commit what it buys."
+    )
+
+
+class Statements:
+    """What SQLite runs in every connection that is made from now on, each row of many its own."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        event.listen(Pool, "connect", self._listen)
+
+    def _listen(self, connection: object, _record: object) -> None:
+        connection.set_trace_callback(self._texts.append)
+
+    def stop(self) -> None:
+        event.remove(Pool, "connect", self._listen)
+
+    def of(self, act: Callable[[], object]) -> tuple[int, int]:
+        """How many an act runs, and in how many transactions."""
+        self._texts.clear()
+        act()
+        texts = [each for each in self._texts if not each.startswith("--")]  # not a trigger's
+        begun = [each for each in texts if each.startswith("BEGIN")]
+        ended = [each for each in texts if re.match("COMMIT|ROLLBACK", each)]
+        return len(texts) - len(begun) - len(ended), len(begun)
+
+
+class Hashing:
+    """Counts the bytes that go through a hash function, with all that is hashed by it."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self.total = 0
+
+    def __call__(self, data: bytes = b"") -> Hash:
+        self.total += len(data)
+        return Hash(self, self._function(data))
+
+    def of(self, act: Callable[[], object]) -> int:
+        before = self.total
+        act()
+        return self.total - before
+
+
+class Hash:
+    """A hash that is being made."""
+
+    def __init__(self, counting: Hashing, made: object) -> None:
+        self._counting, self._made = counting, made
+        self.digest = made.digest
+
+    def update(self, data: bytes) -> None:
+        self._counting.total += len(data)
+        self._made.update(data)
+
+
+def most_allocated(act: Callable[[], object]) -> int:
+    """The bytes that are allocated at most while something is done."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        act()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+# --- calls of the system, from strace's log
+
+
+def calls(log: str, marks: list[str]) -> dict[str, Counter[str]]:
+    """For each mark, a file that was asked for, the calls from it to the next."""
+    found: dict[str, Counter[str]] = {}
+    current: Counter[str] = Counter()
+    for line in log.splitlines():
+        mark = next((each for each in marks if f'/mark/{each}"' in line), None)
+        if mark is not None:
+            current = found[mark] = Counter()
+        elif call := _call(line):
+            current[call] += 1
+    return found
+
+
+def _call(line: str) -> str | None:
+    """A call and what it is about: `fsync payload`, `openat database`."""
+    if "resumed>" in line:  # counted where it began
+        return None
+    name = re.match(r"\d+\s+(\w+)\(", line)
+    about = next((kind for kind, pattern in _KINDS.items() if re.search(pattern, line)), None)
+    if not name or not about:
+        return None
+    if name[1] == "fsync":  # by another thread: it may have its name already
+        about = about.removeprefix("new ")
+    return f"{name[1]} {about}"
+
+
+_KINDS = {
+    "new payload": r"/payloads/incoming/\w+\.tmp\b",
+    "payload": r"/payloads/p-[^/]+/[^/]+\.ckpt\.gz\b",
+    "directory": r"/payloads/[\w-]+[>\"]",
+    "log": r"checkpoints\.db-wal\b",
+    "index": r"checkpoints\.db-shm\b",
+    "database": r"checkpoints\.db\b",
+}

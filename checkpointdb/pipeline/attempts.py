@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 
-from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError, RunTakenError
 from checkpointdb.store import PipelineCheckpoint
 from checkpointdb.store.validation import checked_id
@@ -53,7 +52,5 @@ class Attempt:
             )
         self._free.add(checked)
 
-    def _attempts(self) -> set[str | None]:
-        query = queries.attempts_of_run(self._store.pipeline, self._workflow, self._run_id)
-        with self._store.query() as connection:
-            return set(connection.execute(query).scalars())
+    def _attempts(self) -> set[str]:
+        return self._store.attempts(self._workflow, self._run_id)

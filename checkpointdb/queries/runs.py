@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, ScalarSelect, Select, Subquery, func, select
+from sqlalchemy import FromClause, ScalarSelect, Select, Subquery, bindparam, func, select
 
 from checkpointdb.queries.listings import pipeline_id
-from checkpointdb.schema import checkpoint_metadata, checkpoints, failures
+from checkpointdb.schema import checkpoint_metadata, checkpoints, failures, pipelines
+
+_bound_pipeline = (
+    select(pipelines.c.id).where(pipelines.c.name == bindparam("pipeline")).scalar_subquery()
+)
 
 
 def newest_of_runs(pipeline: str, workflow: str | None) -> Select[Any]:
@@ -45,20 +49,22 @@ def _newest_rows(pipeline: str, workflow: str | None) -> Subquery:
     return _of(query, flow.c.text, workflow).subquery("newest")
 
 
-def attempts_of_run(pipeline: str, workflow: str, run_id: str) -> Select[Any]:
-    """Return the tokens of the attempts that a run's checkpoints were saved by."""
-    flow, run, attempt = (checkpoint_metadata.alias(name) for name in ("flow", "run", "attempt"))
+def attempts_of_run() -> Select[Any]:
+    """Return the workflow and the token of each attempt at :run in :pipeline.
+
+    Of every workflow: to look for one, too, might be answered by all of its checkpoints.
+    """
+    run, flow, attempt = (checkpoint_metadata.alias(name) for name in ("run", "flow", "attempt"))
     return (
-        select(attempt.c.text)
+        select(flow.c.text.label("workflow"), attempt.c.text.label("token"))
         .distinct()
-        .select_from(_beside(flow, run, attempt))
-        .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
-        .where(flow.c.key == "workflow")
-        .where(flow.c.text == workflow)
+        .select_from(_beside(run, flow, attempt))
+        .join(checkpoints, checkpoints.c.id == run.c.checkpoint_id)
         .where(run.c.key == "run")
-        .where(run.c.text == run_id)
+        .where(run.c.text == bindparam("run"))
+        .where(flow.c.key == "workflow")
         .where(attempt.c.key == "attempt")
-        .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+        .where(checkpoints.c.pipeline_id == _bound_pipeline)
     )
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
+from checkpointdb.statements import Prepared
 
 if TYPE_CHECKING:
     from checkpointdb.runs import Failure, RunStatus, StageTime
     from checkpointdb.store.encryption import Unlocked
     from checkpointdb.store.engine import Engine
+
+# Prepared, since it is asked before each save of a run.
+_ATTEMPTS = Prepared(queries.attempts_of_run())
 
 
 class Running:
@@ -87,6 +91,13 @@ class Running:
             newest = connection.execute(queries.newest_of_runs(pipeline, workflow)).all()
             stopped = connection.execute(queries.newest_failures(pipeline, workflow)).all()
         return statuses(newest, stopped)
+
+    def attempts(self, workflow: str, run_id: str) -> set[str]:
+        """Return the tokens of the attempts at a run that have saved what still exists."""
+        run = {"pipeline": self._engine.pipeline, "run": run_id}
+        with self._engine.database.read() as connection:
+            rows = _ATTEMPTS.run(connection, run)
+        return {str(token) for of, token in rows if of == workflow}
 
     def stage_times(self, workflow: str | None = None) -> list[StageTime]:
         """Return how long each stage took, over the runs whose checkpoints still exist."""

@@ -294,7 +294,7 @@ def test_a_store_without_runs_answers_all_questions(store):
 def test_questions_search_indexes(archive):
     Pipeline("plan", archive, [extract]).run({}, "R")
     for query in (
-        attempts_of_run("default", "plan", "R"),
+        attempts_of_run().params(pipeline="default", run="R"),
         newest_of_runs("default", "plan"),
         stage_times("default", "plan"),
         failures_of("default", "plan", None, None),

@@ -46,7 +46,7 @@ from checkpointdb.schema import checkpoints
 from checkpointdb.store import LazyState, PipelineCheckpoint
 
 if TYPE_CHECKING:
-    from checkpointdb.filters import has_key, meta, parse_where
+    from checkpointdb.filters import has_key, is_backed_up, meta, parse_where
     from checkpointdb.keys import FernetKey, Key, PassphraseKey
     from checkpointdb.reports import (
         Answer,
@@ -98,7 +98,7 @@ if TYPE_CHECKING:
 
 # Imported when they are used, so that `import checkpointdb` stays fast.
 _LATER = {
-    "filters": ("has_key", "meta", "parse_where"),
+    "filters": ("has_key", "is_backed_up", "meta", "parse_where"),
     "keys": ("FernetKey", "Key", "PassphraseKey"),
     "reports": (
         "Answer",
@@ -242,6 +242,7 @@ __all__ = [
     "checkpoints",
     "generate_encryption_key",
     "has_key",
+    "is_backed_up",
     "load_encryption_key",
     "meta",
     "parse_where",

@@ -9,7 +9,10 @@ import threading
 
 
 class Proxy:
-    """Passes bytes on, until `cut` says when not to: `before` or `after` the server has them."""
+    """Passes bytes on, until `cut` says when not to: `before` or `after` the server has them.
+
+    Once; or each time, by a list of these.
+    """
 
     def __init__(self, port):
         self._port = port
@@ -35,6 +38,12 @@ class Proxy:
             server = socket.create_connection(("127.0.0.1", self._port))
             threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
 
+    def _next_cut(self):
+        if isinstance(self.cut, list):
+            return self.cut.pop(0)
+        when, self.cut = self.cut, None
+        return when
+
     def _pass(self, client, server):
         with client, server, contextlib.suppress(OSError):
             while True:
@@ -44,7 +53,7 @@ class Proxy:
                     if not data:
                         return
                     if source is client and self.cut and data.endswith(b"COMMIT\0"):
-                        when, self.cut = self.cut, None
+                        when = self._next_cut()
                         self.cuts += 1
                         self.refuses = self.refuses_after_a_cut
                         if when == "after":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from labels import label
 
-from checkpointdb import InvalidInputError, parse_where
+from checkpointdb import InvalidInputError, is_backed_up, meta, parse_where
 from checkpointdb.filters import parse_sort
 
 pytestmark = pytest.mark.databases
@@ -26,6 +26,27 @@ def handle(archive):
 
 def found(handle, text):
     return {each.checkpoint_id for each in handle.list_checkpoints(where=parse_where(text))}
+
+
+def test_what_no_backup_has_yet_is_found(handle, tmp_path):
+    assert found(handle, "@is_backed_up = false") == set(STATES)
+    handle.push_backup(tmp_path / "nas")
+    handle.push_backup(tmp_path / "second")
+    handle.save({"n": 1}, "four")
+    handle.save({"n": 2}, "two")
+    for text in ("@is_backed_up = true", "@is_backed_up != false", "not @is_backed_up == false"):
+        assert found(handle, text) == {"one", "three"}
+    assert found(handle, "@is_backed_up = false and not one exists") == {"two", "four"}
+    listed = handle.list_checkpoints(where=is_backed_up() & (meta("accuracy") > 0), limit=1)
+    assert [each.checkpoint_id for each in listed] == ["one"]
+
+
+@pytest.mark.parametrize(
+    "text", ["@is_backed_up", "@is_backed_up > true", "@is_backed_up = 1", "@is_backed_up exists"]
+)
+def test_whether_there_is_a_backup_is_true_or_false(text):
+    with pytest.raises(InvalidInputError, match="cannot be asked"):
+        parse_where(text)
 
 
 @pytest.mark.parametrize(

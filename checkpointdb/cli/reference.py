@@ -69,7 +69,7 @@ text that looks like another value is quoted (`host = "17"`), in `"…"` with th
 in `'…'` without any. A dot that belongs to the name of a field is written `\.`. A comparison holds
 only where the field is there.
 
-Columns: {columns}.
+Columns: {columns}. `@is_backed_up = false` finds what no backup has yet.
 """
 
 

@@ -4,7 +4,7 @@ A condition on metadata (`meta("accuracy") > 0.9`) or on keys (`has_key("graph")
 SQLAlchemy expression that combines with any other.
 """
 
-from checkpointdb.filters.conditions import Condition, has_key
+from checkpointdb.filters.conditions import Condition, has_key, is_backed_up
 from checkpointdb.filters.expressions import parse_sort, parse_where
 from checkpointdb.filters.fields import Field, meta
 from checkpointdb.filters.lists import select_checkpoints
@@ -13,6 +13,7 @@ __all__ = [
     "Condition",
     "Field",
     "has_key",
+    "is_backed_up",
     "meta",
     "parse_sort",
     "parse_where",

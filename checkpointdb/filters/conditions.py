@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import Grouping
 
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
-from checkpointdb.schema import chains, checkpoints, entries
+from checkpointdb.schema import backed_up, chains, checkpoints, entries
 from checkpointdb.text import storable
 
 Rows: TypeAlias = Select[int] | CompoundSelect[int]
@@ -54,6 +54,13 @@ class Condition(Grouping[bool]):
     def counting(self, bound: int) -> Select[int]:
         """Count the checkpoints that match, at most up to `bound`."""
         return select(func.count()).select_from(self.matches.limit(bound).subquery())
+
+
+def is_backed_up() -> Condition:
+    """Match checkpoints that a backup has, whichever; `~is_backed_up()` those that none has yet."""
+    row = backed_up.c.checkpoint_row
+    asked = exists(row).where(row == checkpoints.c.id).correlate(checkpoints)
+    return Condition("is_backed_up()", select(row).distinct().correlate(None), asked)
 
 
 def has_key(key: str) -> Condition:

@@ -6,6 +6,7 @@
     test       = ("=" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "^=") value
                | "in" "(" value ("," value)* ")" | "exists"
     field      = the path of a metadata field | "@" the name of a column
+    (and a test = "@is_backed_up" ("=" | "!=") ("true" | "false"))
 
 A parser of forty lines; the alternative, to let Python read the text, would run it.
 """
@@ -24,6 +25,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from sqlalchemy import Column, ColumnElement, not_
 
 from checkpointdb.errors import InvalidInputError
+from checkpointdb.filters.conditions import is_backed_up
 from checkpointdb.filters.fields import Field, meta
 from checkpointdb.filters.orders import SortKey
 from checkpointdb.schema import UtcDateTime, checkpoints
@@ -41,6 +43,7 @@ COLUMNS: Final = {
     "is_encrypted": checkpoints.c.is_encrypted,
     "state_version": checkpoints.c.state_version,
 }
+BACKED_UP: Final = "@is_backed_up"  # asked of another table
 _SIGNS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": operator.eq,
     "==": operator.eq,
@@ -76,8 +79,8 @@ def parse_where(text: str) -> ColumnElement[bool]:
 
     A field is the path of a metadata field as in `meta`, or `@` and a column: id, created_at,
     state_bytes, stored_bytes, key_count, depth, pinned, is_incremental, is_encrypted,
-    state_version. Values are numbers, true, false, null, and texts, in quotes where they have
-    spaces or look like another value. `^=` asks how a text begins.
+    state_version; or @is_backed_up. Values are numbers, true, false, null, and texts, in quotes
+    where they have spaces or look like another value. `^=` asks how a text begins.
 
     Raises InvalidInputError, which says where, for anything else.
     """
@@ -145,7 +148,15 @@ class _Parser:
         token = self._take("a field")
         if token.kind not in ("word", "quoted") or token.text.lower() in _WORDS:
             self._refuse("a field is expected", token)
+        if token.text == BACKED_UP:
+            return self._backed_up()
         return self._compared(_field(token))
+
+    def _backed_up(self) -> ColumnElement[bool]:
+        sign, value = self._take("a comparison"), _literal(self._take("true or false"))
+        if sign.text not in ("=", "==", "!=") or not isinstance(value, bool):
+            self._refuse(f"{BACKED_UP} is = true or = false", sign)
+        return is_backed_up() if value == (sign.text != "!=") else not_(is_backed_up())
 
     def _compared(self, field: Field | Column[Any]) -> ColumnElement[bool]:
         if self._takes("exists"):

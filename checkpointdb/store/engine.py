@@ -24,6 +24,7 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import payloads
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.finding import Find, Finding
+from checkpointdb.store.outcome import Forgotten, are_gone, found_out
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.preloading import import_all
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
@@ -301,37 +302,36 @@ class Engine(Finding):
         """Forget a checkpoint and unlink what nothing else needs."""
         from checkpointdb.forgetting import collect, remove_checkpoints
 
-        self._begin_writing()
-        with self.writing() as connection:
-            touched = remove_checkpoints(connection, [find(connection).id])
-            freed = collect(connection, touched)
+        def act(connection: Connection) -> Forgotten:
+            row: int = find(connection).id
+            freed = collect(connection, remove_checkpoints(connection, [row]))
             self._trash.clear_spent(connection)
-        self._trash.empty(freed)
+            return Forgotten([row], freed)
+
+        self._begin_writing()
+        self._forget(act)
 
     def prune(self, plan: RetentionPlan) -> PruneReport:
         """Forget what a plan says, as far as it still holds."""
-        from checkpointdb.forgetting import collect, remove_checkpoints
-        from checkpointdb.reports import PruneReport
-        from checkpointdb.store.planning import still_planned
+        from checkpointdb.store.planning import execute
 
         self._begin_writing()
-        size = queries.stored_bytes(self.pipeline)
-        with self.writing() as connection:
-            before = connection.execute(size).one()
-            forgettable, spared = still_planned(connection, plan)
-            touched = remove_checkpoints(connection, [each.row for each in forgettable])
-            freed = collect(connection, touched)
-            after = connection.execute(size).one()
-        self._trash.empty(freed)
+        report = self._forget(lambda connection: execute(connection, plan)).report
         self._tidy()
-        return PruneReport(
-            plan,
-            False,
-            tuple(each.checkpoint_id for each in forgettable),
-            tuple(spared),
-            before.payloads - after.payloads,
-            int(before.stored_bytes - after.stored_bytes),
-        )
+        assert report is not None
+        return report
+
+    def _forget(self, act: Callable[[Connection], Forgotten]) -> Forgotten:
+        """Forget in one transaction, and unlink what nothing needs any more."""
+        begin, seconds = self.writing, self.database.busy_seconds
+        did, is_lost = found_out(begin, seconds, act, lambda found, did: are_gone(found, did.rows))
+        if not is_lost:
+            self._trash.empty(did.freed)
+            return did
+        # They may have been forgotten by another, after which some of what we freed lives on.
+        with self.database.read() as connection:
+            self._trash.empty_leftovers(connection)
+        return did
 
     def repair(self, wishes: Wishes, progress: Callable[[int, int], object] | None) -> RepairReport:
         """Repair the whole store, or rehearse it."""

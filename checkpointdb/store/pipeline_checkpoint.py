@@ -31,6 +31,7 @@ from checkpointdb.store.inspecting import Inspecting
 from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
 from checkpointdb.store.opening import open_directory
+from checkpointdb.store.outcome import found_out
 from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveSettings
 from checkpointdb.store.running import Running
@@ -360,11 +361,15 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
         find = self._engine.place_of(checkpoint_id)
-        with self._engine.writing() as connection:
-            place = find(connection)
+
+        def act(connection: Connection) -> None:
+            row = find(connection).id
             connection.execute(
-                update(checkpoints).where(checkpoints.c.id == place.id).values(pinned=pinned)
+                update(checkpoints).where(checkpoints.c.id == row).values(pinned=pinned)
             )
+
+        # Done twice, it is as if done once.
+        found_out(self._engine.writing, self._engine.database.busy_seconds, act, lambda *_: False)
 
     def _describe(self, connection: Connection, rows: list[int]) -> list[CheckpointMetadata]:
         return listing.describe_rows(connection, rows, self._engine.payloads.locate)

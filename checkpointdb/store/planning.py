@@ -8,10 +8,12 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from checkpointdb import queries
+from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.reports import PlannedCheckpoint, PruneReport, RetentionPlan
 from checkpointdb.retention import KeepAll, Retention, Scope, damaged_in, exemptions
 from checkpointdb.schema import utc_of
 from checkpointdb.statements import Prepared
+from checkpointdb.store.outcome import Forgotten
 
 
 def make_plan(
@@ -78,6 +80,25 @@ def still_planned(
         else:
             forgettable.append(each)
     return forgettable, spared
+
+
+def execute(connection: Connection, plan: RetentionPlan) -> Forgotten:
+    """Forget what a plan says, as far as it still holds."""
+    size = queries.stored_bytes(plan.pipeline)
+    before = connection.execute(size).one()
+    forgettable, spared = still_planned(connection, plan)
+    rows = [each.row for each in forgettable]
+    freed = collect(connection, remove_checkpoints(connection, rows))
+    after = connection.execute(size).one()
+    report = PruneReport(
+        plan,
+        False,
+        tuple(each.checkpoint_id for each in forgettable),
+        tuple(spared),
+        before.payloads - after.payloads,
+        int(before.stored_bytes - after.stored_bytes),
+    )
+    return Forgotten(rows, freed, report)
 
 
 def rehearse(connection: Connection, plan: RetentionPlan) -> PruneReport:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cut_connections import Proxy
 
 from checkpointdb import (
+    KeepNewest,
     PipelineCheckpoint,
     RetentionPolicy,
     StoreUnavailableError,
@@ -77,12 +78,41 @@ def test_what_cannot_be_found_out_is_told_so(behind, proxy):
         behind.save({"n": 1}, "second")
 
 
-def test_a_forget_whose_commit_is_not_answered_says_so(behind, proxy):
-    proxy.cut = "after"
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_forgets_or_pins_is_done_once_though_its_commit_is_not_answered(behind, proxy, when):
+    for name in ("second", "third", "fourth"):
+        behind.save({"name": name}, name)
+    proxy.cut = when
+    behind.delete_checkpoint("first", missing_ok=False)
+    proxy.cut = when
+    behind.pin("third")
+    plan = behind.plan_retention(KeepNewest(1))
+    proxy.cut = when
+    report = behind.prune(plan)
+    assert (report.forgotten, report.freed_payloads, proxy.cuts) == (("second",), 1, 3)
+    assert [each.pinned for each in behind.list_checkpoints()] == [False, True]
+    assert behind.get_statistics()["payload_files"] == 2
+    assert len(list(behind.checkpoint_dir.glob("payloads/p-*/*"))) == 2
+
+
+def test_a_forget_that_cannot_be_found_out_says_so(behind, proxy):
+    behind._engine.database.busy_seconds = 0.3
+    proxy.cut, proxy.refuses_after_a_cut = "after", True
     with pytest.raises(UnknownOutcomeError, match="look"):
         behind.delete_checkpoint("first")
+    proxy.refuses = False
     assert ids(behind) == []
     behind.delete_checkpoint("first")
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_save_whose_connection_breaks_again_while_it_is_asked_for_is_no_less_there(
+    behind, proxy, times
+):
+    proxy.cut = ["before"] * times
+    behind.save({"n": 1}, "second")
+    assert proxy.cut == []
+    assert behind.load("second") == {"n": 1}
 
 
 def test_a_restart_under_load_loses_nothing_that_was_acknowledged(tmp_path, server_url, postgres):

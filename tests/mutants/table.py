@@ -351,4 +351,33 @@ MUTANTS = (
         "return True",
         "test_database.py upgrades",
     ),
+    # --- streams, and states of several versions
+    Mutant(
+        "a stream that was read already is taken for an empty one",
+        "checkpointdb/sources.py",
+        "if given is self._before:  # by now it is at its end, and would pass for empty",
+        "if False:",
+        "test_streamed_sources.py",
+    ),
+    Mutant(
+        "a buffer that is filled anew is taken before it is copied",
+        "checkpointdb/sources.py",
+        "piece = bytes(view)",
+        "piece = view",
+        "test_streamed_sources.py",
+    ),
+    Mutant(
+        "a state newer than the code is loaded as it is",
+        "checkpointdb/store/state_versions.py",
+        "if found > self.current:",
+        "if False:",
+        "test_state_versions.py",
+    ),
+    Mutant(
+        "a state of the remote is not upgraded",
+        "checkpointdb/store/remote_states.py",
+        "engine.trusted, engine.versions = trusted, versions",
+        "engine.trusted = trusted",
+        "test_remote_states.py",
+    ),
 )

@@ -18,6 +18,8 @@ from checkpointdb import (
     generate_encryption_key,
 )
 from checkpointdb.backup.lease import leased
+from checkpointdb.backup.remote import remote_at
+from checkpointdb.store.backing import refuse_own_place
 
 pytestmark = pytest.mark.databases
 
@@ -277,6 +279,20 @@ def test_a_place_within_the_store_is_refused(saved, tree, place):
     with pytest.raises(InvalidInputError, match="lost with it"):
         saved.push_backup(saved.checkpoint_dir / place)
     assert tree(saved.checkpoint_dir) == before
+
+
+def test_a_place_within_the_store_is_known_by_another_name(saved, store, tmp_path):
+    (tmp_path / "link").symlink_to(saved.checkpoint_dir)
+    with pytest.raises(InvalidInputError, match="lost with it"):
+        saved.push_backup(tmp_path / "link" / "backups")
+    options = "?region=eu-1&endpoint=http://127.0.0.1:9"
+    for place, there in [("s3://b/runs", "s3://b/runs/backups"), ("s3://b", "s3://b/x")]:
+        for url in (f"{there}{options}", f"{place}{options}"):
+            with pytest.raises(InvalidInputError, match="lost with it"):
+                refuse_own_place(remote_at(url), tmp_path, f"{place}?endpoint=http://127.0.0.1:9")
+    refuse_own_place(remote_at("s3://b/runs-backup"), tmp_path, "s3://b/runs")
+    refuse_own_place(remote_at("s3://b/runs"), tmp_path, "s3://c/runs")
+    refuse_own_place(remote_at(tmp_path / "nas"), tmp_path / "store", "s3://c/runs")
 
 
 # --- configuration

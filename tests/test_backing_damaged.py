@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 
@@ -15,6 +18,8 @@ from checkpointdb import (
     RetentionPolicy,
     generate_encryption_key,
 )
+from checkpointdb.backup import snapshots
+from checkpointdb.backup.layout import Pointer, encode_pointer, new_snapshot
 
 pytestmark = pytest.mark.databases
 
@@ -49,6 +54,13 @@ def states_of(directory, key=None, pipeline="default"):
 
 def payloads_at(nas):
     return sorted((nas / "payloads").glob("*/*.ckpt.gz"))
+
+
+def forge(nas, content):
+    """Let the backup be another snapshot, with the right hash."""
+    forged = new_snapshot(datetime.now(UTC), sha256(content).hexdigest())
+    (nas / forged.path).write_bytes(content)
+    (nas / "latest.json").write_bytes(encode_pointer(Pointer(forged, len(content))))
 
 
 def damage(path):
@@ -161,6 +173,28 @@ def test_a_pointer_that_is_none_is_refused(saved, nas, tmp_path, content):
     (nas / "latest.json").write_bytes(content)
     with pytest.raises(CorruptionError, match=r"latest\.json"):
         PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "it is empty"), (b"x", "it is empty"), (b"no rows" * 999, "not a database")],
+)
+def test_a_forged_snapshot_that_is_no_database_is_refused(saved, nas, tmp_path, content, words):
+    saved.push_backup(nas)
+    forge(nas, gzip.compress(content))
+    with pytest.raises(CorruptionError, match=words):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_forged_snapshot_that_grows_without_end_is_given_up(saved, nas, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "_SMALL_BYTES", 1 << 20)
+    saved.push_backup(nas)
+    forge(nas, gzip.compress(bytes(8 << 20), 9))
+    with pytest.raises(CorruptionError, match="damaged"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    left = [path.stat().st_size for path in tmp_path.rglob("snapshot.db")]
+    assert max(left) < 4 << 20
 
 
 def test_a_backup_of_a_newer_format_is_refused(saved, nas, tmp_path):

@@ -37,6 +37,9 @@ from checkpointdb.sqlite_backup import check_copy, copy_database, use_log
 BLOCK_BYTES = 1 << 20
 _GZIP = 31  # zlib's wbits for it
 _InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub says otherwise
+# Rows shrink to a half or a third, never to a hundredth: what grows more would fill the disk.
+_MOST_EXPANDED = 100
+_SMALL_BYTES = 64 << 20
 Moved = Callable[[int], object]  # so many bytes more
 
 # What a snapshot has no use for: what this machine was about to do, where it pushed to, and where
@@ -55,7 +58,7 @@ def copy_of(
     That of a server row by row, in one transaction that reads: `step` is called now and then.
     """
     if database.path is None:
-        copy = opened(target)
+        copy = _opened(target, is_new=True)
         with database.read() as source, copy.write() as connection:
             copy_rows(source, connection, leaving_out=_OF_THIS_MACHINE, step=step)
         return copy
@@ -71,11 +74,17 @@ def copy_of(
 def opened(path: Path) -> Database:
     """Open a copy that nobody else has, brought up to date if it is of an older schema.
 
-    Raises SchemaVersionError if it is of a newer one.
+    Raises SchemaVersionError if it is of a newer one, CorruptionError if it is of none.
     """
+    return _opened(path, is_new=False)
+
+
+def _opened(path: Path, *, is_new: bool) -> Database:
     database = Database(URL.create("sqlite", database=str(path)), durable=False)
     try:
         found = database.revision()
+        if not is_new:
+            _expect_tables(found)
         if found not in {None, HEAD_REVISION} and is_known(str(found)):
             database.migrate(HEAD_REVISION)  # a copy needs no other beside it, as `prepare` makes
         database.prepare(upgrade=False)
@@ -83,6 +92,11 @@ def opened(path: Path) -> Database:
         database.close()
         raise
     return database
+
+
+def _expect_tables(revision: str | None) -> None:
+    if revision is None:
+        raise CorruptionError("the database of the backup is damaged: it is empty")
 
 
 def pack(plain: Path, packed: Path) -> str:
@@ -211,9 +225,16 @@ def blocks_in(reader: PayloadReader, block_bytes: int = 8 * BLOCK_BYTES) -> Iter
 
 def _unpack(packed: Path, plain: Path) -> None:
     unpacker = isal_zlib.decompressobj(wbits=_GZIP)
+    left = _MOST_EXPANDED * packed.stat().st_size + _SMALL_BYTES
     with _new_file(plain) as file:
         for block in blocks_of(packed):
-            file.write(unpacker.decompress(block))
+            waiting = block
+            while waiting:
+                piece = unpacker.decompress(waiting, BLOCK_BYTES)
+                waiting = unpacker.unconsumed_tail
+                left -= file.write(piece)
+                if left < 0:
+                    raise _InflateError("it grows without end")
         file.write(unpacker.flush())
 
 

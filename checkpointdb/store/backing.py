@@ -17,6 +17,7 @@ from checkpointdb.backup.pulling import Fetched, Pull, Wanted
 from checkpointdb.backup.pushing import Source, push
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, opened, pointer_of
+from checkpointdb.bucket_urls import directory_of_url, is_file_url, parse_url
 from checkpointdb.database import Database
 from checkpointdb.directories import (
     locked_directory,
@@ -89,12 +90,23 @@ def prune_remote(
 
 def refuse_own_place(remote: Remote, directory: Path, payload_url: str | None) -> None:
     """Raise InvalidInputError for a remote that is, or lies in, a place of the store itself."""
-    place, own = f"{remote.url}/", [directory.as_uri(), payload_url or directory.as_uri()]
-    if any(place.startswith(f"{each}/") for each in own):
+    own = [directory.as_uri()] if payload_url is None else [directory.as_uri(), payload_url]
+    if any(_is_within(remote.url, each) for each in own):
         raise InvalidInputError(
             f"{remote.url!r} is a place of the store itself: a backup there would be lost with it; "
             "name another directory, or another prefix"
         )
+
+
+def _is_within(url: str, place: str) -> bool:
+    """Say whether a URL names a place or one in it, whatever is said of how to reach it."""
+    if is_file_url(url) != is_file_url(place):
+        return False
+    if is_file_url(url):
+        return directory_of_url(url).resolve().is_relative_to(directory_of_url(place).resolve())
+    one, other = parse_url(url), parse_url(place)
+    is_same = (one.scheme, one.bucket, one.endpoint) == (other.scheme, other.bucket, other.endpoint)
+    return is_same and f"{one.prefix}/".startswith(f"{other.prefix}/" if other.prefix else "")
 
 
 def verify_remote(

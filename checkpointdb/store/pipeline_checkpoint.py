@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
-from checkpointdb.errors import CheckpointError, InvalidInputError, NotFoundError
-from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
+from checkpointdb.errors import CheckpointError, NotFoundError
+from checkpointdb.format import CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
     CheckpointMetadata,
@@ -42,6 +42,7 @@ from checkpointdb.store.validation import (
     checked_count,
     checked_id,
     checked_keys,
+    checked_level,
     checked_seconds,
 )
 from checkpointdb.trusted_globals import TrustedGlobals
@@ -115,16 +116,11 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         from checkpointdb.store.state_versions import checked_versions
 
         key = key_for(encryption_key, enable_encryption)
-        if compression_level not in COMPRESSION_LEVELS:
-            raise InvalidInputError(
-                f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, "
-                f"not {compression_level!r}"
-            )
         self._policy = policy_of(retention_policy, retention_count, retention_age_days)
         settings = SaveSettings(
             self._policy.forgettable,
             checked_count(full_every, "full_every"),
-            compression_level,
+            checked_level(compression_level),
             is_incremental=bool(enable_incremental),
             serializer=find_serializer(serializer),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
+from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.text import storable
 
 if TYPE_CHECKING:
@@ -112,6 +113,15 @@ def checked_count(value: object, what: str, *, least: int = 1) -> int:
     if value > _MAX_COUNT:
         raise InvalidInputError(f"{what} must be a whole number of at most {_MAX_COUNT}")
     return value
+
+
+def checked_level(level: CompressionLevel) -> CompressionLevel:
+    """Return a compression level. Raises InvalidInputError for what is none."""
+    if level not in COMPRESSION_LEVELS:
+        raise InvalidInputError(
+            f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, not {level!r}"
+        )
+    return level
 
 
 def checked_zone(zone: object) -> tzinfo | None:

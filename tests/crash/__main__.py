@@ -32,10 +32,10 @@ def main() -> int:
 
 
 def stop_everywhere(names: list[str], most_kills: int | None, most_cuts: int | None) -> int:
-    from operations import OPERATIONS
+    from further import EVERY
     from stopping import stopped_everywhere
 
-    names = names or list(OPERATIONS)
+    names = names or list(EVERY)
     stopped = partial(stopped_everywhere, most_kills=most_kills, most_cuts=most_cuts)
     kills = cuts = 0
     if len(names) == 1:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from effort import some
-from operations import OPERATIONS
+from further import EVERY
 from tracing import AVAILABLE
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="effects are traced on Linux on x86-64")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", EVERY)
 def test_what_is_stopped_anywhere_leaves_the_state_before_or_after(operation):
     sample = str(some(3, long=50))
     command = [sys.executable, Path(__file__).parent, "--kills", sample, "--cuts", sample]

@@ -1,0 +1,245 @@
+"""More operations: keys alone, streams, saves in the background, copies, imports, a rebuild.
+
+What goes on one checkpoint after another may be stopped between two: then what is there so far is
+whole, and the same call goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from breaking import KEEP_ALL, state_of, tags_of
+from operations import (
+    ABC,
+    ENCRYPTED,
+    KEYS,
+    OPERATIONS,
+    Done,
+    Operation,
+    acting,
+    next_save,
+    opened,
+    tags_in,
+    three_saved,
+)
+
+from checkpointdb import EncryptionError, PipelineCheckpoint, StoreUnavailableError, StreamedValue
+
+LEGACY = Path(__file__).parents[1] / "legacy" / "plain"
+LEGACY_IDS = {f"PDM2024-ANT-MED_stage_{number}" for number in range(1, 6)}
+
+
+# --- keys
+
+
+def two_keys(room: Path) -> None:
+    three_saved(room, **ENCRYPTED)
+    with opened(room, **ENCRYPTED) as handle:
+        handle.add_key(KEYS[1])
+
+
+def by_key(number: int) -> dict[str, object]:
+    return {"encryption_key": KEYS[number], "enable_encryption": True}
+
+
+def keys_that_open(room: Path) -> tuple[list[int], dict[str, str]]:
+    """Which of the two keys open the store, and what is in it."""
+    opening, found = [], {}
+    for number in range(2):
+        try:
+            with opened(room, **by_key(number)) as handle:
+                found = tags_of(handle)
+        except EncryptionError:
+            continue
+        opening.append(number)
+    return opening, found
+
+
+def next_save_by_first(room: Path) -> None:
+    next_save(room, **by_key(keys_that_open(room)[0][0]))
+
+
+# --- streams
+
+
+def streamed(tag: str) -> dict[str, object]:
+    """A small value beside a stream of several chunks."""
+    return {"tag": tag, "stream": StreamedValue(iter([content_of(tag)]))}
+
+
+def content_of(tag: str) -> bytes:
+    return b"".join(f"{tag} {number}\n".encode() for number in range(60_000))
+
+
+def one_streamed(room: Path) -> None:
+    with opened(room) as handle:
+        handle.save(streamed("aaa"), "a")
+
+
+def tags_of_streams(room: Path) -> dict[str, str]:
+    found = {}
+    with opened(room) as handle:
+        for each in handle.list_checkpoints(reverse=False):
+            state = handle.load(each.checkpoint_id)
+            assert b"".join(state["stream"]) == content_of(state["tag"])
+            found[each.checkpoint_id] = state["tag"]
+    return found
+
+
+def next_stream(room: Path) -> None:
+    with opened(room) as handle:
+        handle.save(streamed("next"), "the next")
+        assert b"".join(handle.load("the next")["stream"]) == content_of("next")
+        handle.delete_checkpoint("the next")
+    next_save(room)
+
+
+# --- what goes on one after the other
+
+
+def tags_of_copy(room: Path) -> dict[str, str]:
+    assert tags_in(room) == ABC
+    with PipelineCheckpoint(room / "copy", **KEEP_ALL) as handle:
+        found = tags_of(handle)
+    assert found.items() <= ABC.items()
+    return found if found == ABC else {}
+
+
+def next_copy(room: Path) -> None:
+    next_save(room)
+    with opened(room) as handle:
+        handle.copy_into(room / "copy")
+    assert tags_of_copy(room) == ABC
+    with PipelineCheckpoint(room / "copy", **KEEP_ALL) as handle:
+        assert {each.kind for each in handle.check(read_data=True).problems} <= {
+            "orphan",
+            "unfinished",
+        }
+
+
+def predecessor(room: Path) -> None:
+    shutil.copytree(LEGACY, room / "old")
+
+
+def imported_ids(room: Path) -> set[str]:
+    with opened(room) as handle:
+        found = {each.checkpoint_id: each for each in handle.list_checkpoints()}
+        for each in found:
+            assert handle.load(each)["policy_code"] == "PDM2024-ANT-MED"
+    assert found.keys() <= LEGACY_IDS
+    return LEGACY_IDS if found.keys() == LEGACY_IDS else set()
+
+
+def next_import(room: Path) -> None:
+    with opened(room) as handle:
+        assert handle.import_legacy(room / "old").is_ok
+    assert imported_ids(room) == LEGACY_IDS
+    next_save(room)
+
+
+# --- one file
+
+
+def exported(room: Path) -> None:
+    three_saved(room)
+    with opened(room) as handle:
+        handle.export_checkpoint("b", room / "b.ckpt")
+        handle.delete_checkpoint("b")
+
+
+def next_import_of_a_file(room: Path) -> None:
+    with opened(room) as handle:
+        handle.import_checkpoint(room / "b.ckpt", on_conflict="skip")
+    assert tags_in(room) == {"a": "aaa", "c": "ccc", "b": "bbb"}
+    next_save(room)
+
+
+# --- a rebuild
+
+
+def without_database(room: Path) -> None:
+    three_saved(room)
+    for file in (room / "store").glob("checkpoints.db*"):
+        file.unlink()
+
+
+def rebuild(room: Path, done: Done) -> None:
+    PipelineCheckpoint.rebuild(room / "store")
+    done()
+
+
+def rebuilt(room: Path) -> dict[str, str]:
+    """What is there; nothing as long as there is no database, or an empty one."""
+    try:
+        return tags_in(room)
+    except StoreUnavailableError as error:
+        if "missing or empty" not in str(error):
+            raise
+        return {}
+
+
+def next_rebuild(room: Path) -> None:
+    if not rebuilt(room):
+        PipelineCheckpoint.rebuild(room / "store")
+    assert rebuilt(room) == ABC
+    next_save(room)
+
+
+FURTHER = {
+    "add a key": Operation(
+        lambda room: three_saved(room, **ENCRYPTED),
+        acting(lambda handle: handle.add_key(KEYS[1]), **ENCRYPTED),
+        ([0], ABC),
+        ([0, 1], ABC),
+        look=keys_that_open,
+        go_on=next_save_by_first,
+    ),
+    "remove a key": Operation(
+        two_keys,
+        acting(lambda handle: handle.remove_key(KEYS[0]), **by_key(1)),
+        ([0, 1], ABC),
+        ([1], ABC),
+        look=keys_that_open,
+        go_on=next_save_by_first,
+    ),
+    "save a stream": Operation(
+        one_streamed,
+        acting(lambda handle: handle.save(streamed("ddd"), "d")),
+        {"a": "aaa"},
+        {"a": "aaa", "d": "ddd"},
+        look=tags_of_streams,
+        go_on=next_stream,
+    ),
+    "save behind": Operation(
+        three_saved,
+        acting(lambda handle: handle.save(state_of("ddd"), "d", wait=False).result()),
+        ABC,
+        {**ABC, "d": "ddd"},
+    ),
+    "copy": Operation(
+        three_saved,
+        acting(lambda handle: handle.copy_into(handle.checkpoint_dir.parent / "copy")),
+        {},
+        ABC,
+        look=tags_of_copy,
+        go_on=next_copy,
+    ),
+    "import legacy": Operation(
+        predecessor,
+        acting(lambda handle: handle.import_legacy(handle.checkpoint_dir.parent / "old")),
+        set(),
+        LEGACY_IDS,
+        look=imported_ids,
+        go_on=next_import,
+    ),
+    "import a file": Operation(
+        exported,
+        acting(lambda handle: handle.import_checkpoint(handle.checkpoint_dir.parent / "b.ckpt")),
+        {"a": "aaa", "c": "ccc"},
+        {"a": "aaa", "c": "ccc", "b": "bbb"},
+        go_on=next_import_of_a_file,
+    ),
+    "rebuild": Operation(without_database, rebuild, {}, ABC, look=rebuilt, go_on=next_rebuild),
+}
+EVERY = {**OPERATIONS, **FURTHER}

@@ -103,20 +103,20 @@ class Bucket:
 
         with self._explained("read"):
             found = self._store.get(path)
-            there = bytes(found.bytes())
-        if there != seen:
-            return there == data  # by a request before, whose answer was lost
-        known = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
-        mode = {name: value for name, value in known.items() if value is not None}
-        with self._explained("written"):
-            try:
-                self._store.put(path, data, mode=mode, use_multipart=False)
-            except (refusals.AlreadyExistsError, refusals.PreconditionError):
-                # The answer to our own may have been lost, and it then have been repeated.
-                return self.read_small(path, len(data) + 1) == data
-            except (refusals.NotSupportedError, NotImplementedError):
-                self._store.put(path, data, use_multipart=False)
-        return True
+            there: bytes | None = bytes(found.bytes())
+        for condition in _conditions(found.meta):
+            if there != seen:
+                return there == data  # by our own request, whose answer was lost
+            with self._explained("written"):
+                try:
+                    self._store.put(path, data, mode=condition, use_multipart=False)
+                    return True
+                except (refusals.AlreadyExistsError, refusals.PreconditionError):
+                    there = self.read_small(path, len(data) + len(seen))
+                except (refusals.NotSupportedError, NotImplementedError):
+                    self._store.put(path, data, use_multipart=False)
+                    return True
+        return there == data
 
     def put_parts(self, path: str, parts: Iterator[bytes]) -> None:
         """Store an object in parts, sent as they come; if they raise, all of it is given up."""
@@ -241,6 +241,18 @@ class Bucket:
             raise StoreUnavailableError(
                 f"{self.location.url!r} cannot be {done}: {_advice(error)} ({_shown(error)})"
             ) from error
+
+
+def _conditions(meta: Any) -> list[dict[str, str]]:
+    """Return what says of an object that it is still this one, in the forms that servers know.
+
+    Ceph's gateway compares an ETag without the quotes that belong to it.
+    """
+    e_tag, version = meta["e_tag"], meta["version"]
+    more = {} if version is None else {"version": version}
+    if e_tag is None:
+        return [more]
+    return [{"e_tag": each, **more} for each in dict.fromkeys([e_tag, e_tag.strip('"')])]
 
 
 def _object(meta: Any) -> Object:

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+REFUSED = b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
 DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
@@ -32,6 +33,7 @@ class FaultProxy(http.server.ThreadingHTTPServer):
         self.upstream = upstream
         self.fault = lambda _request: None
         self.requests = []
+        self.refuses_quotes = False  # around an ETag, as Ceph's gateway does
         self.unheard = set()  # names of headers that the server does not get to see
 
     def handle_error(self, request, client_address):
@@ -51,18 +53,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = self.server.fault(request)
         if callable(fault):
             fault = fault()
+        if self.server.refuses_quotes and '"' in self.headers.get("If-Match", ""):
+            return self.answer(412, REFUSED)
         match fault:
             case "500" | "503":
-                self.answer(int(fault), b"")
+                return self.answer(int(fault), b"")
             case "deny":
-                self.answer(403, DENIED)
+                return self.answer(403, DENIED)
             case "drop":
-                self.cut()
+                return self.cut()
             case "hang":
                 time.sleep(30)
-                self.cut()
+                return self.cut()
             case _:
-                self.pass_on(body, fault)
+                return self.pass_on(body, fault)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one  # noqa: N815 - their names
 

@@ -164,6 +164,17 @@ def test_a_rebuild_names_what_is_damaged_and_takes_nothing_of_another_pull(
     assert states_of(tmp_path / "back") == {f"s{n}": state_of(n) for n in range(2)}
 
 
+def test_a_rebuild_that_brings_nothing_back_makes_no_store(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    first, *others = payloads_at(nas)
+    first.unlink()
+    for path in others[1:]:
+        path.unlink()
+    with pytest.raises(CorruptionError, match="none brings"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back", rebuild=True)
+    assert not (tmp_path / "back").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[]", b"no json", b'{"format": 1, "snapshot": "../../etc", "stored_bytes": 1}'],

@@ -184,6 +184,11 @@ def rebuild_from(
         if keyring := pull.keyring():
             write_file(room, keyring.decode())
         report = rebuild_directory(room, key)
+        if not report.checkpoints:
+            raise CorruptionError(
+                f"of the {count} payloads at {remote.url!r} none brings a checkpoint back whole: "
+                "they are damaged, or what is left of checkpoints that were forgotten"
+            )
         _note_origin(remote, room / DATABASE_NAME)
         _publish(room, directory)
     unreadable = {name for name, _ in report.unreadable} | pull.damaged.keys()

@@ -80,3 +80,11 @@ def test_one_write_that_fails_is_repeated(saved, proxy, proxied, number, fault):
     proxy.fault = writes_from(number, fault, times=1)
     assert saved.push_backup(proxied).copied_payloads == 1
     assert [each.is_latest for each in saved.list_backups(proxied)] == [False, True]
+
+
+def test_a_server_that_wants_etags_without_their_quotes_is_pushed_to(saved, proxy, proxied):
+    proxy.refuses_quotes = True
+    saved.push_backup(proxied)
+    with PipelineCheckpoint(saved.checkpoint_dir, **KEEP_ALL) as other:
+        other.save({"n": 2}, "c")
+        assert other.push_backup(proxied).copied_payloads == 1

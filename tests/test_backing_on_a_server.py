@@ -156,3 +156,12 @@ def test_what_is_pushed_while_others_save_and_forget_is_one_state(handle, nas, t
         PipelineCheckpoint.pull_backup(nas, directory, snapshot=report.snapshot)
         with PipelineCheckpoint(directory, **KEEP_ALL) as back:
             assert back.check(read_data=True).problems == ()
+
+
+def test_a_server_that_is_restarted_during_a_push_costs_nothing(handle, nas, tmp_path, postgres):
+    restarts = [postgres.restart]
+    report = handle.push_backup(nas, progress=lambda *_: restarts.pop()() if restarts else None)
+    assert (report.is_ok, restarts) == (True, [])
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        assert rows_of(back._engine.database) == rows_of(handle._engine.database)

@@ -143,6 +143,27 @@ def test_the_seventy_percent_are_of_bytes_that_the_pipeline_lacks_not_of_keys(ar
     assert info(archive, "two").is_incremental
 
 
+class Counted:
+    """A value that counts how often it is pickled."""
+
+    def __init__(self, text):
+        self.text, self.pickled = text, 0
+
+    def __getstate__(self):
+        self.pickled += 1
+        return {"text": self.text, "pickled": 0}
+
+
+def test_a_value_that_shares_a_little_with_a_full_that_was_due_is_pickled_once(archive):
+    shared = NOISE.randbytes(100_000)
+    archive.save({"a": Counted(shared + NOISE.randbytes(500_000))}, "one")
+    value = Counted(shared + NOISE.randbytes(500_000))
+    archive.save({"a": value}, "two")
+    assert not info(archive, "two").is_incremental
+    assert value.pickled == 1
+    assert archive.load("two")["a"].text == value.text
+
+
 @pytest.mark.damages
 def test_a_full_that_was_due_by_its_delta_stands_alone(archive):
     state = {f"k{number}": NOISE.randbytes(50_000) for number in range(10)}

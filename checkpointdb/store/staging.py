@@ -37,6 +37,10 @@ _GROUP_BYTES = 1 << 20
 _HELD_BYTES = 32 << 20
 UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 
+# In-band streams that are kept until it is known whether the state is stored as a full: large
+# buffers are the state's own memory, and cost nothing to keep.
+_KEPT_BYTES = 16 << 20
+
 # Of less, the digests are taken before a thread has begun.
 _THREAD_PAYS_BYTES = 4 << 20
 
@@ -146,6 +150,8 @@ class Staged:
     objects: dict[str, object] = field(default_factory=dict)
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, serialize.Serialized] = field(default_factory=dict)
+    kept_bytes: int = 0
 
     @property
     def state_bytes(self) -> int:
@@ -161,6 +167,7 @@ class Staged:
             for each in unknown:
                 if each.digest not in self.new_values and each.digest not in self.reused_values:
                     self.new_values[each.digest] = self._define(each)
+                    self._keep(each)
 
     def is_too_large(self) -> bool:
         """Say whether this should rather be a full: by its delta, or by what a load reads."""
@@ -184,7 +191,8 @@ class Staged:
         self.reused_values.clear()
         self.reused_chunks.clear()
         before = {key: digest for key, digest in self.digests.items() if digest in elsewhere}
-        self.add((key, items[key]) for key in before)
+        self.add((key, self.kept.get(key, items[key])) for key in before)
+        self.kept.clear()
         # A value that pickles differently each time has left chunks of its first pickle here.
         self.has_waste |= any(self.digests[key] != digest for key, digest in before.items())
 
@@ -330,6 +338,13 @@ class Staged:
             layout=each.serialized.layout,
             chunks=tuple(self._refs(each)),
         )
+
+    def _keep(self, each: Cut) -> None:
+        """Keep what would have to be serialized again for a full, as far as there is room."""
+        stream_bytes = each.serialized.layout[0]
+        if not self.is_full and self.kept_bytes + stream_bytes <= _KEPT_BYTES:
+            self.kept[each.key] = each.serialized
+            self.kept_bytes += stream_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:
         is_shared = len(each.chunks) > 1

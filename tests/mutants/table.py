@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .costs import COSTS
 from .flushes import FLUSHES
 from .mutant import Mutant
 
@@ -380,4 +381,5 @@ MUTANTS = (
         "engine.trusted = trusted",
         "test_remote_states.py",
     ),
+    *COSTS,
 )

@@ -24,13 +24,16 @@ from .workloads import WORKLOADS
 Results = dict[str, dict[str, Any]]  # workload → contestant → what `measure` says, or an error
 
 _PATIENCE_SECONDS = 1800
+_ALL_STEPS = 10**9
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rivals", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(WORKLOADS)}; all if none")
     parser.add_argument("--only", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--steps", type=int, default=10**9, help="at most so many of each workload")
+    parser.add_argument(
+        "--steps", type=int, default=_ALL_STEPS, help="at most so many of each workload"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--page", type=Path, metavar="FILE", help="show this run on a page")
     parser.add_argument("--folder", type=Path, help="measure on this file system")
@@ -71,6 +74,8 @@ def main() -> None:
         "checkpointdb", "joblib", "diskcache", "disk-objectstore", "sqlitedict",
         "langgraph-checkpoint-sqlite", "scikit-learn", "pandas", "numpy",
     )  # fmt: skip
+    if options.steps < _ALL_STEPS:
+        about["steps"] = f"at most {options.steps} of each workload: a rough look"
     about["load before"] = machine.load()
     results: Results = {}
     for workload in options.names or WORKLOADS:
@@ -85,6 +90,7 @@ def main() -> None:
     if options.page:
         insert(options.page, text, results)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
 
 

@@ -95,18 +95,20 @@ class Naive(_Whole):
 class Joblib(_Whole):
     settings = "dump(compress=('zlib', 1)), a file per step; nothing verified"
 
-    def save(self, step: int, state: State) -> None:
+    def __init__(self, folder: Path) -> None:
         import joblib
 
+        super().__init__(folder)
+        self._joblib = joblib
+
+    def save(self, step: int, state: State) -> None:
         with (self.folder / f"{step}.joblib").open("wb") as file:
-            joblib.dump(state, file, compress=("zlib", 1))
+            self._joblib.dump(state, file, compress=("zlib", 1))
             flush(file)
         flush_folder(self.folder)
 
     def load(self, step: int) -> State:
-        import joblib
-
-        state: State = joblib.load(self.folder / f"{step}.joblib")
+        state: State = self._joblib.load(self.folder / f"{step}.joblib")
         return state
 
 
@@ -203,10 +205,12 @@ class LangGraph(_Whole):
     settings = "SqliteSaver, pickle_fallback, WAL, synchronous=FULL"
 
     def __init__(self, folder: Path) -> None:
+        from langgraph.checkpoint.base import empty_checkpoint
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
         from langgraph.checkpoint.sqlite import SqliteSaver
 
         super().__init__(folder)
+        self._empty = empty_checkpoint
         self._connection = sqlite3.connect(folder / "states.sqlite", check_same_thread=False)
         serde = JsonPlusSerializer(pickle_fallback=True)
         self._saver = SqliteSaver(self._connection, serde=serde)
@@ -214,9 +218,7 @@ class LangGraph(_Whole):
         self._connection.execute("PRAGMA synchronous = FULL")
 
     def save(self, step: int, state: State) -> None:
-        from langgraph.checkpoint.base import empty_checkpoint
-
-        checkpoint = empty_checkpoint()
+        checkpoint = self._empty()
         checkpoint["id"] = f"{step:08d}"
         checkpoint["channel_values"] = state
         where = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}

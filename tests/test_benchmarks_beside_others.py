@@ -1,0 +1,71 @@
+"""What `make bench-others` writes of a run, made of figures that nobody measured."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.benchmarks.rivals.pictures import bars
+from tests.benchmarks.rivals.report import insert, page
+
+NAMES = ("checkpointdb", "naive", "joblib", "floor")
+
+
+def figures(**changed):
+    measured = {
+        "steps": 3,
+        "save_seconds": 2.0,
+        "load_seconds": 0.5,
+        "key_seconds": 0.002,
+        "stored_bytes": 4_000_000,
+        "save_peak_bytes": 10**6,
+        "load_peak_bytes": 10**9,
+    }
+    return {**measured, **changed}
+
+
+@pytest.fixture
+def results():
+    return {
+        "text": {
+            "checkpointdb": figures(),
+            "naive": figures(save_seconds=8.0, stored_bytes=40_000_000),
+            "joblib": {"error": "it was killed"},
+            "floor": figures(save_seconds=1.6),
+        },
+        "many_keys": {
+            **{name: figures() for name in NAMES},
+            "naive": figures(save_seconds=1.0, stored_bytes=1_000_000),
+        },
+    }
+
+
+def test_a_page_says_which_targets_are_missed_and_what_failed(results):
+    lines = page(results, {"date": "today"}).splitlines()
+    assert "- date: today" in lines
+    assert "| text | 0.25 ✓ | 1.25 ✓ | 1.00 ✓ | 0.10 ✓ |" in lines
+    assert "| many_keys | 2.00 ✗ | 1.00 ✓ | 1.00 ✓ | 4.00 ✗ |" in lines
+    assert "| text | 2.0 s | 8.0 s | failed | 1.6 s |" in lines
+    assert "- text, joblib: it was killed" in lines
+
+
+def test_a_picture_has_a_bar_for_each_that_did_not_fail(results):
+    root = ElementTree.fromstring(bars(results, "save_seconds", "Saving"))
+    shapes = [each for each in root.iter() if each.get("class") in {"a", "b", "pale"}]
+    texts = [each.text for each in root.iter() if each.tag.endswith("text")]
+    assert len(shapes) == 7
+    assert texts.count("failed") == 1
+    assert {"4 ×", "0.8 ×", "0.5 ×", "many keys"} <= set(texts)
+
+
+def test_a_run_takes_the_place_of_the_one_before_it_on_its_page(results, tmp_path):
+    shown = tmp_path / "explanation" / "page.md"
+    shown.parent.mkdir()
+    (tmp_path / "pictures").mkdir()
+    shown.write_text("# Words\n\n## One run\n\nolder figures\n")
+    insert(shown, page(results, {}), results)
+    text = shown.read_text()
+    assert text.startswith("# Words\n\n## One run\n")
+    assert "older" not in text
+    assert len(list((tmp_path / "pictures").glob("beside-others-*.svg"))) == 3

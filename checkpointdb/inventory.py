@@ -110,7 +110,9 @@ def first_name(
     large, under the lock; a second object that tells the order, another request at each save.)
     """
     if not payloads.names_first:
-        return unnumbered
+        # A server ends the session of a client that stands still, and its lock: another writer may
+        # have taken the name that was free when the client wakes up, unless that is its own.
+        return unnumbered if database.server is None else made_unique(unnumbered)
     with database.write(pipeline=pipeline_id) as connection:
         return with_sequence(made_unique(unnumbered), _next_sequence(connection, pipeline_id))
 

@@ -223,6 +223,40 @@ def test_an_unknown_serializer_is_a_clear_error_at_load_and_the_rest_loads(store
     assert handle.check(read_data=True).problems == ()
 
 
+class Plain:
+    """Text or bytes as they are: two serializers that make the same bytes of unlike values."""
+
+    def __init__(self, name, dump, load):
+        self.name, self._dump, self._load = name, dump, load
+
+    def dump(self, value):
+        return [self._dump(value)]
+
+    def load(self, parts):
+        return self._load(bytes(parts[0]))
+
+
+def test_the_same_bytes_of_two_serializers_are_copied_as_two_values(store, tmp_path):
+    from checkpointdb import serialize
+
+    serializers = [Plain("as-text", str.encode, bytes.decode), Plain("as-bytes", bytes, bytes)]
+    try:
+        for serializer in serializers:
+            register_serializer(serializer)
+        text = {"small": "abc", "large": "x" * 900_000}
+        store(serializer="as-text", retention_count=9).save(text, "text")
+        data = {"small": b"abc", "large": b"x" * 900_000}
+        handle = store(serializer="as-bytes", retention_count=9)
+        handle.save(data, "bytes", force_full=False)
+        assert handle.get_checkpoint_info("bytes").is_incremental
+        handle.copy_into(tmp_path / "copy")
+        with PipelineCheckpoint(tmp_path / "copy", retention_count=9) as copy:
+            assert (copy.load("text"), copy.load("bytes")) == (text, data)
+    finally:
+        for serializer in serializers:
+            serialize._known.pop(serializer.name, None)
+
+
 def test_an_unknown_serializer_is_refused_when_the_store_is_opened(store):
     with pytest.raises(InvalidInputError, match="json, pickle5"):
         store(serializer="yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 
@@ -227,3 +228,24 @@ def test_a_thread_that_changes_the_state_gets_an_error_or_a_save_that_loads(arch
         thread.join()
     for each in archive.list_checkpoints():
         assert len(archive.load(each.checkpoint_id)[value]) >= 50_000
+
+
+class Growing:
+    """A value that another thread changes: each time that it is pickled it has another size."""
+
+    def __init__(self, *sizes):
+        self.sizes = list(sizes)
+
+    def __reduce__(self):
+        return bytes, (b"x" * self.sizes.pop(0),)
+
+
+def test_a_small_value_that_became_large_within_a_save_is_not_taken_for_the_large_one(archive):
+    """Pickled twice, since the save turned out to be a full; the head knew it as the small one."""
+    value = Growing(10, 10, 20_000, 10)
+    archive.save({"changing": value, "other": os.urandom(1_000)}, "first")
+    archive.save({"changing": value, "other": os.urandom(100_000)}, "second")
+    archive.save({"changing": value, "other": b""}, "third")
+    assert not archive.get_checkpoint_info("second").is_incremental
+    ids = ("first", "second", "third")
+    assert [len(archive.load(each)["changing"]) for each in ids] == [10, 20_000, 10]

@@ -250,12 +250,14 @@ class Staged:
                 if isinstance(value, serialize.Serialized)
                 else serialize.dump(key, value, self.serializer)
             )
-            if len(serialized.layout) == 1 and serialized.layout[0] <= WHOLE_STREAM_BYTES:
+            if self._is_small(serialized):
                 digest = self.small[key] = self.cipher.digests.chunk(serialized.parts[0])
                 if self._is_same(key, digest, serialized.layout[0]):
                     continue
                 group.append(whole(key, serialized, digest, self.cipher))
             else:
+                # Of a value that was pickled before, in this save, into less.
+                self.small.pop(key, None)
                 before = self._stream_before(key)
                 group.append(cut(key, serialized, before, self.cipher, self.pool))
             held_bytes += serialized.layout[0]
@@ -264,6 +266,17 @@ class Staged:
                 group, held_bytes = [], 0
         if group:
             yield group
+
+    def _is_small(self, serialized: serialize.Serialized) -> bool:
+        """Say whether a value is one chunk, of the one serializer whose small ones are remembered.
+
+        A copy has values of others too: the same bytes need not be the same value there.
+        """
+        return (
+            len(serialized.layout) == 1
+            and serialized.layout[0] <= WHOLE_STREAM_BYTES
+            and serialized.serializer == self.serializer.name
+        )
 
     def _is_same(self, key: str, digest: bytes, raw_bytes: int) -> bool:
         """Say whether a small value is what its key had before, by the digest of its chunk."""

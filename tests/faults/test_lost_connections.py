@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 
 import pytest
@@ -15,6 +17,7 @@ from checkpointdb import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
+from checkpointdb.local_payloads import LocalPayloads
 
 
 @pytest.fixture
@@ -158,3 +161,63 @@ def test_a_restart_under_load_loses_nothing_that_was_acknowledged(tmp_path, serv
         ) as handle:
             assert {number for who, number in acknowledged if who == name} <= set(ids(handle))
             assert handle.check(read_data=True).problems == ()
+
+
+def end_sessions_but(postgres, server_url):
+    """What the server does to a session that stands idle in its transaction for too long."""
+    engine = sa.create_engine(sa.make_url(server_url), poolclass=sa.NullPool)
+    others = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with engine.connect() as connection:
+        connection.execute(others)
+
+
+def rewrite(handle, step):
+    if step == "save":
+        handle.save(OLD | {"n": 2}, "latest")
+    elif step == "merge":
+        handle.merge("latest")
+    else:
+        handle.save({"b": handle.load("latest")["b"]}, "next")
+        handle.delete_checkpoint("latest")
+        handle.compact(min_dead=0.1)
+
+
+OLD = {"n": 0, "a": os.urandom(30_000), "b": os.urandom(30_000)}
+
+
+@pytest.mark.parametrize("step", ["save", "merge", "compact"])
+def test_a_writer_that_stood_still_until_it_lost_its_lock_takes_no_file_of_another(
+    tmp_path, server_url, postgres, monkeypatch, step
+):
+    """It wakes up where it was to rename its file, after another wrote the same id."""
+    options = {
+        "database_url": server_url,
+        "busy_seconds": 5,
+        "retention_policy": RetentionPolicy.KEEP_ALL,
+    }
+    with (
+        PipelineCheckpoint(tmp_path / "store", **options) as slow,
+        PipelineCheckpoint(tmp_path / "store", **options) as other,
+    ):
+        slow.save(OLD, "first")
+        slow.save(OLD | {"b": os.urandom(20_000), "c": os.urandom(10_000)}, "latest")
+        give_name = LocalPayloads.give_name
+        slept = []
+
+        def after_a_long_sleep(payloads, writer, name):
+            if "-next" in name or slept:
+                return give_name(payloads, writer, name)
+            slept.append(name)
+            end_sessions_but(postgres, server_url)
+            other.save({"of": "another"}, "latest")
+            return give_name(payloads, writer, name)
+
+        monkeypatch.setattr(LocalPayloads, "give_name", after_a_long_sleep)
+        with contextlib.suppress(StoreUnavailableError, UnknownOutcomeError):
+            rewrite(slow, step)
+        assert slept
+        assert other.load("latest") == {"of": "another"}
+        assert {each.kind for each in other.check(read_data=True).problems} <= {"orphan"}

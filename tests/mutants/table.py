@@ -31,6 +31,13 @@ MUTANTS = (
         "faults/test_failing_payloads.py",
     ),
     Mutant(
+        "a writer that lost its lock on a server takes the file of another",
+        "checkpointdb/inventory.py",
+        "return unnumbered if database.server is None else made_unique(unnumbered)",
+        "return unnumbered",
+        "faults/test_lost_connections.py",
+    ),
+    Mutant(
         "commits of a durable store are not flushed",
         "checkpointdb/sqlite_connection.py",
         "connection.execute(f\"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}\")",
@@ -121,6 +128,13 @@ MUTANTS = (
         "if self.head is None or self.is_full or self.head.memory.small.get(key) != digest:",
         "if self.head is None or self.is_full or key not in self.head.memory.small:",
         "test_deltas.py test_saving.py",
+    ),
+    Mutant(
+        "a value that became large is known by what it was while it was small",
+        "checkpointdb/store/staging.py",
+        "self.small.pop(key, None)",
+        "pass",
+        "test_state_errors.py",
     ),
     Mutant(
         "an object that may have changed is taken for the same",

@@ -59,8 +59,9 @@ class BucketRemote:
             return self._bucket.put_new(self._path(path), content)
         return self._bucket.replace_if(self._path(path), content, seen)
 
-    def delete(self, path: str) -> None:
-        self._bucket.delete(self._path(path))
+    def delete(self, *paths: str) -> None:
+        for path in paths:
+            self._bucket.delete(self._path(path))
 
     def _path(self, name: str) -> str:
         return self._bucket.location.path_of(name)

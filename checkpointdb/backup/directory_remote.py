@@ -76,9 +76,13 @@ class DirectoryRemote:
             self._publish(writer, path)
             return True
 
-    def delete(self, path: str) -> None:
-        with self._explained("changed"), suppress(FileNotFoundError):
-            (self._root / path).unlink()
+    def delete(self, *paths: str) -> None:
+        with self._explained("changed"):
+            for path in paths:
+                (self._root / path).unlink(missing_ok=True)
+            for directory in sorted({(self._root / path).parent for path in paths}):
+                with suppress(FileNotFoundError):
+                    sync_directory(directory)
 
     @contextmanager
     def _incoming(self) -> Iterator[LocalWriter]:

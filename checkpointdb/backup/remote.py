@@ -49,8 +49,11 @@ class Remote(Protocol):
         """Replace a small blob if it still is what was seen (None: absent); False if not."""
         ...
 
-    def delete(self, path: str) -> None:
-        """Delete a blob; one that is gone already is no error."""
+    def delete(self, *paths: str) -> None:
+        """Delete blobs, durable: they are gone before what is deleted by the next call.
+
+        One that is gone already is no error.
+        """
         ...
 
     def unfinished(self) -> Iterator[Blob]:

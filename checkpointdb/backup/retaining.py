@@ -222,11 +222,9 @@ def _report(
 
 def _delete(remote: Remote, planned: list[PlannedSnapshot], blobs: list[Blob]) -> None:
     """Delete the snapshots first: none that is still there may lack what it names."""
-    for each in planned:
-        if not each.is_kept:
-            remote.delete(Snapshot(each.name, each.created_at, "").path)
-    for blob in blobs:
-        remote.delete(blob.path)
+    gone = [Snapshot(each.name, each.created_at, "") for each in planned if not each.is_kept]
+    remote.delete(*(each.path for each in gone))
+    remote.delete(*(blob.path for blob in blobs))
 
 
 def _forget_copies(connection: Any, url: str, blobs: list[Blob]) -> None:

@@ -6,6 +6,7 @@ whole, and the same call goes on.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,16 +16,26 @@ from operations import (
     ENCRYPTED,
     KEYS,
     OPERATIONS,
+    WITHOUT_A,
     Done,
     Operation,
     acting,
+    half_pushed,
+    next_push,
     next_save,
     opened,
+    remote_tags,
     tags_in,
     three_saved,
 )
 
-from checkpointdb import EncryptionError, PipelineCheckpoint, StoreUnavailableError, StreamedValue
+from checkpointdb import (
+    EncryptionError,
+    KeepNewest,
+    PipelineCheckpoint,
+    StoreUnavailableError,
+    StreamedValue,
+)
 
 LEGACY = Path(__file__).parents[1] / "legacy" / "plain"
 LEGACY_IDS = {f"PDM2024-ANT-MED_stage_{number}" for number in range(1, 6)}
@@ -155,6 +166,43 @@ def next_import_of_a_file(room: Path) -> None:
     next_save(room)
 
 
+# --- the retention of a remote
+
+
+def twice_pushed(room: Path) -> None:
+    """Push what is gone at the next push, and with the last snapshot that names it."""
+    half_pushed(room)
+    with opened(room) as handle:
+        handle.save(state_of("xxx"), "x", force_full=True)
+        handle.push_backup(room / "remote")
+        handle.delete_checkpoint("x")
+        handle.push_backup(room / "remote")
+    grow_old(room)
+
+
+def grow_old(room: Path) -> None:
+    """Let no payload at the remote be so young that it stays."""
+    for path in (room / "remote").glob("payloads/*/*"):
+        os.utime(path, (0, 0))
+
+
+def prune_the_remote(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.prune_backup(KeepNewest(1), remote=room / "remote"))(room, done)
+
+
+def next_prune_of_the_remote(room: Path) -> None:
+    """Whatever snapshots were left, each is whole; the next prune takes the rest."""
+    with opened(room) as handle:
+        for each in handle.list_backups(room / "remote"):
+            assert handle.verify_backup(room / "remote", snapshot=each.name, read_data=True).is_ok
+        grow_old(room)  # a disk after a power cut was written anew
+        handle.prune_backup(KeepNewest(1), remote=room / "remote")
+        assert len(handle.list_backups(room / "remote")) == 1
+        needed = handle.verify_backup(room / "remote").payloads
+    assert len(list((room / "remote").glob("payloads/*/*"))) == needed
+    next_push(room)
+
+
 # --- a rebuild
 
 
@@ -187,6 +235,14 @@ def next_rebuild(room: Path) -> None:
 
 
 FURTHER = {
+    "prune a remote": Operation(
+        twice_pushed,
+        prune_the_remote,
+        WITHOUT_A,
+        WITHOUT_A,
+        look=remote_tags,
+        go_on=next_prune_of_the_remote,
+    ),
     "add a key": Operation(
         lambda room: three_saved(room, **ENCRYPTED),
         acting(lambda handle: handle.add_key(KEYS[1]), **ENCRYPTED),

@@ -8,19 +8,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from checkpointdb.database import Database
-from checkpointdb.errors import CheckpointError, StoreBusyError
+from checkpointdb.errors import CheckpointError, StoreBusyError, UnknownOutcomeError
 from checkpointdb.schema import leases
 
 # Longer than anything that is done between two renewals: a snapshot of a large database.
 _SECONDS = 600.0
 _RENEWED_AFTER_SECONDS = 30.0
+_TRIES_TO_END = 2  # a server may not answer once
 
 
 class Lease:
@@ -80,19 +81,27 @@ class Lease:
 
     def end(self) -> None:
         """Close it; if that cannot be, it expires."""
-        with suppress(CheckpointError), self._database.write() as connection:
-            connection.execute(
-                delete(leases)
-                .where(leases.c.purpose == self._purpose)
-                .where(leases.c.holder == self._holder)
-            )
+        ours = (leases.c.purpose == self._purpose) & (leases.c.holder == self._holder)
+        for _ in range(_TRIES_TO_END):
+            try:
+                with self._database.write() as connection:
+                    connection.execute(delete(leases).where(ours))
+            except UnknownOutcomeError:
+                continue
+            except CheckpointError:
+                pass
+            return
 
 
 @contextmanager
 def leased(database: Database, purpose: str) -> Iterator[Lease]:
     """Open a lease for as long as the block lasts. Raises StoreBusyError if another has it."""
     lease = Lease(database, purpose)
-    lease.take()
+    try:
+        lease.take()
+    except UnknownOutcomeError:
+        lease.end()  # it may be open
+        raise
     try:
         yield lease
     finally:

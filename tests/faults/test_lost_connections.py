@@ -108,6 +108,13 @@ def test_a_forget_that_cannot_be_found_out_says_so(behind, proxy):
     behind.delete_checkpoint("first")
 
 
+def test_a_push_whose_lease_is_not_answered_keeps_nobody_out(behind, proxy, tmp_path):
+    proxy.cut = "after"
+    with pytest.raises(UnknownOutcomeError):
+        behind.push_backup(tmp_path / "nas")
+    assert behind.push_backup(tmp_path / "nas").is_ok
+
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_save_whose_connection_breaks_again_while_it_is_asked_for_is_no_less_there(
     behind, proxy, times

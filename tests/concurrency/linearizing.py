@@ -37,7 +37,8 @@ class Call(NamedTuple):
         list      found each checkpoint, in the order of their ids
         lineage   found (id, whether it is pinned) of each, in the order of saving
 
-    Of a call that failed, or never ended, nobody knows: `is_known` says so.
+    Of a call that failed, or never ended, nobody knows: `is_known` says so. Not of a prune, since
+    what it would have forgotten is not known either.
     """
 
     who: str
@@ -90,6 +91,7 @@ def _set_pinned(store: Store, call: Call) -> Store | None:
 
 def _prune(store: Store, call: Call) -> Store | None:
     """All at once; not what is pinned, nor what was saved last."""
+    assert call.is_known, f"nobody knows what this forgot: {call}"
     for checkpoint_id in call.found:
         there = find(store, checkpoint_id)
         if there is None or there.is_pinned or there is store[-1]:

@@ -18,7 +18,7 @@ import pytest
 from breaking import HARMLESS, end_well
 from effort import LONG, some
 from linearizing import unexplained
-from witnesses import IDS, RETAINED, Log, Room, Worker
+from witnesses import IDS, KILLED, RETAINED, Log, Room, Worker
 
 SECONDS = float(os.environ.get("CHECKPOINTDB_HISTORY_SECONDS", some(2, long=30)))
 PROCESSES, THREADS = 2, 2  # what is possible doubles with each
@@ -41,7 +41,7 @@ def witnessed(room: Room) -> list[str]:
     room.open().close()
     crowd = [start("work", room.directory, f"p{n}", THREADS, SECONDS) for n in range(PROCESSES)]
     crowd.append(start("upkeep", room.directory, "upkeep", SECONDS))
-    with start("work", room.directory, "killed", 1, 1000) as victim:
+    with start("work", room.directory, KILLED, 1, 1000) as victim:
         for each in [*crowd, victim]:
             assert each.stdout.readline() == "ready\n", each.stderr.read()
         for each in [*crowd, victim]:
@@ -51,7 +51,7 @@ def witnessed(room: Room) -> list[str]:
         victim.kill()
         victim.wait()
         time.sleep(0.5)  # a server may still commit what it was sent
-        Log(room.directory / "killed.log").died()
+        Log(room.directory / f"{KILLED}.log").died()
     return end_well(*crowd)
 
 

@@ -33,6 +33,7 @@ from checkpointdb import CheckpointError, KeepNewest, NotFoundError, PipelineChe
 IDS = [f"i{number}" for number in range(6)]
 RETAINED = 5  # by saves, where they have retention
 KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(10)]
+KILLED = "killed"  # the name of the process that will be
 WORKERS_KEY = KEYS[0]  # those who re-encrypt have the others, in turn
 
 
@@ -124,6 +125,7 @@ class Worker:
     def __init__(self, name: str, room: Room, handle: PipelineCheckpoint, log: Log) -> None:
         self.name, self.handle, self.log = name, handle, log
         self.retained = room.options["retained"]
+        self.is_killed = log.name == KILLED
         self.random = random.Random(name)
         self.saves = 0
 
@@ -141,6 +143,8 @@ class Worker:
             self.list: 2,
             self.lineage: 1,
         }
+        if self.is_killed:
+            del acts[self.prune]  # whose answer, lost with it, is all that says what it forgot
         while time.monotonic() < until:
             self.random.choices(list(acts), list(acts.values()))[0]()
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
+from functools import partial
 
 import pytest
 
@@ -84,11 +87,12 @@ def test_closing_waits_for_everything_that_was_sent_and_a_later_errand_is_done_t
     assert done[-1] == "later"
 
 
-def test_without_another_thread_an_errand_is_done_at_once(runner, monkeypatch):
-    class Exhausted:
-        def __init__(self):
-            raise RuntimeError("can't start new thread")
+class Exhausted:
+    def __init__(self):
+        raise RuntimeError("can't start new thread")
 
+
+def test_without_another_thread_an_errand_is_done_at_once(runner, monkeypatch):
     monkeypatch.setattr(errand_module, "_Worker", Exhausted)
     done = []
     runner.send(lambda: done.append(threading.current_thread()))
@@ -114,7 +118,7 @@ def run(code, tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "store")],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=30,
         check=True,
     )
 
@@ -150,3 +154,135 @@ def test_a_child_forked_after_a_save_saves_by_a_thread_of_its_own(tmp_path, stor
         "of the child",
         "of the parent",
     ]
+
+
+def test_a_handle_that_is_dropped_does_not_wait_for_what_its_thread_unlinks(tmp_path):
+    """The garbage collector may come while a lock is held that the thread needs, as logging's."""
+    drop = """
+    import gc, logging, threading
+    from checkpointdb.local_payloads import LocalPayloads
+    handler = logging.StreamHandler(sys.stdout)
+    logging.getLogger("checkpointdb").addHandler(handler)
+    fails, may_fail = threading.Event(), threading.Event()
+
+    def fail(_payloads, names):
+        fails.set()
+        may_fail.wait(20)
+        return dict.fromkeys(names, OSError("busy"))
+
+    LocalPayloads.delete_all = fail
+    store.save({"a": 4}, "4", force_full=True)
+    assert fails.wait(20)
+    store.itself = store  # garbage that only the collector finds
+    del store
+    with handler.lock:
+        threading.Timer(0.2, may_fail.set).start()
+        gc.collect()
+        print("went on", flush=True)
+    """
+    done = run(SAVE_THREE + drop, tmp_path)
+    assert done.stdout.splitlines()[0] == "went on"
+    assert "could not be removed" in done.stdout  # the exit waited for it
+
+
+def test_closing_a_handle_waits_for_what_is_unlinked(store):
+    handle = store(retention_count=1)
+    for number in range(4):
+        handle.save({"a": number}, str(number), force_full=True)
+    handle.close()
+    assert len(list(handle.checkpoint_dir.rglob("*.ckpt.gz"))) == 1
+
+
+def test_what_is_sent_while_another_thread_closes_is_done(runner):
+    """It is put behind the end of the thread that is going, or is for the next one: never lost."""
+    done = []
+
+    def send():
+        for number in range(2_000):
+            runner.send(partial(done.append, number))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while sender.is_alive():
+        runner.close()
+    sender.join()
+    runner.close()
+    assert len(done) == 2_000
+
+
+def test_closing_again_and_again_leaves_nothing_behind(runner):
+    workers = []
+    for _ in range(5):
+        runner.send(lambda: None).result()
+        workers.append(weakref.ref(runner._worker))
+        runner.close()
+    gc.collect()
+    assert [each() for each in workers] == [None] * 5
+
+
+def test_an_interrupt_while_the_thread_is_started_leaves_no_thread(runner, monkeypatch):
+    start = threading.Thread.start
+    started = []
+
+    def start_and_interrupt(thread):
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            runner.send(lambda: None)
+    started[0].join(20)
+    assert not started[0].is_alive()
+    runner.send(lambda: None).result()
+
+
+def test_an_interrupt_of_what_is_done_at_once_is_not_lost(runner, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(errand_module, "_Worker", Exhausted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.send(interrupted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_while_another_thread_starts_one_can_exit(tmp_path):
+    """What the parent's threads held is held for ever in the child."""
+    fork = """
+    import os, threading
+    has_begun, may_start = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def slow(thread):
+        if thread.name == "checkpointdb-disk":
+            has_begun.set()
+            may_start.wait(20)
+        start(thread)
+
+    threading.Thread.start = slow
+    store.close()
+    saving = threading.Thread(target=store.save, args=({"a": 4}, "4"))
+    saving.start()
+    assert has_begun.wait(20)
+    if (child := os.fork()) == 0:
+        sys.exit()
+    may_start.set()
+    assert os.waitpid(child, 0)[1] == 0
+    saving.join()
+    """
+    run(SAVE_THREE + fork, tmp_path)
+
+
+def test_functions_that_save_while_the_interpreter_exits_leave_nothing_that_retention_freed(
+    tmp_path,
+):
+    """Registered before the library was imported, so that it is called after its own."""
+    at_exit = """
+    import atexit
+    atexit.register(lambda: [store.save({"a": n}, str(n), force_full=True) for n in range(4, 7)])
+    """
+    closing = "atexit.register(lambda: print(threading.active_count()))"
+    run(at_exit + "import threading\n    " + closing + "\n" + SAVE_THREE, tmp_path)
+    assert [path.name[-10:] for path in (tmp_path / "store").rglob("*.ckpt.gz")] == ["-6.ckpt.gz"]

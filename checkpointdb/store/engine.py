@@ -94,10 +94,15 @@ class Engine(Finding):
         self.pool = Pool()
         self._background = Background(self._save)
 
-    def close(self) -> None:
-        """Stop the threads and close the connections."""
+    def finish(self) -> None:
+        """Wait until what saves freed is unlinked, and end the threads."""
         if self._pid == os.getpid():
             self.pool.close()
+
+    def end(self) -> None:
+        """Stop the threads and close the connections, also where the garbage collector came by."""
+        if self._pid == os.getpid():
+            self.pool.end()
         self.database.close()
 
     # --- saving

@@ -8,11 +8,11 @@ the queue is written in C, and the locks are an errand's own: who is interrupted
 from __future__ import annotations
 
 import atexit
+import os
 import sys
-import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Lock, RLock, Thread, current_thread
+from threading import Event, Lock, RLock, Thread, current_thread
 
 
 class Errand:
@@ -26,12 +26,14 @@ class Errand:
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Do the work, unless somebody does or did."""
+        """Do the work, unless somebody does or did; an interrupt comes out of it at once."""
         if self._taken.acquire(blocking=False):
             try:
                 self._work()
-            except BaseException as error:  # noqa: BLE001 - it is raised by `result`
-                self._error = error
+            except BaseException as error:
+                self._error = error  # it is raised by `result`
+                if not isinstance(error, Exception):
+                    raise
             finally:
                 self._going_on.release()
 
@@ -49,16 +51,29 @@ class _Worker:
 
     def __init__(self) -> None:
         self.errands: SimpleQueue[Errand | None] = SimpleQueue()
-        # A daemon, which exits with the interpreter: `_close_all` waits for what is to be done.
+        self.is_ended = False
+        # A daemon, which exits with the interpreter: `_finish` waits for what is to be done.
         self.thread = Thread(target=self._run, name="checkpointdb-disk", daemon=True)
-        self.thread.start()
+        _workers.add(self)
+        try:
+            self.thread.start()
+        except BaseException:
+            self.end()  # interrupted, it may have been started all the same
+            _workers.discard(self)
+            raise
 
     def _run(self) -> None:
-        while (errand := self.errands.get()) is not None:
-            errand.run()
-            del errand  # and the file that it flushed are not kept until the next comes
+        try:
+            while (errand := self.errands.get()) is not None:
+                errand.run()
+                del errand  # and the file that it flushed are not kept until the next comes
+        finally:
+            self.is_ended = True
+            _workers.discard(self)
 
     def end(self) -> None:
+        """Let the thread end after what it was sent."""
+        self.is_ended = True
         self.errands.put(None)
 
 
@@ -68,44 +83,66 @@ class Runner:
     def __init__(self) -> None:
         self._lock = RLock()
         self._worker: _Worker | None = None
-        _runners.add(self)
 
     def send(self, work: Callable[[], None]) -> Errand:
         """Begin an errand; where no thread can be had it is done at once."""
         errand = Errand(work)
-        worker = self._worker or self._start()
+        with self._lock:  # or the thread could end before it has what is sent
+            worker = self._worker
+            if worker is None or worker.is_ended:
+                worker = self._worker = _started()
+            if worker is not None:
+                worker.errands.put(errand)
         if worker is None:
             errand.run()
-        else:
-            worker.errands.put(errand)
         return errand
 
-    def close(self) -> None:
-        """Wait for what was sent and end the thread; a later errand starts another."""
+    def end(self) -> Thread | None:
+        """Let the thread end after what it was sent, and return it; a later errand starts another.
+
+        Nobody waits for it: the garbage collector ends a handle in any thread, also in one that
+        holds a lock which an errand needs, such as that of a log.
+        """
         with self._lock:
             worker, self._worker = self._worker, None
-        if worker is not None:
+            if worker is None:
+                return None
             worker.end()
-            # The garbage collector may close a handle in that very thread.
-            if worker.thread is not current_thread() and not sys.is_finalizing():
-                worker.thread.join()
+            return worker.thread
 
-    def _start(self) -> _Worker | None:
-        with self._lock:
-            if self._worker is None and not sys.is_finalizing():  # daemons stand still by then
-                try:
-                    self._worker = _Worker()
-                except RuntimeError:  # the system gives no more threads, or the interpreter exits
-                    return None
-                weakref.finalize(self, self._worker.end).atexit = False
-            return self._worker
+    def close(self) -> None:
+        """End the thread, and wait for what it was sent."""
+        thread = self.end()
+        if thread is not None and thread is not current_thread() and not sys.is_finalizing():
+            thread.join()
+
+    def __del__(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
 
 
-_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+_workers: set[_Worker] = set()  # whose threads run
+_is_exiting = Event()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.clear)  # they are threads of the parent
+
+
+def _started() -> _Worker | None:
+    if _is_exiting.is_set():  # daemons stand still soon
+        return None
+    try:
+        return _Worker()
+    except RuntimeError:  # the system gives no more threads, or the interpreter exits
+        return None
 
 
 @atexit.register
-def _close_all() -> None:
-    """Do what handles that were never closed have sent."""
-    for runner in list(_runners):
-        runner.close()
+def _finish() -> None:
+    """Do what handles that were never closed have sent, and what comes later at once."""
+    _is_exiting.set()
+    workers = list(_workers)
+    for worker in workers:
+        worker.end()
+    for worker in workers:
+        worker.thread.join()

@@ -186,6 +186,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         background that nobody has asked for; the handle is closed all the same.
         """
         self._engine.background.wait()
+        self._engine.finish()
         self._finalizer()
         self._engine.background.raise_unheard()
 
@@ -374,4 +375,4 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
 def _close(slot: SyncSlot, engine: Engine) -> None:
     """Push what is new, if that is done by itself, and close what a handle runs on."""
     slot.close()
-    engine.close()
+    engine.end()

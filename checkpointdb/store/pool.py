@@ -79,14 +79,19 @@ class Pool:
             for future in futures:
                 future.cancel()
 
-    def close(self) -> None:
-        """Wait for the threads and end them; a later use starts new ones."""
+    def end(self) -> None:
+        """End the threads; what waits for the disk is not waited for (see `Runner.end`)."""
+        self._runner.end()
         with self._lock:
             executor, self._executor = self._executor, None
-            self._runner.close()
         if executor is not None:
             # The garbage collector may close a handle in one of its own threads.
             executor.shutdown(wait=not getattr(_here, "is_in_pool", False))
+
+    def close(self) -> None:
+        """Wait for the threads and end them; a later use starts new ones."""
+        self._runner.close()
+        self.end()
 
     def _started(self) -> ThreadPoolExecutor:
         with self._lock:

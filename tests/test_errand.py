@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 from functools import partial
 
@@ -286,3 +287,56 @@ def test_functions_that_save_while_the_interpreter_exits_leave_nothing_that_rete
     closing = "atexit.register(lambda: print(threading.active_count()))"
     run(at_exit + "import threading\n    " + closing + "\n" + SAVE_THREE, tmp_path)
     assert [path.name[-10:] for path in (tmp_path / "store").rglob("*.ckpt.gz")] == ["-6.ckpt.gz"]
+
+
+def test_a_thread_that_has_nothing_to_do_ends_and_what_is_sent_later_is_done(runner, monkeypatch):
+    monkeypatch.setattr(errand_module, "_IDLE_SECONDS", 0.01)
+    done = []
+    for number in range(30):
+        runner.send(lambda number=number: done.append(number)).result()
+        time.sleep(0.01)  # just when it may end
+    runner._worker.thread.join(20)
+    assert not runner._worker.thread.is_alive()
+    runner.send(lambda: done.append("later"))
+    runner.close()
+    assert done == [*range(30), "later"]
+
+
+def test_a_handler_that_sends_while_the_thread_is_started_makes_no_second_one(runner, monkeypatch):
+    started, workers, done = errand_module._started, [], []
+
+    def interrupted():
+        if not workers:
+            workers.append(None)
+            runner.send(lambda: done.append("of the handler"))
+        workers.append(started())
+        return workers[-1]
+
+    monkeypatch.setattr(errand_module, "_started", interrupted)
+    runner.send(lambda: done.append("of the interrupted"))
+    used = runner._worker
+    runner.close()
+    assert sorted(done) == ["of the handler", "of the interrupted"]
+    for worker in workers[1:]:
+        worker.thread.join(20)
+        assert not worker.thread.is_alive()
+    assert used in workers
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_a_thread_forked_ends_with_its_function(tmp_path, store):
+    fork = """
+    import os, threading
+    from checkpointdb.store import errand
+    errand._IDLE_SECONDS = 0.1
+    def fork():
+        global child
+        if (child := os.fork()) == 0:
+            store.save({"a": "of the child"}, "child")
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    os.waitpid(child, 0)
+    """
+    run(SAVE_THREE.replace("retention_count=1", "retention_count=9") + fork, tmp_path)
+    assert store(retention_count=9).load("child") == {"a": "of the child"}

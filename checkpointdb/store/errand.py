@@ -11,8 +11,11 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, Thread, current_thread
+
+# Then the thread ends: a child that a thread forked lives for as long as one of its threads does.
+_IDLE_SECONDS = 10.0
 
 
 class Errand:
@@ -64,9 +67,11 @@ class _Worker:
 
     def _run(self) -> None:
         try:
-            while (errand := self.errands.get()) is not None:
+            while (errand := self.errands.get(timeout=_IDLE_SECONDS)) is not None:
                 errand.run()
                 del errand  # and the file that it flushed are not kept until the next comes
+        except Empty:
+            pass
         finally:
             self.is_ended = True
             _workers.discard(self)
@@ -90,12 +95,24 @@ class Runner:
         with self._lock:  # or the thread could end before it has what is sent
             worker = self._worker
             if worker is None or worker.is_ended:
-                worker = self._worker = _started()
+                worker = self._begin()
             if worker is not None:
                 worker.errands.put(errand)
-        if worker is None:
+        # It ends by itself, perhaps just now, before it had what was put.
+        if worker is None or worker.is_ended:
             errand.run()
         return errand
+
+    def _begin(self) -> _Worker | None:
+        worker = _started()
+        if (
+            self._worker is not None and not self._worker.is_ended
+        ):  # by a signal's handler, meanwhile
+            if worker is not None:
+                worker.end()
+            return self._worker
+        self._worker = worker
+        return worker
 
     def end(self) -> Thread | None:
         """Let the thread end after what it was sent, and return it; a later errand starts another.

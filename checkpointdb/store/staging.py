@@ -37,8 +37,8 @@ _GROUP_BYTES = 1 << 20
 _HELD_BYTES = 32 << 20
 UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 
-# In-band streams that are kept until it is known whether the state is stored as a full: large
-# buffers are the state's own memory, and cost nothing to keep.
+# Serialized values that are kept until it is known whether the state is stored as a full. Buffers
+# count too: a serializer may have made them, and then they are no memory of the state.
 _KEPT_BYTES = 16 << 20
 
 # Of less, the digests are taken before a thread has begun.
@@ -354,10 +354,9 @@ class Staged:
 
     def _keep(self, each: Cut) -> None:
         """Keep what would have to be serialized again for a full, as far as there is room."""
-        stream_bytes = each.serialized.layout[0]
-        if not self.is_full and self.kept_bytes + stream_bytes <= _KEPT_BYTES:
+        if not self.is_full and self.kept_bytes + each.raw_bytes <= _KEPT_BYTES:
             self.kept[each.key] = each.serialized
-            self.kept_bytes += stream_bytes
+            self.kept_bytes += each.raw_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:
         is_shared = len(each.chunks) > 1

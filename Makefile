@@ -10,6 +10,9 @@ ARGS    ?=
 PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p"; done))
 
+# The tests start many interpreters: none compiles again what another has.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-others load mutants fuzz clean
 .DEFAULT_GOAL := help
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from checkpointdb.abandoned import end_abandoned
 from checkpointdb.database_errors import (
     LostRace,
     busy,
@@ -118,6 +119,7 @@ class Database:
         self._follow_fork()
         # Threads of one process queue here: SQLite's own waiting is by polling, and unfair.
         writer, me = self._writer, get_ident()
+        end_abandoned()
         if self._writer_thread == me:  # a signal's handler, within a transaction
             raise busy(self.busy_seconds)
         try:

@@ -228,10 +228,10 @@ def test_an_interrupt_ends_in_130_without_a_traceback(handle, tmp_path):
     script.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 60\n")
     script.chmod(0o700)
     env = {**os.environ, "CHECKPOINTDB_KEY_COMMAND": str(script)}
-    process = start("--store", handle.checkpoint_dir, "list", env=env)
+    process = start("--store", handle.checkpoint_dir, "list", env=env, start_new_session=True)
     while not started.exists() and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to what it started, too
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "checkpointdb: interrupted")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
+from pathlib import Path
+
 import numpy  # noqa: F401 - before the forks, each of which would import it
 from further import EVERY
 from kills import killed_everywhere
+from operations import Operation
 from power_cuts import cut_everywhere
 
 
@@ -12,9 +17,21 @@ def stopped_everywhere(
     name: str, *, most_kills: int | None, most_cuts: int | None
 ) -> tuple[int, int, str | None]:
     """Return how many kills and disks were tried, and what was wrong."""
+    operation = EVERY[name]
     try:
-        disks = 0 if most_cuts == 0 else cut_everywhere(EVERY[name], most_cuts)
-        tried = 0 if most_kills == 0 else killed_everywhere(EVERY[name], most_kills)
+        _warm_up(operation)
+        disks = 0 if most_cuts == 0 else cut_everywhere(operation, most_cuts)
+        tried = 0 if most_kills == 0 else killed_everywhere(operation, most_kills)
     except AssertionError as error:
         return 0, 0, str(error)
     return tried, disks, None
+
+
+def _warm_up(operation: Operation) -> None:
+    """Do it once in this process: what that imports and compiles, no fork does again."""
+    with tempfile.TemporaryDirectory() as name:
+        operation.prepare(Path(name))
+        operation.act(Path(name), lambda: None)
+        operation.look(Path(name))
+        operation.go_on(Path(name))
+    assert threading.active_count() == 1, "a fork of a process with threads may hang"

@@ -1,0 +1,64 @@
+"""A save that an interrupt ends right where a function of Python begins: the next one works.
+
+Signals are handled between steps of the interpreter, the first of a function among them. A trace
+function that raises there does the same, always at the same place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from contextlib import _GeneratorContextManager
+
+import pytest
+from breaking import KEEP_ALL, assert_sound, state_of, tag_of
+from effort import some
+from victims import Interrupted
+
+from checkpointdb import PipelineCheckpoint
+
+ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
+
+
+class Interrupt:
+    """Raises in the call of that number, of those with one of `codes`, or of all."""
+
+    def __init__(self, at, codes=()):
+        self.at, self.codes, self.count = at, codes, 0
+
+    def __call__(self, frame, _event, _argument):
+        self.count += not self.codes or frame.f_code in self.codes
+        return self.come if self.count == self.at else None
+
+    def come(self, _frame, _event, _argument):
+        raise Interrupted  # at the first line: of what is raised at the call, no frame is kept
+
+    def __enter__(self):
+        sys.settrace(self)
+
+    def __exit__(self, *_):
+        sys.settrace(None)
+
+
+@pytest.fixture
+def handle(tmp_path):
+    with PipelineCheckpoint(tmp_path, busy_seconds=1, durable=False, **KEEP_ALL) as handle:
+        for each in ("before", "again"):
+            handle.save(state_of(each), each)
+        yield handle
+    assert_sound(tmp_path)  # a file may be left, that no row names
+
+
+@pytest.mark.parametrize(
+    ("codes", "step"), [(ENDS, 1), ((), some(31, long=1))], ids=["ends of blocks", "calls"]
+)
+def test_a_save_while_an_interrupt_is_handled_works_wherever_it_came(handle, codes, step):
+    for point in itertools.count(1, step):
+        try:
+            with Interrupt(point, codes):
+                handle.save(state_of(f"s{point}"), f"s{point}")
+            break  # it has no more calls
+        except Interrupted:
+            handle.save(state_of(f"then {point}"), f"then {point}")
+            assert tag_of(handle.load(f"then {point}")) == f"then {point}"
+    assert point > 10 * step

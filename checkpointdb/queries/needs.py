@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Select, func, select, union_all
+from sqlalchemy import CTE, Select, Subquery, func, select, union_all
 
 from checkpointdb.schema import (
     checkpoints,
@@ -25,6 +25,16 @@ def payload_needs(among: CTE) -> Select[Any]:
     A checkpoint needs the payload it was saved in, and those in which its entries were opened,
     their values defined, and the chunks of these stored: what keeps a payload alive.
     """
+    each = _needs(among)
+    return (
+        select(each.c.payload_id, func.max(each.c.newest).label("newest"))
+        .group_by(each.c.payload_id)
+        .order_by(each.c.payload_id)
+    )
+
+
+def _needs(among: CTE) -> Subquery:
+    """Return the payloads that checkpoints of `among` need, each once for each reason."""
     current = _covering(among)
     values = (
         select(current.c.value_id, func.max(current.c.newest).label("newest"))
@@ -39,12 +49,7 @@ def payload_needs(among: CTE) -> Select[Any]:
     defined = select(state_values.c.payload_id, values.c.newest).join(
         values, values.c.value_id == state_values.c.id
     )
-    each = union_all(own, opened, defined, *_stored(values)).subquery()
-    return (
-        select(each.c.payload_id, func.max(each.c.newest).label("newest"))
-        .group_by(each.c.payload_id)
-        .order_by(each.c.payload_id)
-    )
+    return union_all(own, opened, defined, *_stored(values)).subquery()
 
 
 def _stored(values: CTE) -> tuple[Select[Any], Select[Any]]:
@@ -64,22 +69,28 @@ def _stored(values: CTE) -> tuple[Select[Any], Select[Any]]:
 
 
 def _covering(among: CTE) -> CTE:
-    """Return the entries of chains of `among`, each with its newest that has it, or NULL.
+    """Return entries of chains of `among`, each with its newest that has it, or NULL.
 
-    Within a chain later depths have higher rows.
+    Within a chain later depths have higher rows. Entries that end before the first of a chain, or
+    begin after its last, are left out: of a chain with few, that is most.
     """
     of_chain = (
-        select(checkpoints.c.chain_id)
+        select(
+            checkpoints.c.chain_id,
+            func.min(checkpoints.c.depth).label("first_depth"),
+            func.max(checkpoints.c.depth).label("last_depth"),
+        )
         .join(among, among.c.id == checkpoints.c.id)
-        .distinct()
+        .group_by(checkpoints.c.chain_id)
         .subquery()
     )
+    # `covers` has an OR, which SQLite does not turn into the end of a range.
+    end = func.coalesce(entries.c.to_depth, _NEVER)
     newest = (
         select(checkpoints.c.id)
         .where(checkpoints.c.chain_id == entries.c.chain_id)
         .where(checkpoints.c.depth >= entries.c.from_depth)
-        # `covers` has an OR, which SQLite does not turn into the end of a range.
-        .where(checkpoints.c.depth < func.coalesce(entries.c.to_depth, _NEVER))
+        .where(checkpoints.c.depth < end)
         .where(checkpoints.c.id.in_(select(among.c.id)))
         .order_by(checkpoints.c.depth.desc())
         .limit(1)
@@ -89,13 +100,15 @@ def _covering(among: CTE) -> CTE:
     return (
         select(entries.c.value_id, entries.c.payload_id, newest.label("newest"))
         .join(of_chain, of_chain.c.chain_id == entries.c.chain_id)
+        .where(entries.c.from_depth <= of_chain.c.last_depth)
+        .where(end > of_chain.c.first_depth)
         .cte()
     )
 
 
 def freed_payloads(pipeline_id: int, survivors: CTE) -> Select[Any]:
     """Count the payloads that no survivor needs, and their bytes, in one row."""
-    needs = payload_needs(survivors).subquery()
+    needs = _needs(survivors)
     return (
         select(
             func.count().label("payloads"),

@@ -60,11 +60,16 @@ class Server:
 
     @property
     def where(self) -> str:
-        """What to call it in messages, without password."""
+        """What to call it in messages, without password; of several hosts, all are named."""
         url = self.url
         shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        name = shown.render_as_string()
-        return name if self.schema is None else f"{name}?schema={self.schema}"
+        said = {"host": url.query.get("host"), "schema": self.schema}
+        parts = [
+            f"{name}={each}"
+            for name, value in said.items()
+            for each in ([value] if isinstance(value, str) else value or ())
+        ]
+        return "?".join([shown.render_as_string(), *(["&".join(parts)] if parts else [])])
 
     def options(self) -> dict[str, Any]:
         """Return what `create_engine` is told.

@@ -58,7 +58,7 @@ class Postgres:
     def __init__(self, programs, settings):
         self._programs = programs
         self._settings = {**_SETTINGS, **settings}
-        self._who = _somebody()
+        self._who = somebody()
         # Not below pytest's own, into which only root may look.
         self.base = Path(tempfile.mkdtemp(prefix="checkpointdb-postgres-"))
         if self._who:
@@ -126,7 +126,8 @@ class Postgres:
         )
 
 
-def _somebody():
+def somebody():
+    """Whom servers run as: they refuse root."""
     if os.getuid() != 0:
         return {}
     users = {each.pw_name: each for each in pwd.getpwall()}

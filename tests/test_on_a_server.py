@@ -114,6 +114,13 @@ def test_a_schema_of_a_database_holds_a_store(tmp_path, url, postgres):
         assert other.pipelines() == []
 
 
+def test_a_server_is_named_with_every_host_and_without_its_password():
+    several = "postgresql://me:secret@/runs?host=a:1&host=b:2&schema=mine&sslmode=require"
+    assert Database(several).where == "postgresql://me@/runs?host=a:1&host=b:2&schema=mine"
+    assert Database("postgresql://me:secret@a:1/runs").where == "postgresql://me@a:1/runs"
+    assert Database("postgresql:///runs?host=a").where == "postgresql:///runs?host=a"
+
+
 # --- its schema
 
 

@@ -118,6 +118,11 @@ def push(
 @click.pass_obj
 def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Output:
     """Bring a backup back into a new directory, which --store names; every byte is verified."""
+    if session.payload_url is not None:
+        raise click.UsageError(
+            "a pull brings payloads into the directory, not to --payload-url: pull without it, "
+            "then `copy TARGET --target-payload-url URL`"
+        )
     with bytes_bar("Pulling", progress) as moved:
         report = PipelineCheckpoint.pull_backup(
             _config(remote, options["credentials"]),

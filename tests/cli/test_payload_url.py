@@ -51,3 +51,20 @@ def test_an_encrypted_copy_goes_to_a_place(run, url, tmp_path, key_file):
     assert done.code == 0
     assert (tmp_path / "nas" / "payloads" / "keyring.json").exists()
     assert run("--store", tmp_path / "sealed", "check", "--read-data").code == 0
+
+
+def test_a_pull_to_a_place_is_refused_before_anything_is_fetched(run, url, tmp_path):
+    assert run("backup", "push", tmp_path / "backup").code == 0
+    pull = ("--store", tmp_path / "new", "backup", "pull", tmp_path / "backup")
+    failed = run("--payload-url", url, *pull)
+    assert failed.code == 2
+    assert "--target-payload-url" in failed.err
+    assert not (tmp_path / "new").exists()
+    assert run(*pull).code == 0
+    assert (
+        run(
+            "--store", tmp_path / "new", "copy", tmp_path / "moved", "--target-payload-url", url
+        ).code
+        == 0
+    )
+    assert run("--store", tmp_path / "moved", "get", "one", "n").out == "1\n"

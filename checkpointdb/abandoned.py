@@ -12,26 +12,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import _GeneratorContextManager, suppress
-from types import FrameType
+from contextlib import _GeneratorContextManager
+from types import FrameType, GeneratorType
+from typing import Any
 
 _ENDS = {
     _GeneratorContextManager.__enter__.__code__,
     _GeneratorContextManager.__exit__.__code__,
 }
+_OURS = {"checkpointdb", "sqlalchemy"}  # a user's own are the user's
 
 
 def end_abandoned() -> None:
     """End what the exceptions that are being handled have left open, the innermost first.
 
     What has been left through an exception is never entered again: it is ended now rather than
-    when the traceback is dropped.
+    when the traceback is dropped. Raises what its end raises, as that of any transaction does.
     """
     for error in _chain(sys.exc_info()[1]):
         for frame in reversed(list(_frames(error))):
             if frame.f_code in _ENDS:
-                with suppress(ValueError):  # it is running: this is called by it
-                    frame.f_locals["self"].gen.close()
+                manager = frame.f_locals.get("self")  # unless somebody has cleared the frame
+                if manager is not None and _is_ours(manager.gen):
+                    manager.gen.close()
+
+
+def _is_ours(generator: GeneratorType[Any, Any, Any]) -> bool:
+    """Say whether one stands still in this library's code, or in SQLAlchemy's."""
+    frame = generator.gi_frame
+    if frame is None or generator.gi_running:  # it has ended, or it is what calls this
+        return False
+    return frame.f_globals["__name__"].partition(".")[0] in _OURS
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from contextlib import _GeneratorContextManager
+import traceback
+from contextlib import _GeneratorContextManager, contextmanager
 
 import pytest
 from breaking import KEEP_ALL, assert_sound, state_of, tag_of
@@ -62,3 +63,29 @@ def test_a_save_while_an_interrupt_is_handled_works_wherever_it_came(handle, cod
             handle.save(state_of(f"then {point}"), f"then {point}")
             assert tag_of(handle.load(f"then {point}")) == f"then {point}"
     assert point > 10 * step
+
+
+@contextmanager
+def of_a_user(said):
+    try:
+        yield
+    finally:
+        said.append("ended")
+
+
+def test_what_a_user_has_left_open_and_a_cleared_traceback_are_left_alone(handle):
+    said = []
+    try:
+        with Interrupt(2, ENDS), of_a_user(said):
+            pass
+    except Interrupted:
+        handle.save(state_of("first"), "first")
+        assert said == []
+    assert said == ["ended"]  # with the traceback
+    try:
+        with Interrupt(10, ENDS):
+            handle.save(state_of("second"), "second")
+    except Interrupted as interrupted:
+        traceback.clear_frames(interrupted.__traceback__)
+        handle.save(state_of("third"), "third")
+    assert tag_of(handle.load("third")) == "third"

@@ -7,17 +7,16 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from breaking import KEEP_ALL
 from effort import some
 
 from checkpointdb import (
     KeepNewest,
     PipelineCheckpoint,
-    RetentionPolicy,
     generate_encryption_key,
 )
 from checkpointdb.backup import retaining
 
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 STEPS = 40
 
 

@@ -7,12 +7,12 @@ import uuid
 
 import pytest
 import sqlalchemy as sa
+from breaking import KEEP_ALL
 
 from checkpointdb import (
     InvalidInputError,
     KeepNewest,
     PipelineCheckpoint,
-    RetentionPolicy,
     StoreUnavailableError,
     generate_encryption_key,
 )
@@ -20,7 +20,6 @@ from checkpointdb.database import Database
 from checkpointdb.schema import metadata
 from checkpointdb.store import backing
 
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 OF_A_MACHINE = {"leases", "removals", "backed_up", "backups", "remotes", "place"}
 
 
@@ -28,11 +27,6 @@ OF_A_MACHINE = {"leases", "removals", "backed_up", "backups", "remotes", "place"
 def urls(emptied):
     """URLs of databases without rows."""
     return emptied()
-
-
-@pytest.fixture
-def nas(tmp_path):
-    return tmp_path / "nas"
 
 
 @pytest.fixture

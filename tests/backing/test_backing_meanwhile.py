@@ -9,43 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from backed import ids_in, once
+from breaking import KEEP_ALL
 
 from checkpointdb import (
     KeepNewest,
     KeepUntilBackedUp,
     PipelineCheckpoint,
-    RetentionPolicy,
     StoreBusyError,
 )
 from checkpointdb.backup.lease import Lease, _here, _is_dead, leased
 
 pytestmark = pytest.mark.databases
-
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
-
-
-@pytest.fixture
-def nas(tmp_path):
-    return tmp_path / "nas"
-
-
-@pytest.fixture
-def saved(archive):
-    """A store whose checkpoints share nothing."""
-    for name in "abc":
-        archive.save({"name": name, "text": f"{name} " * 2_000}, name, force_full=True)
-    return archive
-
-
-def once(act):
-    """A progress callback that acts when it is first called."""
-    acts = [act]
-
-    def moved(done, total):
-        if acts:
-            acts.pop()()
-
-    return moved
 
 
 def files_of(handle):
@@ -57,92 +32,86 @@ def backed_up(handle):
     return sorted(each for (each,) in handle.sql(query).rows)
 
 
-def ids_in(directory):
-    with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
-        assert handle.check(read_data=True).problems == ()
-        return [each.checkpoint_id for each in handle.list_checkpoints(reverse=False)]
-
-
-def test_what_is_forgotten_during_a_push_is_in_it_and_unlinked_after_it(saved, nas, tmp_path):
+def test_what_is_forgotten_during_a_push_is_in_it_and_unlinked_after_it(apart, nas, tmp_path):
     during = []
 
     def forget():
-        saved.delete_checkpoint("a")
-        saved.prune(KeepNewest(1))
-        saved.sweep()
-        saved.save({"new": 1}, "new")
-        during.extend(files_of(saved))
+        apart.delete_checkpoint("a")
+        apart.prune(KeepNewest(1))
+        apart.sweep()
+        apart.save({"new": 1}, "new")
+        during.extend(files_of(apart))
 
-    report = saved.push_backup(nas, progress=once(forget))
+    report = apart.push_backup(nas, progress=once(forget))
     assert (report.checkpoints, report.copied_payloads, report.unreadable) == (3, 3, ())
     assert len(during) == 4
-    assert len(files_of(saved)) == 2
+    assert len(files_of(apart)) == 2
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     assert ids_in(tmp_path / "back") == ["a", "b", "c"]
-    assert backed_up(saved) == ["c"]
+    assert backed_up(apart) == ["c"]
 
 
-def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(saved, nas, alter):
+def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(apart, nas, alter):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    with leased(saved._engine.database, f"backup to {nas.as_uri()}"):
+    with leased(apart._engine.database, f"backup to {nas.as_uri()}"):
         with pytest.raises(StoreBusyError, match=str(os.getpid())):
-            saved.push_backup(nas)
+            apart.push_backup(nas)
         alter(
-            saved, "UPDATE leases SET holder = replace(holder, ?, ?)",
+            apart, "UPDATE leases SET holder = replace(holder, ?, ?)",
             f" {os.getpid()} ", f" {ended.pid} ",
         )  # fmt: skip
-        assert saved.push_backup(nas).copied_payloads == 3
+        assert apart.push_backup(nas).copied_payloads == 3
 
 
-def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(saved, alter):
-    lease = Lease(saved._engine.database, "a test")
+def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(apart, alter):
+    lease = Lease(apart._engine.database, "a test")
     lease.take()
-    saved.delete_checkpoint("a")
-    assert len(files_of(saved)) == 3
+    apart.delete_checkpoint("a")
+    assert len(files_of(apart)) == 3
     past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
-    alter(saved, "UPDATE leases SET expires_at = ?, holder = 'another'", str(past))
-    saved.delete_checkpoint("b")
-    assert len(files_of(saved)) == 2
+    alter(apart, "UPDATE leases SET expires_at = ?, holder = 'another'", str(past))
+    apart.delete_checkpoint("b")
+    assert len(files_of(apart)) == 2
     lease._renewed_at -= 1_000
     with pytest.raises(StoreBusyError, match="stood still"):
         lease.renew()
-    saved.sweep()
-    assert len(files_of(saved)) == 1
+    apart.sweep()
+    assert len(files_of(apart)) == 1
 
 
-def test_a_push_whose_lease_expired_meanwhile_is_given_up_before_it_holds(saved, nas, alter):
-    saved.push_backup(nas)
+def test_a_push_whose_lease_expired_meanwhile_is_given_up_before_it_holds(apart, nas, alter):
+    apart.push_backup(nas)
     before = (nas / "latest.json").read_bytes()
-    saved.save({"text": "d " * 2_000}, "d", force_full=True)
+    apart.save({"text": "d " * 2_000}, "d", force_full=True)
 
     def sleep():  # as a machine does whose lid is closed: others unlink what was held back
         past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
-        alter(saved, "UPDATE leases SET expires_at = ?", str(past))
-        saved.delete_checkpoint("d")
+        alter(apart, "UPDATE leases SET expires_at = ?", str(past))
+        apart.delete_checkpoint("d")
 
     with pytest.raises(StoreBusyError, match="stood still"):
-        saved.push_backup(nas, progress=once(sleep))
+        apart.push_backup(nas, progress=once(sleep))
     assert (nas / "latest.json").read_bytes() == before
-    assert saved.push_backup(nas).is_ok
+    assert apart.push_backup(nas).is_ok
 
 
 # --- rows
 
 
-def test_sql_says_what_is_not_backed_up_yet(saved, store, nas, tmp_path):
-    assert backed_up(saved) == []
-    saved.push_backup(nas)
-    saved.save({"n": 1}, "d")
-    saved.save({"n": 2}, "a")  # another one under an old id
-    assert backed_up(saved) == ["b", "c"]
-    saved.push_backup(nas)
-    saved.push_backup(tmp_path / "second")
-    assert backed_up(saved) == sorted("aabbccdd")
+def test_sql_says_what_is_not_backed_up_yet(apart, store, nas, tmp_path):
+    assert backed_up(apart) == []
+    apart.push_backup(nas)
+    apart.save({"n": 1}, "d")
+    apart.save({"n": 2}, "a")  # another one under an old id
+    assert backed_up(apart) == ["b", "c"]
+    apart.push_backup(nas)
+    apart.push_backup(tmp_path / "second")
+    assert backed_up(apart) == sorted("aabbccdd")
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
         assert backed_up(back) == ["a", "b", "c", "d"]
-    rows = saved.sql("SELECT DISTINCT length(sha256), url FROM backups, remotes").rows
+    rows = apart.sql("SELECT DISTINCT length(sha256), url FROM backups, remotes").rows
     assert {length for length, _ in rows} == {32}
 
 

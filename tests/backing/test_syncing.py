@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from breaking import needs_linux
+from breaking import KEEP_ALL, needs_linux
 
 from checkpointdb import (
     CloudBackupConfig,
@@ -19,19 +19,12 @@ from checkpointdb import (
     KeepBest,
     KeepNewest,
     PipelineCheckpoint,
-    RetentionPolicy,
 )
 from checkpointdb.store import syncing
 
 pytestmark = pytest.mark.databases
 
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 _PATIENCE_SECONDS = 120
-
-
-@pytest.fixture
-def nas(tmp_path):
-    return tmp_path / "nas"
 
 
 def synced(nas, interval=3_600, **options):
@@ -91,6 +84,7 @@ def test_a_remote_that_fails_is_retried_and_told_and_no_save_notices(
     store, nas, monkeypatch, caplog
 ):
     monkeypatch.setattr(syncing, "_FIRST_RETRY_SECONDS", 0.05)
+    nas.parent.mkdir()
     nas.write_text("in the way of the directory")
     handle = store(**synced(nas, interval=0.1))
     with caplog.at_level(logging.WARNING, "checkpointdb"):

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
+from backed import payloads_at, state_of, states_of
+from breaking import KEEP_ALL
 
 from checkpointdb import (
     CorruptionError,
@@ -15,45 +17,12 @@ from checkpointdb import (
     MissingKeyError,
     NotFoundError,
     PipelineCheckpoint,
-    RetentionPolicy,
     generate_encryption_key,
 )
 from checkpointdb.backup import snapshots
 from checkpointdb.backup.layout import Pointer, encode_pointer, new_snapshot
 
 pytestmark = pytest.mark.databases
-
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
-
-
-def state_of(number):
-    return {"n": number, "text": f"text {number} " * 500, "shared": list(range(2_000))}
-
-
-@pytest.fixture
-def nas(tmp_path):
-    """A directory that holds backups, not made yet."""
-    return tmp_path / "nas" / "backups"
-
-
-@pytest.fixture
-def saved(archive):
-    """A store with three checkpoints saved upon one another."""
-    for number in range(3):
-        archive.save(state_of(number), f"s{number}", custom_metadata={"n": number})
-    return archive
-
-
-def states_of(directory, key=None, pipeline="default"):
-    """Every state of a pipeline in a store, which must pass `check`."""
-    with PipelineCheckpoint(directory, key, key is not None, pipeline=pipeline, **KEEP_ALL) as it:
-        assert it.check(read_data=True).problems == ()
-        listed = it.list_checkpoints(reverse=False)
-        return {each.checkpoint_id: it.load(each.checkpoint_id) for each in listed}
-
-
-def payloads_at(nas):
-    return sorted((nas / "payloads").glob("*/*.ckpt.gz"))
 
 
 def forge(nas, content):

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from breaking import KEEP_ALL
 
 from checkpointdb import (
     AtMostBytes,
@@ -16,18 +17,10 @@ from checkpointdb import (
     KeepDaily,
     KeepNewest,
     PipelineCheckpoint,
-    RetentionPolicy,
 )
 from checkpointdb.backup import retaining
 
 pytestmark = pytest.mark.databases
-
-KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
-
-
-@pytest.fixture
-def nas(tmp_path):
-    return tmp_path / "nas"
 
 
 @pytest.fixture

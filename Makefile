@@ -21,7 +21,7 @@ help:
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: half an hour'
-	@echo 'make test-servers  what is tested on real servers, which root installs by apt-get'
+	@echo 'make test-servers  what is tested on real servers: Ceph, and PostgreSQL that fails over (root gets them by apt-get)'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make bench   benchmarks beside the naive way'
@@ -45,9 +45,15 @@ test-long: test
 test-crashes: $(STAMP)
 	$(BIN)/python tests/crash $(ARGS)
 
+# What the servers are, in Debian; what cannot be had there is skipped, and said so.
+SERVERS := postgresql patroni etcd-server radosgw ceph-mon ceph-osd ceph-mgr ceph-common
+
 # One process: each would start servers of its own.
 test-servers: export CHECKPOINTDB_TEST_SERVERS = 1
 test-servers: $(STAMP)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get install -qq -y --no-install-recommends $(SERVERS) >/dev/null || \
+		echo 'not all of these could be installed: $(SERVERS)'; fi
 	$(BIN)/python -m pytest -m servers $(ARGS)
 
 lint: $(STAMP)

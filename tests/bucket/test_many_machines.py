@@ -6,7 +6,13 @@ from functools import partial
 
 import pytest
 
-from checkpointdb import InvalidInputError, PipelineCheckpoint, generate_encryption_key
+from checkpointdb import (
+    InvalidInputError,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    checkpoints,
+    generate_encryption_key,
+)
 
 
 def test_machines_share_a_server_and_a_bucket(server_url, url, tmp_path):
@@ -28,3 +34,35 @@ def test_machines_share_a_server_and_a_bucket(server_url, url, tmp_path):
             assert c.check(read_data=True).problems == ()
         with pytest.raises(InvalidInputError, match="keeps its payloads in"):
             machine(tmp_path / "d", other, payload_url="memory://elsewhere")
+
+
+def test_a_store_moves_to_a_server_and_a_bucket_and_comes_back_as_it_was(
+    store, server_url, url, tmp_path
+):
+    """Rows and payloads at once; what was copied already is not copied again."""
+    local = store(retention_policy=RetentionPolicy.KEEP_ALL)
+    for number in range(4):
+        state = {"n": number, "same": list(range(3_000))}
+        local.save(state, f"s{number}", custom_metadata={"a": [number, None]}, pinned=number == 1)
+    there = {"payload_url": url, "database_url": server_url}
+    assert local.copy_into(tmp_path / "there", **there, where=checkpoints.c.depth < 2) == 2
+    assert local.copy_into(tmp_path / "there", **there) == 2
+    with PipelineCheckpoint(tmp_path / "there", database_url=server_url) as moved:
+        assert moved.payload_url == url
+        assert moved.check(read_data=True).problems == ()
+        assert moved.copy_into(tmp_path / "back") == 4
+    back = store("back", retention_policy=RetentionPolicy.KEEP_ALL)
+    assert described(back) == described(local)
+
+
+def described(handle):
+    return [
+        (
+            each.checkpoint_id,
+            each.timestamp,
+            each.pinned,
+            each.custom_metadata,
+            handle.load(each.checkpoint_id),
+        )
+        for each in handle.list_checkpoints()
+    ]

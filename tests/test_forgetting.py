@@ -63,20 +63,23 @@ def test_a_payload_stays_for_the_chunks_that_a_later_value_has_from_it(archive):
     assert not file.exists()
 
 
-def test_a_payload_stays_for_a_value_that_is_defined_in_it_and_nothing_else(archive):
+def test_a_payload_stays_for_a_value_that_is_defined_in_it_and_nothing_else(archive, alter):
     array = np.random.default_rng(1).integers(0, 2**60, 400_000)
     block = cut_buffer(array.nbytes)[0] // array.itemsize
     swapped = np.concatenate([array[block : 2 * block], array[:block], array[2 * block :]])
-    archive.save({"a": array}, "one")
-    archive.save({"a": swapped}, "two")  # every block of it is known
-    archive.save({"b": swapped}, "three")  # opened here, defined in two, stored in one
+    long = "what is pickled beside it, too long to be stored again " * 50
+    archive.save({"a": [array, long]}, "one")
+    archive.save({"a": [swapped, long]}, "two")  # every block of it is known
+    archive.save({"b": [swapped, long]}, "three")  # opened here, defined in two, stored in one
+    in_two = "payload_id = (SELECT id FROM payloads WHERE name LIKE '%-two%')"
+    assert alter(archive, f"SELECT 1 FROM members WHERE {in_two}") == []
     file = Path(archive.get_checkpoint_info("two").file_path)
     archive.delete_checkpoint("one")
     archive.delete_checkpoint("two")
     assert file.exists()
-    assert np.array_equal(archive.load("three")["b"], swapped)
+    assert np.array_equal(archive.load("three")["b"][0], swapped)
     (archive.checkpoint_dir / "checkpoints.db").rename(archive.checkpoint_dir / "lost.db")
     archive.close()
     PipelineCheckpoint.rebuild(archive.checkpoint_dir)
     with PipelineCheckpoint(archive.checkpoint_dir) as rebuilt:
-        assert np.array_equal(rebuilt.load("three")["b"], swapped)
+        assert np.array_equal(rebuilt.load("three")["b"][0], swapped)

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from queue import Empty, SimpleQueue
 
 import pytest
 
@@ -300,6 +301,22 @@ def test_a_thread_that_has_nothing_to_do_ends_and_what_is_sent_later_is_done(run
     runner.send(lambda: done.append("later"))
     runner.close()
     assert done == [*range(30), "later"]
+
+
+def test_what_is_sent_while_the_thread_decides_to_end_is_done_by_it():
+    """Nobody may ask for its result."""
+    done = []
+
+    class SentTooLate(SimpleQueue):
+        def get(self, **_):
+            self.put(Errand(lambda: done.append("late")))
+            raise Empty
+
+    worker = object.__new__(errand_module._Worker)
+    worker.errands, worker.is_ended = SentTooLate(), False
+    worker._run()
+    assert done == ["late"]
+    assert worker.is_ended
 
 
 def test_a_handler_that_sends_while_the_thread_is_started_makes_no_second_one(runner, monkeypatch):

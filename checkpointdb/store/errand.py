@@ -11,6 +11,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, Thread, current_thread
 
@@ -71,7 +72,10 @@ class _Worker:
                 errand.run()
                 del errand  # and the file that it flushed are not kept until the next comes
         except Empty:
-            pass
+            self.is_ended = True
+            with suppress(Empty):  # what was sent just now, whose result nobody may ask for
+                while (errand := self.errands.get_nowait()) is not None:
+                    errand.run()
         finally:
             self.is_ended = True
             _workers.discard(self)
@@ -98,21 +102,19 @@ class Runner:
                 worker = self._begin()
             if worker is not None:
                 worker.errands.put(errand)
-        # It ends by itself, perhaps just now, before it had what was put.
+        # Ending by itself, it may have looked for the last time before this was put.
         if worker is None or worker.is_ended:
             errand.run()
         return errand
 
     def _begin(self) -> _Worker | None:
-        worker = _started()
-        if (
-            self._worker is not None and not self._worker.is_ended
-        ):  # by a signal's handler, meanwhile
-            if worker is not None:
-                worker.end()
-            return self._worker
-        self._worker = worker
-        return worker
+        worker, other = _started(), self._worker
+        if other is None or other.is_ended:
+            self._worker = worker
+            return worker
+        if worker is not None:  # a signal's handler has begun one meanwhile
+            worker.end()
+        return other
 
     def end(self) -> Thread | None:
         """Let the thread end after what it was sent, and return it; a later errand starts another.

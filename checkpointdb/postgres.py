@@ -63,13 +63,12 @@ class Server:
         """What to call it in messages, without password; of several hosts, all are named."""
         url = self.url
         shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        said = {"host": url.query.get("host"), "schema": self.schema}
-        parts = [
-            f"{name}={each}"
-            for name, value in said.items()
-            for each in ([value] if isinstance(value, str) else value or ())
-        ]
-        return "?".join([shown.render_as_string(), *(["&".join(parts)] if parts else [])])
+        hosts = url.query.get("host", ())
+        said = [f"host={host}" for host in ((hosts,) if isinstance(hosts, str) else hosts)]
+        if self.schema is not None:
+            said.append(f"schema={self.schema}")
+        name = shown.render_as_string()
+        return f"{name}?{'&'.join(said)}" if said else name
 
     def options(self) -> dict[str, Any]:
         """Return what `create_engine` is told.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,6 +32,11 @@ from checkpointdb import (
     meta,
 )
 from checkpointdb.pipeline import Event, Pipeline, Stage
+
+if not __package__:  # started by its path: what is saved is of the same classes as by -m
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    runpy.run_module("examples.orchestrator", run_name="__main__")
+    sys.exit()
 
 from .policy.context import PipelineContext
 from .policy.stages import STAGES

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,12 @@ def test_what_is_wrong_on_the_command_line_is_said_in_a_sentence(tmp_path, capsy
     output = ["--output-dir", str(tmp_path / "output"), "--log-level", "ERROR"]
     assert main([*given, *output]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_it_runs_by_its_path_as_by_its_name_and_each_goes_on_with_what_the_other_saved(tmp_path):
+    by_path, by_name = [ROOT / "examples" / "orchestrator.py"], ["-m", "examples.orchestrator"]
+    options = ["--policy-code", CODE, "--output-dir", tmp_path]
+    for way, more in ((by_path, []), (by_name, ["--resume-from", IDS[3]])):
+        command = [sys.executable, *way, PLAN, *options, *more]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

@@ -134,17 +134,19 @@ def free_name(
 
 
 def _next_sequence(connection: Connection, pipeline_id: int) -> int:
-    [(sequence,)] = _LOCK.run(connection, {"pipeline": pipeline_id})
+    [(sequence,)] = _lock().run(connection, {"pipeline": pipeline_id})
     return int(sequence)
 
 
-# Takes the pipeline's row, which is the writers' lock, and the sequence number in it.
-_LOCK = Prepared(
-    update(pipelines)
-    .where(pipelines.c.id == bindparam("pipeline"))
-    .values(next_sequence=pipelines.c.next_sequence + 1)
-    .returning(pipelines.c.next_sequence - 1)
-)
+@cache
+def _lock() -> Prepared:
+    """Takes the pipeline's row, which is the writers' lock, and the sequence number in it."""
+    return Prepared(
+        update(pipelines)
+        .where(pipelines.c.id == bindparam("pipeline"))
+        .values(next_sequence=pipelines.c.next_sequence + 1)
+        .returning(pipelines.c.next_sequence - 1)
+    )
 
 
 def still_named(database: Database, row: PayloadRow) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkpointdb.errors import InvalidInputError
 
@@ -102,8 +102,7 @@ class CheckpointMetadata:
             raise InvalidInputError(f"this is not a checkpoint's metadata: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class StateKey:
+class StateKey(NamedTuple):
     """One key of a state: the name of its value's type, and the value's raw bytes."""
 
     key: str
@@ -112,8 +111,7 @@ class StateKey:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointDetails:
+class CheckpointDetails(NamedTuple):
     """A checkpoint, its place in its chain, what it was saved upon, and its keys in their order."""
 
     metadata: CheckpointMetadata

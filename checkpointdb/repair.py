@@ -285,7 +285,7 @@ def _lost(connection: Connection, plan: Replacing) -> list[DamagedCheckpoint]:
     lost = {row_id: list(group) for row_id, group in groupby(rows, key=lambda row: row.id)}
     whole: dict[int, list[str]] = {row_id: [] for row_id in lost}
     for batch in batches(lost):
-        for row_id, key in connection.execute(queries.state_keys(), {"rows": batch}):
+        for row_id, key in connection.execute(queries.state_keys(), {"rows": queries.array(batch)}):
             whole[row_id].append(key)
     return [
         _checkpoint(group[0], keys := [row.key for row in group], set(whole[row_id]) - set(keys))

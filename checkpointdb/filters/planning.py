@@ -76,9 +76,10 @@ def _first(
 
     `wanted` are to pass the candidates.
     """
-    # To visit a quarter of all costs more than to walk past all, and √(wanted × total) more than
-    # to walk until `wanted` are found. Where conditions meet, exact counts tell how far that is.
-    bound = min(total // 4, math.ceil(len(candidates) * math.sqrt(wanted * total)))
+    # To visit a quarter of all costs more than to walk past all, and `even` of them as much as to
+    # walk until `wanted` are found. Where conditions meet, exact counts tell how far that is.
+    even = math.sqrt(wanted * total * _ASK_NEXT / _VISIT)
+    bound = min(total // 4, math.ceil(even * (1 if len(candidates) == 1 else 2 * len(candidates))))
     matches = [
         sum(count(each.counting(bound)) for each in _alternatives(part)) for part in candidates
     ]

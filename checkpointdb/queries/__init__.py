@@ -35,7 +35,7 @@ from checkpointdb.queries.heads import (
     values_by_digest,
 )
 from checkpointdb.queries.leases import open_leases
-from checkpointdb.queries.listed import items, listed
+from checkpointdb.queries.listed import array, items, listed
 from checkpointdb.queries.listings import (
     ages,
     history,
@@ -86,6 +86,7 @@ __all__ = [
     "BATCH",
     "ages",
     "all_chains",
+    "array",
     "attempts_of_run",
     "backup_state",
     "batches",

@@ -6,7 +6,18 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, TableValuedAlias, Text, cast, literal, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Select,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    cast,
+    literal,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -39,5 +50,18 @@ def listed(rows: Iterable[int]) -> CTE:
     Not as a list of parameters, which a statement takes some thousands of, nor as a temporary
     table, which a store that is opened read-only may not have.
     """
-    values = items(literal(json.dumps(list(rows)), Text))
-    return select(cast(values.c.value, BigInteger).label("id")).cte()
+    return _ids(literal(array(rows), Text)).cte()
+
+
+def listed_in(name: str) -> Select[int]:
+    """Return the row ids of the `array` that is bound to `name`."""
+    return _ids(bindparam(name, type_=Text))
+
+
+def array(rows: Iterable[int]) -> str:
+    """Return row ids as one parameter."""
+    return json.dumps(list(rows))
+
+
+def _ids(array: ColumnElement[str]) -> Select[int]:
+    return select(cast(items(array).c.value, BigInteger).label("id"))

@@ -18,6 +18,7 @@ from sqlalchemy import (
     table,
 )
 
+from checkpointdb.queries.listed import listed_in
 from checkpointdb.schema import (
     UtcDateTime,
     chains,
@@ -116,16 +117,25 @@ def parent() -> ColumnElement[str]:
 
 @cache
 def overview() -> Select[Any]:
-    """Return all that `CheckpointMetadata` shows of the checkpoints in :rows, but their keys."""
+    """Return all that `CheckpointMetadata` shows, but the keys, of those in the `array` :rows."""
     return (
         select(
-            checkpoints,
+            checkpoints.c.id,
+            checkpoints.c.checkpoint_id,
+            checkpoints.c.created_at,
             payloads.c.name.label("payload"),
             payloads.c.sha256,
+            checkpoints.c.is_encrypted,
+            checkpoints.c.is_incremental,
             parent().label("parent_id"),
+            checkpoints.c.stored_bytes,
+            checkpoints.c.custom_metadata,
+            checkpoints.c.state_bytes,
+            checkpoints.c.pinned,
+            checkpoints.c.state_version,
         )
         .join(payloads, payloads.c.id == checkpoints.c.payload_id)
-        .where(checkpoints.c.id.in_(bindparam("rows", expanding=True)))
+        .where(checkpoints.c.id.in_(listed_in("rows")))
         .order_by(checkpoints.c.id)
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     select,
 )
 
+from checkpointdb.queries.listed import listed_in
 from checkpointdb.schema import (
     checkpoints,
     chunks,
@@ -82,11 +83,11 @@ def _at_depth(columns: Select[Any]) -> Select[Any]:
 
 @cache
 def state_keys() -> Select[Any]:
-    """Return (checkpoint row, key) of the checkpoints in :rows, in the order of keys."""
+    """Return (checkpoint row, key) of those in the `array` :rows, in the order of keys."""
     return (
         select(checkpoints.c.id, entries.c.key)
         .join(entries, entries.c.chain_id == checkpoints.c.chain_id)
-        .where(checkpoints.c.id.in_(bindparam("rows", expanding=True)))
+        .where(checkpoints.c.id.in_(listed_in("rows")))
         .where(covers(checkpoints.c.depth))
         .where(entries.c.value_id.is_not(None))
         .order_by(checkpoints.c.id, entries.c.position, entries.c.key)

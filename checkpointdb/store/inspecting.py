@@ -47,7 +47,9 @@ class Inspecting:
                 for row in connection.execute(queries.values_at(), where)
             ]
             [metadata] = self._describe(connection, [place.id])
-            [found] = connection.execute(queries.overview(), {"rows": [place.id]}).all()
+            [found] = connection.execute(
+                queries.overview(), {"rows": queries.array([place.id])}
+            ).all()
         return CheckpointDetails(metadata, place.uuid, place.depth, found.parent_id, tuple(keys))
 
     def history(self, key: str) -> list[KeyVersion]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 import subprocess
 import warnings
@@ -102,6 +101,8 @@ def key_in_file(path: Path) -> Key:
 
 def _output_of(command: str) -> bytes:
     """Return the standard output of a command, run without a shell."""
+    import shlex
+
     problem = "CHECKPOINTDB_KEY_COMMAND gave no key: "
     try:
         words = shlex.split(command)

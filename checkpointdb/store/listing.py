@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from datetime import UTC
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Select
 
 from checkpointdb import queries
 from checkpointdb.queries import batches
 from checkpointdb.records import CheckpointMetadata, CheckpointVersion
+from checkpointdb.schema import utc_of
+from checkpointdb.statements import Prepared
 
 
 def find_rows(
@@ -46,29 +49,55 @@ def describe_rows(
     """Return the metadata of checkpoints by their row ids, in the order of `rows`."""
     found: dict[int, CheckpointMetadata] = {}
     for batch in batches(rows):
+        bound = {"rows": queries.array(batch)}
         keys: dict[int, list[str]] = {row_id: [] for row_id in batch}
-        for row_id, key in connection.execute(queries.state_keys(), {"rows": batch}).all():
+        for row_id, key in _prepared(queries.state_keys).run(connection, bound):
             keys[row_id].append(key)
-        for row in connection.execute(queries.overview(), {"rows": batch}).all():
+        for row in map(_Row._make, _prepared(queries.overview).run(connection, bound)):
             found[row.id] = _metadata(row, keys[row.id], locate)
     return [found[row_id] for row_id in rows]
 
 
-def _metadata(row: Any, keys: list[str], locate: Callable[[str], str]) -> CheckpointMetadata:
+@cache
+def _prepared(query: Callable[[], Select[Any]]) -> Prepared:
+    return Prepared(query())
+
+
+class _Row(NamedTuple):
+    """A row of `queries.overview` as the driver gives it."""
+
+    id: int
+    checkpoint_id: str
+    created_at: Any
+    payload: str
+    sha256: bytes
+    is_encrypted: int
+    is_incremental: int
+    parent_id: str | None
+    stored_bytes: int
+    custom_metadata: Any
+    state_bytes: int
+    pinned: int
+    state_version: int | None
+
+
+def _metadata(row: _Row, keys: list[str], locate: Callable[[str], str]) -> CheckpointMetadata:
+    metadata = row.custom_metadata
     return CheckpointMetadata(
         checkpoint_id=row.checkpoint_id,
-        timestamp=row.created_at.astimezone(UTC).isoformat(),
+        timestamp=utc_of(row.created_at).isoformat(),
         version=CheckpointVersion.CURRENT.value,
         file_path=locate(row.payload),
         hash_sha256=row.sha256.hex(),
-        is_encrypted=row.is_encrypted,
-        is_incremental=row.is_incremental,
+        is_encrypted=bool(row.is_encrypted),
+        is_incremental=bool(row.is_incremental),
         base_checkpoint_id=row.parent_id if row.is_incremental else None,
         size_bytes=row.stored_bytes,
         state_keys=keys,
-        custom_metadata=row.custom_metadata,
+        # PostgreSQL's driver has parsed it, SQLite keeps its text.
+        custom_metadata=metadata if isinstance(metadata, dict) else json.loads(metadata),
         state_bytes=row.state_bytes,
-        pinned=row.pinned,
+        pinned=bool(row.pinned),
         state_version=row.state_version,
     )
 
@@ -77,10 +106,8 @@ def statistics(connection: Connection, pipeline: str) -> dict[str, Any]:
     """Return the numbers of a pipeline, under the names of the system we replace, and ours."""
     row = connection.execute(queries.statistics(pipeline)).one()
     files = connection.execute(queries.stored_bytes(pipeline)).one()
-    ends = {
-        each.id: each
-        for each in connection.execute(queries.overview(), {"rows": [row.oldest, row.newest]})
-    }
+    bound = {"rows": queries.array([row.oldest, row.newest])}
+    ends = {each.id: each for each in connection.execute(queries.overview(), bound)}
     oldest, newest = ends.get(row.oldest), ends.get(row.newest)
     remotes = connection.execute(queries.backup_state()).all()
     pushes = [each.pushed_at for each in remotes if each.pushed_at is not None]

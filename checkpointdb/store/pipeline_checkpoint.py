@@ -244,7 +244,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         engine = self._engine
         with engine.database.read() as connection:
             place = engine.place_of(checkpoint_id)(connection)
-            found = connection.execute(queries.state_keys(), {"rows": [place.id]})
+            found = connection.execute(queries.state_keys(), {"rows": queries.array([place.id])})
             keys = [key for _, key in found]
         find = engine.place_of_row(place.id, checkpoint_id)
         if engine.versions.is_older(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from checkpointdb import queries
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from checkpointdb.store.encryption import Unlocked
     from checkpointdb.store.engine import Engine
 
-# Prepared, since it is asked before each save of a run.
-_ATTEMPTS = Prepared(queries.attempts_of_run())
+
+@cache
+def _attempts() -> Prepared:
+    """Prepared, since it is asked before each save of a run."""
+    return Prepared(queries.attempts_of_run())
 
 
 class Running:
@@ -96,7 +100,7 @@ class Running:
         """Return the tokens of the attempts at a run that have saved what still exists."""
         run = {"pipeline": self._engine.pipeline, "run": run_id}
         with self._engine.database.read() as connection:
-            rows = _ATTEMPTS.run(connection, run)
+            rows = _attempts().run(connection, run)
         return {str(token) for of, token in rows if of == workflow}
 
     def stage_times(self, workflow: str | None = None) -> list[StageTime]:

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 
 from sqlalchemy import Connection, Text, delete, literal, select
 
@@ -62,7 +63,7 @@ class Trash:
         """Say whether somebody has a lease, asked after the commit that freed what is unlinked."""
         try:
             with self._database.read() as connection:
-                return bool(_LEASES.run(connection, {"now": datetime.now(UTC)}))
+                return bool(_leases().run(connection, {"now": datetime.now(UTC)}))
         except CheckpointError as error:
             log.warning("payloads that nothing needs stay for a later sweep(): %s", error)
             return True
@@ -91,4 +92,6 @@ class Trash:
         connection.execute(delete(removals).where(removals.c.id.in_(found)))
 
 
-_LEASES = Prepared(open_leases())
+@cache
+def _leases() -> Prepared:
+    return Prepared(open_leases())

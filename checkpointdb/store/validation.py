@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
 from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
@@ -38,7 +37,7 @@ def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
 
 def new_id() -> str:
     """Return an id that tells its time and is used once."""
-    return f"ckpt_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
+    return f"ckpt_{datetime.now(UTC):%Y%m%d_%H%M%S}_{os.urandom(4).hex()}"
 
 
 def checked_state(state: object) -> dict[str, object]:
@@ -128,6 +127,8 @@ def checked_zone(zone: object) -> tzinfo | None:
     """Return a time zone, given itself or by its name. Raises InvalidInputError otherwise."""
     if zone is None or isinstance(zone, tzinfo):
         return zone
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(zone)  # type: ignore[arg-type]
     except (TypeError, ValueError, OSError, ZoneInfoNotFoundError) as error:

@@ -67,7 +67,7 @@ def utc_of(stored: Any) -> datetime:
     """Return the time that a driver gave: SQLite's gives its text."""
     if isinstance(stored, datetime):
         return stored.astimezone(UTC)
-    return datetime.fromisoformat(f"{stored}+00:00")
+    return datetime.fromisoformat(f"{stored}Z")
 
 
 def _id() -> Column[int]:

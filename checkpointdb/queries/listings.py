@@ -171,7 +171,7 @@ def ids() -> Select[Any]:
 
 @cache
 def ages() -> Select[Any]:
-    """Return row, id, time and size of the checkpoints of :pipeline_id, the oldest first."""
+    """Return row, id, time and size of the checkpoints of :pipeline_id, by time: as an index is."""
     return (
         select(
             checkpoints.c.id,
@@ -180,7 +180,7 @@ def ages() -> Select[Any]:
             checkpoints.c.stored_bytes,
         )
         .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
-        .order_by(checkpoints.c.id)
+        .order_by(checkpoints.c.created_at, checkpoints.c.id)
     )
 
 

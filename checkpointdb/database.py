@@ -30,7 +30,7 @@ from checkpointdb.database_errors import (
 )
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
-from checkpointdb.revisions import is_known, migrations, newer_schema, older_schema
+from checkpointdb.revisions import is_known, migrate, newer_schema, older_schema
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
@@ -358,11 +358,9 @@ class Database:
 
         Of several processes that do this at once, the others wait and find it done.
         """
-        from alembic import command
-
         with self._migration() as connection:
-            if self._revision(connection) != revision:
-                command.upgrade(migrations(connection), revision)
+            if (found := self._revision(connection)) != revision:
+                migrate(connection, found, revision)
 
     @contextmanager
     def _migration(self) -> Iterator[sa.Connection]:

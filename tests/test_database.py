@@ -134,6 +134,32 @@ def test_the_migrations_give_the_schema_of_the_code(tmp_path):
     database.close()
 
 
+def test_a_process_makes_all_databases_as_the_migrations_made_its_first(tmp_path):
+    program = """if True:
+        import sys, sqlite3
+        from contextlib import closing
+        from checkpointdb import PipelineCheckpoint
+        found = []
+        for directory in sys.argv[1:]:
+            with PipelineCheckpoint(directory) as handle:
+                handle.save({"a": directory}, "x")
+            with closing(sqlite3.connect(f"{directory}/checkpoints.db")) as connection:
+                schema = "SELECT * FROM sqlite_schema ORDER BY rowid"
+                found.append([connection.execute(schema).fetchall()])
+                version = "SELECT * FROM checkpointdb_version"
+                found[-1].append(connection.execute(version).fetchall())
+            if not found[1:]:
+                del sys.modules["alembic.command"]
+                sys.modules["alembic"] = None  # imported no more
+        print(found[0] == found[1], len(found[0][0]))
+        """
+    command = [sys.executable, "-c", program, tmp_path / "first", tmp_path / "second"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    same, count = done.stdout.split()
+    assert (same, done.stderr) == ("True", "")
+    assert int(count) > 50  # tables, indexes, views
+
+
 def test_opening_again_changes_no_revision_and_makes_no_backup(store, tree):
     handle = store()
     handle.save({"a": 1}, "x")

@@ -13,7 +13,7 @@ PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3
 # The tests start many interpreters: none compiles again what another has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-others load mutants fuzz clean
+.PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-others bench-growth load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make bench   benchmarks beside the naive way'
 	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict and LangGraph'
+	@echo 'make bench-growth  how each of these grows, to ten thousand checkpoints and to 2 GB'
 	@echo 'make mutants plant bugs, one by one, and see which test catches each'
 	@echo 'make load    twenty writers in one store on PostgreSQL'
 	@echo 'make fuzz    look for payloads that are neither read nor refused, for a minute'
@@ -78,6 +79,10 @@ bench: $(STAMP)
 bench-others: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks.rivals $(ARGS)
+
+bench-growth: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.benchmarks.rivals.growth $(ARGS)
 
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants $(ARGS)

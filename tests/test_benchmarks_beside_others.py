@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.benchmarks.rivals import growth
+from tests.benchmarks.rivals.contestants import CONTESTANTS
 from tests.benchmarks.rivals.pictures import bars
 from tests.benchmarks.rivals.report import insert, page
 
@@ -69,3 +71,33 @@ def test_a_run_takes_the_place_of_the_one_before_it_on_its_page(results, tmp_pat
     assert text.startswith("# Words\n\n## One run\n")
     assert "older" not in text
     assert len(list((tmp_path / "pictures").glob("beside-others-*.svg"))) == 3
+
+
+def test_a_page_shows_how_far_each_grew_and_what_ended_it(tmp_path):
+    def point(at, **changed):
+        figures = {"save_seconds": 0.002, "load_seconds": 0.0005, "stored_bytes": 1234.4}
+        return {"at": at, **figures, "save_peak_bytes": 3e6, **changed}
+
+    results = {
+        "number": {
+            "checkpointdb": ([point(100), point(1000)], ""),
+            "naive": ([point(100)], "full"),
+        },
+        "size": {"checkpointdb": ([point(8e6, save_seconds=2.0)], ""), "naive": ([], "too large")},
+    }
+    lines = growth.report(results).splitlines()
+    assert "| 1,000 | 2.00 ms | failed |" in lines
+    assert "| 100 | 1,234 | 1,234 |" in lines
+    assert "| 8 MB | 2.0 s | failed |" in lines
+    assert "- size, naive, after the last point shown: too large" in lines
+    page = tmp_path / "page.md"
+    page.write_text("# P\n\n## How it grows\n\nold\n\n## One run\n\nrun\n")
+    growth.insert(page, "new")
+    assert page.read_text() == "# P\n\n## How it grows\n\nnew\n\n## One run\n\nrun\n"
+
+
+def test_growth_is_measured_in_what_a_contestant_stores(tmp_path):
+    found = list(growth.number(CONTESTANTS["checkpointdb"](tmp_path), tmp_path, 100))
+    assert [point["at"] for point in found] == [100]
+    assert found[0]["stored_bytes"] > 1000
+    assert found[0]["save_seconds"] > 0

@@ -1,0 +1,207 @@
+"""How each contestant grows: `python -m tests.benchmarks.rivals.growth`.
+
+With the number of checkpoints, each of a kilobyte, and with the size of a state, all of it new. As
+everywhere here each save is flushed, so that a million of them take an hour per contestant: ten
+thousand unless told. Needs the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from .. import machine
+from ..figures import seconds, stored
+from .contestants import CONTESTANTS, Contestant, State
+from .measure import check_same, with_peak
+
+Points = list[dict[str, float]]
+Results = dict[str, dict[str, tuple[Points, str]]]  # growth → contestant → points, what went wrong
+
+_SAVES = 100  # whose median is shown, at most
+_LOADS = 20
+_PATIENCE_SECONDS = 6 * 3600
+_SMALLEST_BYTES = 8 << 20
+_HEADING, _NEXT = "## How it grows\n", "## One run\n"
+
+
+# --- what is measured
+
+
+def number(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float]]:
+    """Save small states, and look at each power of ten."""
+    numbers = np.random.default_rng(9)
+    saves: list[float] = []
+    for step in range(most):
+        state: State = {"step": step, "noise": numbers.bytes(1000)}
+        saves.append(seconds(lambda step=step, state=state: store.save(step, state)))
+        count = step + 1
+        if count >= 100 and str(count).strip("0") == "1":
+            check_same(store.load(step), state)
+            earlier = [int(each) for each in numbers.integers(0, count, _LOADS)]
+            loads = [seconds(lambda each=each: store.load(each)) for each in earlier]
+            yield {
+                "at": count,
+                "save_seconds": statistics.median(saves[-_SAVES:]),
+                "load_seconds": statistics.median(loads),
+                "stored_bytes": stored(folder) / count,
+            }
+
+
+def size(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float]]:
+    """Save one array, four times as large at each step."""
+    numbers = np.random.default_rng(10)
+    for step in range(32):
+        raw_bytes = min(_SMALLEST_BYTES << 2 * step, most)
+        state = {"array": numbers.random(raw_bytes // 4, dtype=np.float32)}
+        before = stored(folder)
+        spent, peak = with_peak(lambda step=step, state=state: store.save(step, state))
+        load = seconds(lambda step=step: store.load(step))
+        check_same(store.load(step), state)
+        yield {
+            "at": raw_bytes,
+            "save_seconds": spent,
+            "load_seconds": load,
+            "stored_bytes": stored(folder) - before,
+            "save_peak_bytes": peak,
+        }
+        if raw_bytes == most:
+            return
+
+
+Growth = Callable[[Contestant, Path, int], Iterator[dict[str, float]]]
+GROWTHS: dict[str, Growth] = {each.__name__: each for each in (number, size)}
+
+
+def measure(growth: str, contestant: str, folder: str, most: str) -> None:
+    """Print a line of JSON for each point, so that what was reached before an error is there."""
+    with tempfile.TemporaryDirectory(prefix=f"{growth}-", dir=folder) as own:
+        store = CONTESTANTS[contestant](Path(own))
+        for point in GROWTHS[growth](store, Path(own), int(most)):
+            print(json.dumps(point), flush=True)
+        store.close()
+
+
+def measured(growth: str, contestant: str, folder: Path, most: int) -> tuple[Points, str]:
+    """Run a contestant in a process of its own; return its points, and what went wrong."""
+    code = f"from {__package__}.growth import measure; import sys; measure(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, growth, contestant, str(folder), str(most)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout.decode() if isinstance(late.stdout, bytes) else ""
+        return _points(output), f"no end within {_PATIENCE_SECONDS} s"
+    error = ""
+    if done.returncode:
+        error = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+    return _points(done.stdout), error
+
+
+def _points(output: str) -> Points:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+# --- the report
+
+TABLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "number": (
+        ("save_seconds", "A save, of so many checkpoints (median of the last hundred)"),
+        ("load_seconds", "A load of any of them (median of twenty)"),
+        ("stored_bytes", "Bytes on the disk for each"),
+    ),
+    "size": (
+        ("save_seconds", "A save of an array of so many bytes"),
+        ("load_seconds", "A load of it"),
+        ("save_peak_bytes", "Memory that the save takes at most, beyond the state"),
+    ),
+}
+
+
+def report(results: Results) -> str:
+    """Return the tables as Markdown."""
+    lines: list[str] = []
+    for growth, found in results.items():
+        for what, title in TABLES[growth]:
+            lines += [*_table(growth, found, what, title), ""]
+    failed = [
+        f"- {growth}, {name}, after the last point shown: {error}"
+        for growth, found in results.items()
+        for name, (_, error) in found.items()
+        if error
+    ]
+    return "\n".join([*lines, *failed, ""] if failed else lines)
+
+
+def _table(
+    growth: str, found: dict[str, tuple[Points, str]], what: str, title: str
+) -> Iterator[str]:
+    ats = sorted({point["at"] for points, _ in found.values() for point in points})
+    yield f"### {title}"
+    yield ""
+    yield f"| | {' | '.join(found)} |"
+    yield f"|--:|{'--:|' * len(found)}"
+    for at in ats:
+        row = f"{at:,.0f}" if growth == "number" else f"{at / 1e6:,.0f} MB"
+        cells = (
+            next((_shown(what, each[what]) for each in points if each["at"] == at), "failed")
+            for points, _ in found.values()
+        )
+        yield f"| {row} | {' | '.join(cells)} |"
+
+
+def _shown(what: str, value: float) -> str:
+    if what == "stored_bytes":
+        return f"{value:,.0f}"
+    if what.endswith("bytes"):
+        return f"{value / 1e6:,.0f} MB"
+    return f"{value:,.1f} s" if value >= 1 else f"{value * 1000:,.2f} ms"
+
+
+def insert(path: Path, text: str) -> None:
+    """Replace what a page of docs/ shows of it."""
+    before, heading, rest = path.read_text(encoding="utf-8").partition(_HEADING)
+    _, following, after = rest.partition(_NEXT)
+    path.write_text(f"{before}{heading}\n{text.strip()}\n\n{following}{after}", encoding="utf-8")
+
+
+def main(arguments: Iterable[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.rivals.growth", description=__doc__
+    )
+    parser.add_argument("--only", nargs="*", metavar="NAME", choices=CONTESTANTS)
+    parser.add_argument("--count", type=int, default=10_000, help="of checkpoints, at most")
+    parser.add_argument("--bytes", type=int, default=2 << 30, help="of a state, at most")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="show this run on a page")
+    parser.add_argument("--folder", type=Path, help="measure on this file system")
+    options = parser.parse_args(list(arguments))
+    folder = options.folder or Path(tempfile.gettempdir())
+    about = f"{machine.load()} before"
+    results: Results = {}
+    for growth, most in (("number", options.count), ("size", options.bytes)):
+        results[growth] = {}
+        for contestant in options.only or CONTESTANTS:
+            results[growth][contestant] = measured(growth, contestant, folder, most)
+            print(f"{growth:8} {contestant:18} {results[growth][contestant]}", flush=True)
+    moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    about = f"Of {moment}; load {about}, {machine.load()} after; the machine of the run below."
+    text = f"{about}\n\n{report(results)}"
+    print(f"\n{text}")
+    if options.page:
+        insert(options.page, text)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

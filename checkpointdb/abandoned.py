@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import _GeneratorContextManager
+from itertools import pairwise
+from threading import get_ident, main_thread
 from types import FrameType, GeneratorType
 from typing import Any
 
@@ -20,7 +22,6 @@ _ENDS = {
     _GeneratorContextManager.__enter__.__code__,
     _GeneratorContextManager.__exit__.__code__,
 }
-_OURS = {"checkpointdb", "sqlalchemy"}  # a user's own are the user's
 
 
 def end_abandoned() -> None:
@@ -29,28 +30,44 @@ def end_abandoned() -> None:
     What has been left through an exception is never entered again: it is ended now rather than
     when the traceback is dropped. Raises what its end raises, as that of any transaction does.
     """
-    for error in _chain(sys.exc_info()[1]):
-        for frame in reversed(list(_frames(error))):
-            if frame.f_code in _ENDS:
-                manager = frame.f_locals.get("self")  # unless somebody has cleared the frame
-                if manager is not None and _is_ours(manager.gen):
-                    manager.gen.close()
+    handled = sys.exc_info()[1]
+    # Signals are handled in the main thread. Another one, which was handed what their handler
+    # raised, must not end it: it could not release the lock, which would be held for ever.
+    if handled is None or get_ident() != main_thread().ident:
+        return
+    for error in _with_what_is_behind(handled):
+        for generator in _left_open(error):
+            generator.close()
 
 
-def _is_ours(generator: GeneratorType[Any, Any, Any]) -> bool:
-    """Say whether one stands still in this library's code, or in SQLAlchemy's."""
-    frame = generator.gi_frame
-    if frame is None or generator.gi_running:  # it has ended, or it is what calls this
-        return False
-    return frame.f_globals["__name__"].partition(".")[0] in _OURS
+def _with_what_is_behind(handled: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those that it wraps or in whose wake it was raised, each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [handled]
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            yield error
+            waiting += [error.__cause__, error.__context__]
+            if isinstance(error, BaseExceptionGroup):
+                waiting += error.exceptions
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__context__
+def _left_open(error: BaseException) -> Iterator[GeneratorType[Any, Any, Any]]:
+    """Yield what stands still in blocks of this library's; a user's own are the user's."""
+    for block, end in reversed(list(pairwise(_frames(error)))):
+        if end.f_code in _ENDS:
+            # No manager if somebody has cleared the frame; what it manages may be any iterator.
+            generator = getattr(end.f_locals.get("self"), "gen", None)
+            if isinstance(generator, GeneratorType) and not generator.gi_running:
+                stands = generator.gi_frame  # None of what has ended
+                if stands is not None and (_is_ours(block) or _is_ours(stands)):
+                    yield generator
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "checkpointdb"
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 import traceback
-from contextlib import _GeneratorContextManager, contextmanager
+from contextlib import _GeneratorContextManager, contextmanager, suppress
 
 import pytest
+import sqlalchemy as sa
 from breaking import KEEP_ALL, assert_sound, state_of, tag_of
 from effort import some
 from victims import Interrupted
 
-from checkpointdb import PipelineCheckpoint
+from checkpointdb import PipelineCheckpoint, StoreBusyError
 
 ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
 
@@ -89,3 +91,92 @@ def test_what_a_user_has_left_open_and_a_cleared_traceback_are_left_alone(handle
         traceback.clear_frames(interrupted.__traceback__)
         handle.save(state_of("third"), "third")
     assert tag_of(handle.load("third")) == "third"
+
+
+def test_a_transaction_of_a_users_own_engine_is_left_to_the_user(handle):
+    engine = sa.create_engine("sqlite://")
+    try:
+        with Interrupt(2, ENDS), engine.begin() as connection:
+            pass
+    except Interrupted:
+        handle.save(state_of("meanwhile"), "meanwhile")
+        assert connection.in_transaction()
+
+
+@contextmanager
+def of_no_generator():
+    return iter([None])
+
+
+def test_a_save_in_the_wake_of_a_users_block_that_is_no_generator_works(handle):
+    try:
+        with of_no_generator():
+            raise ValueError
+    except AttributeError:  # an iterator has no `throw`
+        handle.save(state_of("then"), "then")
+    assert tag_of(handle.load("then")) == "then"
+
+
+def test_a_save_in_the_wake_of_a_block_of_no_module_works(handle):
+    of_no_module = {"contextmanager": contextmanager}
+    exec("@contextmanager\ndef block():\n    yield", of_no_module)
+    try:
+        with Interrupt(2, ENDS), of_no_module["block"]():
+            pass
+    except Interrupted:
+        handle.save(state_of("then"), "then")
+    assert tag_of(handle.load("then")) == "then"
+
+
+def within_a_group(interrupted):
+    return BaseExceptionGroup("of tasks", [ValueError(), interrupted])
+
+
+def behind_a_cause(interrupted):
+    stopped = RuntimeError("stopped")
+    stopped.__cause__ = interrupted
+    return stopped
+
+
+@pytest.mark.parametrize("wrapped", [within_a_group, behind_a_cause])
+def test_a_save_while_what_wraps_an_interrupt_is_handled_works(handle, wrapped):
+    interrupted = None
+    for point in itertools.count(1):
+        try:
+            with Interrupt(point, ENDS):
+                handle.save(state_of(f"s{point}"), f"s{point}")
+            break
+        except Interrupted as error:
+            interrupted = error
+        try:
+            raise wrapped(interrupted)
+        except (RuntimeError, BaseExceptionGroup):
+            handle.save(state_of(f"then {point}"), f"then {point}")
+    assert point > 10
+
+
+def test_another_thread_that_is_handed_an_interrupt_leaves_its_end_to_the_thread_it_came_to(handle):
+    """What holds the lock alone can release it: for others it would be held for ever."""
+
+    def handle_it(handed):
+        try:
+            raise handed.pop()  # kept by no frame of its own traceback
+        except Interrupted:
+            with suppress(StoreBusyError):
+                handle.save(state_of("elsewhere"), "elsewhere")
+
+    for point in itertools.count(1):
+        try:
+            with Interrupt(point, ENDS):
+                handle.save(state_of(f"s{point}"), f"s{point}")
+            break
+        except Interrupted as interrupted:
+            in_thread(handle_it, [interrupted])
+        in_thread(handle.save, state_of(f"then {point}"), f"then {point}")
+        assert tag_of(handle.load(f"then {point}")) == f"then {point}"
+
+
+def in_thread(work, *args):
+    thread = threading.Thread(target=work, args=args)
+    thread.start()
+    thread.join()

@@ -25,7 +25,9 @@ class Gate:
 
     def __init__(self, close_connections: Callable[[], None]) -> None:
         self._close_connections = close_connections
-        self._changed = threading.Condition()
+        # Entered itself: an interrupt in a condition's own `__exit__` would leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}
         self._is_closed = False
         _gates.add(self)
@@ -33,19 +35,22 @@ class Gate:
     @contextmanager
     def passing(self) -> Iterator[None]:
         """Hold the gate open for a transaction; one within another does not wait."""
-        me = threading.get_ident()
-        with self._changed:
-            while self._is_closed and me not in self._inside:
-                self._changed.wait()
-            self._inside[me] = self._inside.get(me, 0) + 1
+        me, is_inside = threading.get_ident(), False
         try:
+            with self._lock:
+                while self._is_closed and me not in self._inside:
+                    self._changed.wait()
+                self._inside[me] = self._inside.get(me, 0) + 1
+                is_inside = True
             yield
         finally:
-            with self._changed:
-                self._inside[me] -= 1
-                if not self._inside[me]:
-                    del self._inside[me]
-                self._changed.notify_all()
+            with self._lock:
+                if is_inside:
+                    # Nothing is called before it is counted: an interrupt would come in it.
+                    self._inside[me] -= 1
+                    if not self._inside[me]:
+                        del self._inside[me]
+                    self._changed.notify_all()
 
     def shut(self) -> bool:
         """Wait for the transactions of other threads, then close all connections.
@@ -53,7 +58,7 @@ class Gate:
         False if one is left: of this thread, or one that takes too long.
         """
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             self._changed.wait_for(lambda: not self._inside.keys() - {me}, _PATIENCE_SECONDS)
         self._close_connections()
@@ -61,7 +66,7 @@ class Gate:
 
     def reopen(self) -> None:
         """Let transactions in again."""
-        with self._changed:
+        with self._lock:
             self._is_closed = False
             self._changed.notify_all()
 

@@ -19,6 +19,7 @@ from effort import some
 from victims import Interrupted
 
 from checkpointdb import PipelineCheckpoint, StoreBusyError
+from checkpointdb.gate import Gate
 
 ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
 
@@ -176,7 +177,45 @@ def test_another_thread_that_is_handed_an_interrupt_leaves_its_end_to_the_thread
         assert tag_of(handle.load(f"then {point}")) == f"then {point}"
 
 
+class InterruptAfter:
+    """Raises in the call of that number; a function in C has then returned."""
+
+    def __init__(self, at):
+        self.at, self.count = at, 0
+
+    def __call__(self, _frame, event, _argument):
+        self.count += event in {"call", "c_return"}
+        if self.count == self.at:
+            raise Interrupted
+
+    def __enter__(self):
+        sys.setprofile(self)
+
+    def __exit__(self, *_):
+        sys.setprofile(None)
+
+
+def test_an_interrupt_in_the_gate_keeps_no_other_thread_out_and_is_no_open_transaction():
+    def pass_through(gate):
+        with gate.passing():
+            pass
+
+    for point in itertools.count(1):
+        gate = Gate(lambda: None)
+        try:
+            with InterruptAfter(point):
+                pass_through(gate)
+            break
+        except Interrupted:
+            pass  # what it left open ends with its traceback
+        in_thread(pass_through, gate)
+        assert gate.shut()
+    assert point > 10
+
+
 def in_thread(work, *args):
     thread = threading.Thread(target=work, args=args)
+    thread.daemon = True
     thread.start()
-    thread.join()
+    thread.join(20)
+    assert not thread.is_alive()

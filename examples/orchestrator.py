@@ -33,7 +33,8 @@ from checkpointdb import (
 )
 from checkpointdb.pipeline import Event, Pipeline, Stage
 
-if not __package__:  # started by its path: what is saved is of the same classes as by -m
+# Started by its path: what is saved is of the same classes as by -m.
+if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     runpy.run_module("examples.orchestrator", run_name="__main__")
     sys.exit()

@@ -206,3 +206,11 @@ def test_it_runs_by_its_path_as_by_its_name_and_each_goes_on_with_what_the_other
         command = [sys.executable, *way, PLAN, *options, *more]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_imports_it_without_its_package_is_not_replaced_by_it():
+    command = [sys.executable, "-c", "import orchestrator"]
+    done = subprocess.run(
+        command, cwd=ROOT / "examples", capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith("ImportError")

@@ -192,6 +192,8 @@ class Database:
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
             sa.event.listen(self._engine.pool, "invalidate", roll_back)
+        if self.server is not None:
+            sa.event.listen(self._engine.pool, "checkin", self.server.checked_in)
 
     @property
     def server_url(self) -> sa.URL | None:

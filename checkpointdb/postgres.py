@@ -81,6 +81,15 @@ class Server:
             options["connect_args"] = {"prepare_threshold": None}
         return options
 
+    @staticmethod
+    def checked_in(connection: Any, record: Any) -> None:
+        """Close a connection that an interrupt has left within an `executemany`: SQLAlchemy's hook.
+
+        The driver sends its rows in a pipeline, in which all that comes later would fail.
+        """
+        if connection is not None and connection.pgconn.pipeline_status:
+            record.invalidate()
+
     def begin_read(self) -> str:
         """Return what begins a transaction that reads."""
         return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._settings}"

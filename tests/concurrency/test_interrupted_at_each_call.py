@@ -68,6 +68,23 @@ def test_a_save_while_an_interrupt_is_handled_works_wherever_it_came(handle, cod
     assert point > 10 * step
 
 
+def test_on_a_server_a_save_while_an_interrupt_is_handled_works_and_so_does_the_next(
+    tmp_path, server_url
+):
+    """psycopg's blocks are among those that are left: its `executemany` is one."""
+    options = {"database_url": server_url, "busy_seconds": 1, **KEEP_ALL}
+    with PipelineCheckpoint(tmp_path, **options) as handle:
+        for point in itertools.count(1):
+            try:
+                with Interrupt(point, ENDS):
+                    handle.save(state_of(f"s{point}"), f"s{point}")
+                break
+            except Interrupted:
+                handle.save(state_of(f"then {point}"), f"then {point}")
+            handle.save(state_of(f"next {point}"), f"next {point}")
+        assert point > 10
+
+
 @contextmanager
 def of_a_user(said):
     try:

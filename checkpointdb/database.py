@@ -30,6 +30,7 @@ from checkpointdb.database_errors import (
 )
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.idle_connections import IdleConnections
 from checkpointdb.revisions import is_known, migrate, newer_schema, older_schema
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
@@ -184,7 +185,7 @@ class Database:
     # --- connections
 
     def _start(self) -> None:
-        self._engine = sa.create_engine(self._url, max_overflow=-1, **self._options())
+        self._engine = sa.create_engine(self._url, poolclass=IdleConnections, **self._options())
         # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
         self._writer = threading.RLock()
         self._writer_thread = None

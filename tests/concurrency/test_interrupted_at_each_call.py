@@ -230,6 +230,18 @@ def test_an_interrupt_in_the_gate_keeps_no_other_thread_out_and_is_no_open_trans
     assert point > 10
 
 
+def test_an_interrupt_in_a_condition_of_the_standard_library_keeps_no_other_thread_out(handle):
+    """Its `__exit__`, written in Python, would leave it locked; none that threads share is used."""
+    for point in itertools.count(1):
+        try:
+            with Interrupt(point, (threading.Condition.__exit__.__code__,)):
+                handle.save(state_of(f"s{point}"), f"s{point}")
+            break
+        except Interrupted:
+            pass
+        in_thread(handle.save, state_of(f"then {point}"), f"then {point}")
+
+
 def in_thread(work, *args):
     thread = threading.Thread(target=work, args=args)
     thread.daemon = True

@@ -13,6 +13,8 @@ from blake3 import blake3
 
 Buffer = bytes | bytearray | memoryview
 
+_LENGTH = struct.Struct("<Q")
+
 
 class Digests:
     """BLAKE3 digests, under a key of 32 bytes if one is given.
@@ -51,9 +53,13 @@ class Digests:
         Keyed, it is that of this checkpoint: who can write the database, but has no key, cannot
         give one checkpoint the state of another. In the clear equal states have equal digests.
         """
-        whose = _text(pipeline) + _text(checkpoint_id) if self._is_keyed else b""
-        keys = (_text(key) + digest for key, digest in values)
-        return self._new(b"".join((_head(state_version), whose, *keys))).digest()
+        parts = [_head(state_version)]
+        if self._is_keyed:
+            parts += (_text(pipeline), _text(checkpoint_id))
+        for key, digest in values:
+            text = key.encode()
+            parts += (_LENGTH.pack(len(text)), text, digest)
+        return self._new(b"".join(parts)).digest()
 
 
 def merged_chain(chain: str, depth: int) -> str:
@@ -75,4 +81,4 @@ def _head(state_version: int | None) -> bytes:
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return struct.pack("<Q", len(data)) + data
+    return _LENGTH.pack(len(data)) + data

@@ -137,19 +137,39 @@ def dump(key: str, value: object, serializer: Serializer) -> Serialized:
 
     Raises InvalidStateError, naming the key, if the serializer cannot.
     """
+    return described(key, value, serializer, dump_parts(key, value, serializer))
+
+
+def dump_parts(key: str, value: object, serializer: Serializer) -> list[Buffer]:
+    """Do the first half of `dump`: it may be seen already that no more is needed.
+
+    Raises InvalidStateError, naming the key, if the serializer cannot.
+    """
     try:
-        parts = tuple([memoryview(part).cast("B") for part in serializer.dump(value)])
+        return list(serializer.dump(value))
     except MemoryError:
         raise
     except Exception as error:  # __reduce__ and __getstate__ may raise anything
         raise _unsavable(key, serializer, error) from error
-    if not parts or not parts[0].nbytes:
+
+
+def described(
+    key: str, value: object, serializer: Serializer, parts: Sequence[Buffer]
+) -> Serialized:
+    """Do the second half of `dump`. Raises InvalidStateError, naming the key, for no such parts."""
+    try:
+        views = tuple([memoryview(part).cast("B") for part in parts])
+    except MemoryError:
+        raise
+    except Exception as error:  # a registered serializer may give anything
+        raise _unsavable(key, serializer, error) from error
+    if not views or not views[0].nbytes:
         raise InvalidStateError(
             f"the value of key {key!r} cannot be saved: the serializer {serializer.name!r} gave "
             "an empty stream",
             key=key,
         )
-    return Serialized(serializer.name, type_name(value), parts, tuple(map(len, parts)))
+    return Serialized(serializer.name, type_name(value), views, tuple(map(len, views)))
 
 
 def _unsavable(key: str, serializer: Serializer, error: Exception) -> InvalidStateError:

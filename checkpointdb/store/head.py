@@ -58,7 +58,7 @@ class Memory(NamedTuple):
 
     `objects` are values that cannot change, by key: the same object is the same value. `sizes` are
     their raw bytes. `streams` are those of more than one chunk, by the digest of their value.
-    `small` gives the digest of the only chunk of a value that is too small to be cut, by key.
+    `small` gives, by key, the stream of a value that is too small to be cut and has no buffers.
     """
 
     objects: Mapping[str, object] = MappingProxyType({})

@@ -5,7 +5,7 @@ Nothing is read back from disk: what the pipeline already has is known by its di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
 
@@ -35,6 +35,8 @@ _GROUP_VALUES = 500
 _GROUP_BYTES = 1 << 20
 # Objects that a writer holds on to until its next save, to see at once that they are the same.
 _HELD_BYTES = 32 << 20
+# Streams of small values that it holds on to, to see so without a digest.
+_HELD_STREAM_BYTES = 16 << 20
 UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 
 # Serialized values that are kept until it is known whether the state is stored as a full. Buffers
@@ -150,6 +152,7 @@ class Staged:
     objects: dict[str, object] = field(default_factory=dict)
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
+    small_bytes: int = 0
     kept: dict[str, serialize.Serialized] = field(default_factory=dict)
     kept_bytes: int = 0
 
@@ -237,23 +240,26 @@ class Staged:
         self.reused_values[before.digest] = before
         if (stream := head.memory.streams.get(before.digest)) is not None:
             self.streams[before.digest] = stream
-        if (digest := head.memory.small.get(key)) is not None:
-            self.small[key] = digest
+        if (small := head.memory.small.get(key)) is not None:
+            self._hold(key, small)
         return True
 
     def _groups(self, items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
         group: list[Cut] = []
         held_bytes = 0
         for key, value in items:
-            serialized = (
-                value
-                if isinstance(value, serialize.Serialized)
-                else serialize.dump(key, value, self.serializer)
-            )
-            if self._is_small(serialized):
-                digest = self.small[key] = self.cipher.digests.chunk(serialized.parts[0])
-                if self._is_same(key, digest, serialized.layout[0]):
+            if isinstance(value, serialize.Serialized):
+                serialized = value
+                if self._is_small(value) and self._is_same(key, value.parts):
                     continue
+            else:
+                parts = serialize.dump_parts(key, value, self.serializer)
+                if self._is_same(key, parts):
+                    continue
+                serialized = serialize.described(key, value, self.serializer, parts)
+            if self._is_small(serialized):
+                self._hold(key, serialized.parts[0])
+                digest = self.cipher.digests.chunk(serialized.parts[0])
                 group.append(whole(key, serialized, digest, self.cipher))
             else:
                 # Of a value that was pickled before, in this save, into less.
@@ -278,17 +284,26 @@ class Staged:
             and serialized.serializer == self.serializer.name
         )
 
-    def _is_same(self, key: str, digest: bytes, raw_bytes: int) -> bool:
-        """Say whether a small value is what its key had before, by the digest of its chunk."""
-        if self.head is None or self.is_full or self.head.memory.small.get(key) != digest:
+    def _is_same(self, key: str, parts: Sequence[serialize.Buffer]) -> bool:
+        """Say whether a small value is what its key had before, byte for byte."""
+        if self.head is None or self.is_full:
+            return False
+        stream = self.head.memory.small.get(key)
+        if stream is None or len(parts) != 1 or not isinstance(parts[0], bytes | memoryview):
             return False
         before = self.head.values.get(key)
-        if before is None:
+        if before is None or parts[0] != stream:
             return False
         self.digests[key] = before.digest
-        self.sizes[key] = raw_bytes
+        self.sizes[key] = len(stream)
         self.reused_values[before.digest] = before
+        self._hold(key, stream)
         return True
+
+    def _hold(self, key: str, stream: bytes | memoryview) -> None:
+        self.small_bytes += len(stream)
+        if self.small_bytes <= _HELD_STREAM_BYTES:
+            self.small[key] = bytes(stream)
 
     def _stream_before(self, key: str) -> Stream | None:
         if self.head is None or key not in self.head.values:

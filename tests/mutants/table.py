@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "a small value is taken for what its key had before",
         "checkpointdb/store/staging.py",
-        "if self.head is None or self.is_full or self.head.memory.small.get(key) != digest:",
-        "if self.head is None or self.is_full or key not in self.head.memory.small:",
+        "if before is None or parts[0] != stream:",
+        "if before is None:",
         "test_deltas.py test_saving.py",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from checkpointdb.errors import InvalidInputError
 
@@ -102,7 +102,8 @@ class CheckpointMetadata:
             raise InvalidInputError(f"this is not a checkpoint's metadata: {error}") from error
 
 
-class StateKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StateKey:
     """One key of a state: the name of its value's type, and the value's raw bytes."""
 
     key: str
@@ -111,7 +112,8 @@ class StateKey(NamedTuple):
     digest: str
 
 
-class CheckpointDetails(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CheckpointDetails:
     """A checkpoint, its place in its chain, what it was saved upon, and its keys in their order."""
 
     metadata: CheckpointMetadata

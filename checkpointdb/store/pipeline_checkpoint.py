@@ -15,7 +15,6 @@ from sqlalchemy import URL, ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
 from checkpointdb.errors import CheckpointError, NotFoundError
-from checkpointdb.format import CompressionLevel
 from checkpointdb.records import (
     CheckpointIndex,
     CheckpointMetadata,
@@ -23,15 +22,10 @@ from checkpointdb.records import (
     RetentionPolicy,
 )
 from checkpointdb.schema import checkpoints
-from checkpointdb.serialize import PICKLE, find_serializer
 from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup, SyncSlot
-from checkpointdb.store.engine import Engine
 from checkpointdb.store.inspecting import Inspecting
-from checkpointdb.store.key_sources import key_for
 from checkpointdb.store.lazy import LazyState
-from checkpointdb.store.opening import open_directory
-from checkpointdb.store.outcome import found_out
 from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveSettings
 from checkpointdb.store.running import Running
@@ -45,14 +39,15 @@ from checkpointdb.store.validation import (
     checked_level,
     checked_seconds,
 )
-from checkpointdb.trusted_globals import TrustedGlobals
 
 log = logging.getLogger("checkpointdb")
 
 if TYPE_CHECKING:
     from checkpointdb.filters import Field
+    from checkpointdb.format import CompressionLevel
     from checkpointdb.keys import Key
     from checkpointdb.retention import Policy
+    from checkpointdb.store.engine import Engine
     from checkpointdb.store.state_versions import Upgrade
 
 
@@ -104,16 +99,21 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         compression_level: CompressionLevel = "fast",
         busy_seconds: float = 60.0,
         upgrade: bool = True,
-        serializer: str = PICKLE,
+        serializer: str = "pickle5",
         trusted_globals: Iterable[str] | None = None,
         payload_url: str | None = None,
         state_version: int | None = None,
         state_upgrades: Mapping[int, Upgrade] | None = None,
         database_url: str | URL | None = None,
     ) -> None:
-        # With the first handle, as `Engine` does.
+        # With the first handle comes what it runs on: `import checkpointdb` stays fast.
         from checkpointdb.retention import policy_of
+        from checkpointdb.serialize import find_serializer
+        from checkpointdb.store.engine import Engine
+        from checkpointdb.store.key_sources import key_for
+        from checkpointdb.store.opening import open_directory
         from checkpointdb.store.state_versions import checked_versions
+        from checkpointdb.trusted_globals import TrustedGlobals
 
         key = key_for(encryption_key, enable_encryption)
         self._policy = policy_of(retention_policy, retention_count, retention_age_days)
@@ -357,6 +357,8 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         self._set_pinned(checkpoint_id, False)
 
     def _set_pinned(self, checkpoint_id: str, pinned: bool) -> None:
+        from checkpointdb.store.outcome import found_out
+
         find = self._engine.place_of(checkpoint_id)
 
         def act(connection: Connection) -> None:

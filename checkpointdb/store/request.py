@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from checkpointdb.format import CompressionLevel
-from checkpointdb.serialize import Serializer
-
 if TYPE_CHECKING:
+    from checkpointdb.format import CompressionLevel
     from checkpointdb.retention import Question
+    from checkpointdb.serialize import Serializer
     from checkpointdb.store.head import Head
 
 

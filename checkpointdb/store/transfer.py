@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement
 
 from checkpointdb.errors import EncryptionError, NotFoundError, WrongKeyError
-from checkpointdb.store.encryption import Encryption
-from checkpointdb.trusted_globals import TrustedGlobals
+from checkpointdb.store.key_changes import KeyChanges
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from checkpointdb.reports import ImportReport
     from checkpointdb.store.arrivals import OnConflict
     from checkpointdb.store.copying import Open
+    from checkpointdb.trusted_globals import TrustedGlobals
 
 
-class Transfer(Encryption):
+class Transfer(KeyChanges):
     """What brings checkpoints from one place to another; nothing of a store is unpickled for it."""
 
     pipeline: str
@@ -219,6 +219,8 @@ class Transfer(Encryption):
             return import_directory(theirs, legacy, on_conflict, progress)
 
     def _trusted_by(self, patterns: Iterable[str] | None) -> TrustedGlobals | None:
+        from checkpointdb.trusted_globals import TrustedGlobals
+
         return self._engine.trusted if patterns is None else TrustedGlobals(patterns)
 
     # --- keys

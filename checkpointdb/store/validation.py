@@ -8,10 +8,10 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
-from checkpointdb.format import COMPRESSION_LEVELS, CompressionLevel
 from checkpointdb.text import storable
 
 if TYPE_CHECKING:
+    from checkpointdb.format import CompressionLevel
     from checkpointdb.verifying import Scope
 
 _MAX_ID_CHARACTERS = 16_384
@@ -116,6 +116,8 @@ def checked_count(value: object, what: str, *, least: int = 1) -> int:
 
 def checked_level(level: CompressionLevel) -> CompressionLevel:
     """Return a compression level. Raises InvalidInputError for what is none."""
+    from checkpointdb.format import COMPRESSION_LEVELS
+
     if level not in COMPRESSION_LEVELS:
         raise InvalidInputError(
             f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, not {level!r}"

@@ -301,8 +301,9 @@ class Staged:
         return True
 
     def _hold(self, key: str, stream: bytes | memoryview) -> None:
-        self.small_bytes += len(stream)
-        if self.small_bytes <= _HELD_STREAM_BYTES:
+        self.small.pop(key, None)  # of a value that was pickled before, in this save
+        if self.small_bytes + len(stream) <= _HELD_STREAM_BYTES:
+            self.small_bytes += len(stream)
             self.small[key] = bytes(stream)
 
     def _stream_before(self, key: str) -> Stream | None:

@@ -310,6 +310,7 @@ class Store:
         """Leave the old directory; from now on the rebuilt one is the store."""
         self.observer.close()
         self.directory = target
+        self.manifests.clear()  # what nothing is left of, another file may have the name of
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
         self.states = {each: self.observer.load(each) for each in in_order(self.observer)}
         self.versions = versions_in(self.observer)

@@ -22,9 +22,18 @@ def url(proxied):
 
 
 @pytest.fixture
-def handle(placed, proxy, monkeypatch):
-    """A store with one checkpoint, whose bucket gives up soon; at the end it is whole."""
-    monkeypatch.setitem(Bucket.__init__.__kwdefaults__, "patience_seconds", 1.0)
+def patience():
+    """Seconds after which a bucket gives up: soon, where it will have to."""
+    return 2.0
+
+
+goes_on = pytest.mark.parametrize("patience", [60.0])  # however slow the machine is
+
+
+@pytest.fixture
+def handle(placed, proxy, monkeypatch, patience):
+    """A store with one checkpoint; at the end it is whole."""
+    monkeypatch.setitem(Bucket.__init__.__kwdefaults__, "patience_seconds", patience)
     handle = placed()
     handle.save({"n": 0}, "before")
     proxy.requests.clear()
@@ -47,6 +56,7 @@ def first(method, fault, times=1, containing=""):
     return found
 
 
+@goes_on
 @pytest.mark.parametrize("fault", ["503", "drop", "lose"])
 def test_what_fails_now_and_then_is_repeated(handle, proxy, fault):
     for method in ("PUT", "HEAD", "GET"):
@@ -56,6 +66,7 @@ def test_what_fails_now_and_then_is_repeated(handle, proxy, fault):
     assert len(handle.list_checkpoints()) == 4
 
 
+@goes_on
 @pytest.mark.parametrize("fault", ["503", "drop", "lose"])
 def test_an_upload_that_fails_now_and_then_goes_on(handle, proxy, fault):
     faults = [first(method, fault) for method in ("POST", "PUT", "HEAD", "GET")]
@@ -121,6 +132,7 @@ def test_what_cannot_be_read_is_no_damage(handle, proxy):
     assert handle.repair(dry_run=True).damaged == ()
 
 
+@goes_on
 def test_an_answer_that_is_cut_short_is_asked_for_again(handle, proxy):
     state = {"text": LARGE[:100_000]}
     handle.save(state, "text", force_full=True)

@@ -25,7 +25,7 @@ FEW = ("prune a remote", "remove a key", "save a stream", "rebuild")
     "operation", [name for name in EVERY if LONG or name not in FURTHER or name in FEW]
 )
 def test_what_is_stopped_anywhere_leaves_the_state_before_or_after(operation):
-    sample = str(some(3, long=50))
+    sample = str(some(2, long=50))
     command = [sys.executable, Path(__file__).parent, "--kills", sample, "--cuts", sample]
     done = subprocess.run(
         [*command, operation], capture_output=True, text=True, timeout=280, check=False

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import zlib
+from array import array
 
 import numpy as np
 import pytest
@@ -255,6 +256,22 @@ def test_the_same_bytes_of_two_serializers_are_copied_as_two_values(store, tmp_p
     finally:
         for serializer in serializers:
             serialize._known.pop(serializer.name, None)
+
+
+def test_small_values_are_compared_by_their_bytes_and_not_by_what_a_view_of_them_means(store):
+    from checkpointdb import serialize
+
+    as_numbers = Plain("as numbers", memoryview, lambda data: array("i", data))
+    register_serializer(as_numbers)
+    try:
+        handle = store(serializer="as numbers", retention_count=9)
+        few = array("i", [1, 2])
+        many = array("i", [*few.tobytes()])  # whose view equals, item by item, the bytes of `few`
+        handle.save({"a": few}, "few")
+        handle.save({"a": many}, "many")
+        assert (handle.load("few"), handle.load("many")) == ({"a": few}, {"a": many})
+    finally:
+        serialize._known.pop("as numbers", None)
 
 
 def test_an_unknown_serializer_is_refused_when_the_store_is_opened(store):

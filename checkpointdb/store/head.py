@@ -57,8 +57,9 @@ class Memory(NamedTuple):
     """What a writer remembers of a state that it saved, to find out sooner what is the same.
 
     `objects` are values that cannot change, by key: the same object is the same value. `sizes` are
-    their raw bytes. `streams` are those of more than one chunk, by the digest of their value.
-    `small` gives, by key, the stream of a value that is too small to be cut and has no buffers.
+    the raw bytes of all values. `streams` are those of more than one chunk, by the digest of
+    their value. `small` gives, by key, the stream of a value that is too small to be cut and has
+    no buffers.
     """
 
     objects: Mapping[str, object] = MappingProxyType({})

@@ -182,16 +182,18 @@ def _opened(
     staged: Staged, before: Head | None, keys: Sequence[str], positions: dict[str, int]
 ) -> Iterator[Entry]:
     """Yield the entries that differ from those before: all of them in a new chain."""
+    digests = staged.digests
+    if before is None:
+        yield from (Entry(key, positions[key], digests[key]) for key in keys)
+        return
+    values, places = before.values, before.positions
     for key in keys:
-        digest = staged.digests[key]
-        if before is not None:
-            same = before.values.get(key)
-            if same and same.digest == digest and before.positions[key] == positions[key]:
-                continue
-        yield Entry(key, positions[key], digest)
-    for key, position in before.positions.items() if before else ():
-        if key not in staged.digests:
-            yield Entry(key, position, None)
+        same = values.get(key)
+        if same and same.digest == digests[key] and places[key] == positions[key]:
+            continue
+        yield Entry(key, positions[key], digests[key])
+    for key in places.keys() - digests.keys():
+        yield Entry(key, places[key], None)
 
 
 def current_time() -> datetime:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, compress
+from itertools import compress
 
 from checkpointdb import queries, serialize
-from checkpointdb.chunking import WHOLE_STREAM_BYTES, cut_buffer, cut_stream
+from checkpointdb.chunking import WHOLE_STREAM_BYTES
 from checkpointdb.database import Database
-from checkpointdb.digests import Digests
 from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
+from checkpointdb.serialize import Serialized
+from checkpointdb.store.cutting import Cut, cut, whole
 from checkpointdb.store.head import (
     Head,
     KnownChunk,
@@ -38,13 +39,12 @@ _HELD_BYTES = 32 << 20
 # Streams of small values that it holds on to, to see so without a digest.
 _HELD_STREAM_BYTES = 16 << 20
 UNCHANGEABLE = {str, bytes, int, float, complex, bool}
+# Of these, two that are equal are the same value too: 0.0 equals -0.0, and 1 equals True.
+_SAME_IF_EQUAL = {str, bytes, int}
 
 # Serialized values that are kept until it is known whether the state is stored as a full. Buffers
 # count too: a serializer may have made them, and then they are no memory of the state.
 _KEPT_BYTES = 16 << 20
-
-# Of less, the digests are taken before a thread has begun.
-_THREAD_PAYS_BYTES = 4 << 20
 
 # To ask whether the pipeline has a value under another key, or had it before, takes longer than
 # to store less than this again.
@@ -61,72 +61,6 @@ _MOST_READ = 2.0  # times the state: what a load may have to decompress
 _OPENING_BYTES = 16 << 10
 # Less than this is read in a millisecond: a small state need not be a full every few saves.
 _FEW_BYTES = 512 << 10
-
-
-@dataclass(slots=True)
-class Cut:
-    """A serialized value in chunks, with every digest; `stream` are those of its in-band stream."""
-
-    key: str
-    serialized: serialize.Serialized
-    chunks: list[memoryview]
-    digests: list[bytes]
-    digest: bytes
-    raw_bytes: int
-    stream: Stream
-
-
-def whole(key: str, serialized: serialize.Serialized, digest: bytes, cipher: Cipher) -> Cut:
-    """Return a value that is one chunk, whose digest is known."""
-    of_value = cipher.digests.value(serialized.serializer, serialized.layout, [digest])
-    length = serialized.layout[0]
-    stream = Stream([length], [digest])
-    return Cut(key, serialized, [serialized.parts[0]], stream.digests, of_value, length, stream)
-
-
-def cut(
-    key: str,
-    serialized: serialize.Serialized,
-    before: Stream | None,
-    cipher: Cipher,
-    pool: Pool,
-) -> Cut:
-    """Cut a serialized value and take its digests.
-
-    Where the stream is what it was `before` it need not be cut to see that.
-    """
-    first, *buffers = serialized.parts
-    if before is not None and before.is_in(first, cipher.digests):
-        stream, chunks = before, _slices(first, before.lengths)
-    else:
-        lengths = cut_stream(first, cipher.seed)
-        chunks = _slices(first, lengths)
-        stream = Stream(lengths, _digests_of(chunks, cipher.digests, pool))
-    blocks = [block for part in buffers for block in _slices(part, cut_buffer(part.nbytes))]
-    digests = stream.digests + _digests_of(blocks, cipher.digests, pool)
-    digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
-    raw_bytes = sum(serialized.layout)
-    return Cut(key, serialized, chunks + blocks, digests, digest, raw_bytes, stream)
-
-
-def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:
-    if len(lengths) == 1:
-        return [part]
-    ends = accumulate(lengths)
-    return [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-
-
-def _digests_of(chunks: list[memoryview], digests: Digests, pool: Pool) -> list[bytes]:
-    """Return the digest of each chunk; of a large value the half is left to another thread."""
-
-    def take(some: list[memoryview]) -> list[bytes]:
-        return [digests.chunk(chunk) for chunk in some]
-
-    if len(chunks) <= 1 or sum(map(len, chunks)) < _THREAD_PAYS_BYTES:
-        return take(chunks)
-    half = len(chunks) // 2
-    other = pool.submit(take, chunks[half:])
-    return take(chunks[:half]) + other.result()
 
 
 @dataclass(slots=True)
@@ -153,7 +87,7 @@ class Staged:
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     small_bytes: int = 0
-    kept: dict[str, serialize.Serialized] = field(default_factory=dict)
+    kept: dict[str, Serialized] = field(default_factory=dict)
     kept_bytes: int = 0
 
     @property
@@ -162,7 +96,7 @@ class Staged:
 
     def add(self, items: Iterable[tuple[str, object]]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in self._groups(self._looked_at(items)):
+        for group in self._groups(self._changed(items)):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -205,62 +139,78 @@ class Staged:
         Objects are held until then: of at most `_HELD_BYTES`, measured by what they serialize to.
         """
         objects: dict[str, object] = {}
-        sizes: dict[str, int] = {}
         left_bytes = _HELD_BYTES
         for key, value in self.objects.items():
             if self.sizes[key] <= left_bytes:
                 left_bytes -= self.sizes[key]
-                objects[key], sizes[key] = value, self.sizes[key]
-        return Memory(objects, sizes, self.streams, self.small)
+                objects[key] = value
+        return Memory(objects, self.sizes, self.streams, self.small)
 
     # --- comparing
 
-    def _looked_at(self, items: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
-        """Yield all items but those whose very object was saved before and cannot change.
+    def _changed(self, items: Iterable[tuple[str, object]]) -> Iterator[tuple[str, Serialized]]:
+        """Yield, serialized, what is not seen at once to be what its key had before.
 
+        That is seen by the object, if it cannot change, or by its bytes, if these are few.
         Streams are staged here, one by one: they are never held whole.
         """
-        head = None if self.is_full else self.head
+        memory = Memory() if self.head is None or self.is_full else self.head.memory
+        objects, small = memory.objects, memory.small
+        same: list[str] = []
+        parts: Sequence[serialize.Buffer]
         for key, value in items:
-            if type(value) in UNCHANGEABLE:
+            kind = type(value)
+            if kind in UNCHANGEABLE:
                 self.objects[key] = value
-                if head is not None and self._is_held(head, key, value):
+                before = objects.get(key)
+                if before is value or (
+                    kind in _SAME_IF_EQUAL and type(before) is kind and before == value
+                ):
+                    same.append(key)
                     continue
             elif isinstance(value, StreamedValue):
                 stage(self, key, value)
                 continue
-            yield key, value
+            if isinstance(value, Serialized):
+                serialized, parts = value, value.parts
+                is_compared = key in small and self._is_small(value)
+            else:
+                serialized, parts = None, serialize.dump_parts(key, value, self.serializer)
+                # A view of numbers would be compared by these.
+                is_compared = key in small and len(parts) == 1 and type(parts[0]) is bytes
+            if is_compared and parts[0] == small[key]:
+                same.append(key)
+                continue
+            self._reuse(same)
+            same.clear()
+            yield key, serialized or serialize.described(key, value, self.serializer, parts)
+        self._reuse(same)
 
-    def _is_held(self, head: Head, key: str, value: object) -> bool:
-        before = head.values.get(key)
-        if before is None or head.memory.objects.get(key) is not value:
-            return False
-        self.digests[key] = before.digest
-        self.sizes[key] = head.memory.sizes[key]
-        self.reused_values[before.digest] = before
-        if (stream := head.memory.streams.get(before.digest)) is not None:
-            self.streams[before.digest] = stream
-        if (small := head.memory.small.get(key)) is not None:
-            self._hold(key, small)
-        return True
+    def _reuse(self, keys: list[str]) -> None:
+        """Note that each of these keys has what it had before."""
+        if self.head is None or not keys:
+            return
+        values, memory = self.head.values, self.head.memory
+        self.digests |= {key: values[key].digest for key in keys}
+        self.sizes |= {key: memory.sizes[key] for key in keys}
+        self.reused_values |= {values[key].digest: values[key] for key in keys}
+        if memory.streams:
+            digests = [self.digests[key] for key in keys]
+            streams = memory.streams
+            self.streams |= {each: streams[each] for each in digests if each in streams}
+        small = {key: memory.small[key] for key in keys if key in memory.small}
+        small_bytes = sum(map(len, small.values()))
+        if self.small_bytes + small_bytes <= _HELD_STREAM_BYTES:  # else by digest, next time
+            self.small |= small
+            self.small_bytes += small_bytes
 
-    def _groups(self, items: Iterable[tuple[str, object]]) -> Iterator[list[Cut]]:
+    def _groups(self, items: Iterable[tuple[str, Serialized]]) -> Iterator[list[Cut]]:
         group: list[Cut] = []
         held_bytes = 0
-        for key, value in items:
-            if isinstance(value, serialize.Serialized):
-                serialized = value
-                if self._is_small(value) and self._is_same(key, value.parts):
-                    continue
-            else:
-                parts = serialize.dump_parts(key, value, self.serializer)
-                if self._is_same(key, parts):
-                    continue
-                serialized = serialize.described(key, value, self.serializer, parts)
+        for key, serialized in items:
             if self._is_small(serialized):
                 self._hold(key, serialized.parts[0])
-                digest = self.cipher.digests.chunk(serialized.parts[0])
-                group.append(whole(key, serialized, digest, self.cipher))
+                group.append(whole(key, serialized, self.cipher.digests))
             else:
                 # Of a value that was pickled before, in this save, into less.
                 self.small.pop(key, None)
@@ -273,7 +223,7 @@ class Staged:
         if group:
             yield group
 
-    def _is_small(self, serialized: serialize.Serialized) -> bool:
+    def _is_small(self, serialized: Serialized) -> bool:
         """Say whether a value is one chunk, of the one serializer whose small ones are remembered.
 
         A copy has values of others too: the same bytes need not be the same value there.
@@ -283,22 +233,6 @@ class Staged:
             and serialized.layout[0] <= WHOLE_STREAM_BYTES
             and serialized.serializer == self.serializer.name
         )
-
-    def _is_same(self, key: str, parts: Sequence[serialize.Buffer]) -> bool:
-        """Say whether a small value is what its key had before, byte for byte."""
-        if self.head is None or self.is_full:
-            return False
-        stream = self.head.memory.small.get(key)
-        if stream is None or len(parts) != 1 or not isinstance(parts[0], bytes | memoryview):
-            return False
-        before = self.head.values.get(key)
-        if before is None or parts[0] != stream:
-            return False
-        self.digests[key] = before.digest
-        self.sizes[key] = len(stream)
-        self.reused_values[before.digest] = before
-        self._hold(key, stream)
-        return True
 
     def _hold(self, key: str, stream: bytes | memoryview) -> None:
         self.small.pop(key, None)  # of a value that was pickled before, in this save
@@ -314,7 +248,7 @@ class Staged:
     def _is_known(self, each: Cut) -> bool:
         self.digests[each.key] = each.digest
         self.sizes[each.key] = each.raw_bytes
-        if len(each.stream.lengths) > 1:
+        if each.stream is not None:
             self.streams[each.digest] = each.stream
         if each.digest in self.new_values or each.digest in self.reused_values:
             return True

@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "a small value is taken for what its key had before",
         "checkpointdb/store/staging.py",
-        "if before is None or parts[0] != stream:",
-        "if before is None:",
+        "if is_compared and parts[0] == small[key]:",
+        "if is_compared:",
         "test_deltas.py test_saving.py",
     ),
     Mutant(
@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant(
         "an object that may have changed is taken for the same",
         "checkpointdb/store/staging.py",
-        "if type(value) in UNCHANGEABLE:",
+        "if kind in UNCHANGEABLE:",
         "if value is not None:",
         "test_deltas.py test_saving.py",
     ),

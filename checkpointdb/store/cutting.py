@@ -1,0 +1,85 @@
+"""A serialized value cut into chunks, with the digests that name it and them."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+from checkpointdb import serialize
+from checkpointdb.chunking import cut_buffer, cut_stream
+from checkpointdb.digests import Digests
+from checkpointdb.sealing import Cipher
+from checkpointdb.store.head import Stream
+from checkpointdb.store.pool import Pool
+
+# Of less, the digests are taken before a thread has begun.
+_THREAD_PAYS_BYTES = 4 << 20
+
+
+class Cut(NamedTuple):
+    """A serialized value in chunks, with every digest.
+
+    `stream` is how its in-band stream was cut, None if that is the value's only chunk.
+    """
+
+    key: str
+    serialized: serialize.Serialized
+    chunks: list[memoryview]
+    digests: list[bytes]
+    digest: bytes
+    raw_bytes: int
+    stream: Stream | None
+
+
+def whole(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
+    """Return a value that is one chunk."""
+    [chunk], layout = serialized.parts, serialized.layout
+    of_chunk = [digests.chunk(chunk)]
+    digest = digests.value(serialized.serializer, layout, of_chunk)
+    return Cut(key, serialized, [chunk], of_chunk, digest, layout[0], None)
+
+
+def cut(
+    key: str,
+    serialized: serialize.Serialized,
+    before: Stream | None,
+    cipher: Cipher,
+    pool: Pool,
+) -> Cut:
+    """Cut a serialized value and take its digests.
+
+    Where the stream is what it was `before` it need not be cut to see that.
+    """
+    first, *buffers = serialized.parts
+    if before is not None and before.is_in(first, cipher.digests):
+        stream, chunks = before, _slices(first, before.lengths)
+    else:
+        lengths = cut_stream(first, cipher.seed)
+        chunks = _slices(first, lengths)
+        stream = Stream(lengths, _digests_of(chunks, cipher.digests, pool))
+    blocks = [block for part in buffers for block in _slices(part, cut_buffer(part.nbytes))]
+    digests = stream.digests + _digests_of(blocks, cipher.digests, pool)
+    digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
+    raw_bytes = sum(serialized.layout)
+    known = stream if len(stream.lengths) > 1 else None
+    return Cut(key, serialized, chunks + blocks, digests, digest, raw_bytes, known)
+
+
+def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:
+    if len(lengths) == 1:
+        return [part]
+    ends = accumulate(lengths)
+    return [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _digests_of(chunks: list[memoryview], digests: Digests, pool: Pool) -> list[bytes]:
+    """Return the digest of each chunk; of a large value the half is left to another thread."""
+
+    def take(some: list[memoryview]) -> list[bytes]:
+        return [digests.chunk(chunk) for chunk in some]
+
+    if len(chunks) <= 1 or sum(map(len, chunks)) < _THREAD_PAYS_BYTES:
+        return take(chunks)
+    half = len(chunks) // 2
+    other = pool.submit(take, chunks[half:])
+    return take(chunks[:half]) + other.result()

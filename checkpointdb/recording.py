@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, Table, bindparam, func, insert, selec
 
 from checkpointdb import custom_metadata
 from checkpointdb.manifest import FORMAT_VERSION, Checkpoint, Entry, Member, Value
+from checkpointdb.queries import newest_row
 from checkpointdb.schema import (
     chains,
     checkpoint_metadata,
@@ -361,10 +362,6 @@ def record_failure(connection: Connection, pipeline_id: int, values: dict[str, A
 
     And the pipeline's newest checkpoint: what a run saves after it is past the failure.
     """
-    newest = (
-        select(func.coalesce(func.max(checkpoints.c.id), 0))
-        .where(checkpoints.c.pipeline_id == pipeline_id)
-        .scalar_subquery()
-    )
+    newest = func.coalesce(newest_row(pipeline_id), 0)
     row = {"pipeline_id": pipeline_id, "after_checkpoint": newest, **values}
     connection.execute(insert(failures).values(row))

@@ -77,7 +77,29 @@ def test_a_hot_statement_searches_indexes_and_scans_no_table(full_store, name):
     # What is named anon_… is no table: a subquery, or a list that it was given. Of leases there is
     # a row for each push under way.
     scans = [step for step in steps if step.startswith("SCAN") and "CONSTANT ROW" not in step]
-    assert [step for step in scans if not step.startswith(("SCAN anon_", "SCAN leases"))] == []
+    # Nor one of the payloads that are out of service: it is walked in an index of its own.
+    small = ("SCAN anon_", "SCAN leases", "SCAN payloads USING INDEX ix_payloads_damaged")
+    assert [step for step in scans if not step.startswith(small)] == []
+
+
+@pytest.mark.parametrize("are_analyzed", [False, True])
+@pytest.mark.parametrize(
+    "statement", [queries.place_of_save(), select(queries.damaged_payloads()), queries.marked_in(1)]
+)
+def test_payloads_out_of_service_are_found_by_the_index_of_these_alone(
+    full_store, statement, are_analyzed
+):
+    if are_analyzed:
+        with full_store._engine.database.write() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    looks = [step for step in plan(full_store, statement) if "payloads" in step]
+    assert looks == ["SCAN payloads USING INDEX ix_payloads_damaged"]
+
+
+def test_the_newest_is_found_without_sorting_the_others(full_store):
+    steps = plan(full_store, queries.newest_place())
+    assert not any("TEMP B-TREE" in step for step in steps)
+    assert sum("(pipeline_id=? AND pinned=?)" in step for step in steps) == 2
 
 
 def test_a_state_is_found_in_its_chain_alone(full_store):

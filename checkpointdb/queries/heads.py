@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from checkpointdb.queries.leases import open_leases
 from checkpointdb.queries.states import covers
+from checkpointdb.queries.unsound import is_marked_in
 from checkpointdb.schema import (
     chains,
     checkpoints,
@@ -85,8 +86,7 @@ def damaged_payloads() -> ColumnElement[int]:
     return (
         select(func.coalesce(func.sum(payloads.c.id * payloads.c.id), 0))
         .select_from(payloads)
-        .where(payloads.c.pipeline_id == bindparam("pipeline_id"))
-        .where(payloads.c.damaged_at.is_not(None))
+        .where(is_marked_in(bindparam("pipeline_id")))
         .scalar_subquery()
     )
 

@@ -13,9 +13,12 @@ from sqlalchemy import (
     Select,
     bindparam,
     column,
+    false,
     func,
     select,
     table,
+    true,
+    union_all,
 )
 
 from checkpointdb.queries.listed import listed_in
@@ -84,12 +87,25 @@ def place_by_row() -> Select[Any]:
 @cache
 def newest_place() -> Select[Any]:
     """Return the same of the newest checkpoint in :pipeline_id: by row, never by the clock."""
-    return (
-        _place()
-        .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))
-        .order_by(checkpoints.c.id.desc())
-        .limit(1)
-    )
+    return _place().where(checkpoints.c.id == newest_row(bindparam("pipeline_id")))
+
+
+def newest_row(pipeline_id: ColumnElement[int] | int) -> ScalarSelect[int]:
+    """The row id of a pipeline's newest checkpoint, NULL if it has none.
+
+    The newer of the newest pinned and the newest not pinned, each the end of a range in an index:
+    no index has a pipeline's ids alone, and without one SQLite sorts all of them to find the last.
+    """
+
+    def newest(is_pinned: ColumnElement[bool]) -> Select[Any]:
+        return (
+            select(func.max(checkpoints.c.id).label("id"))
+            .where(checkpoints.c.pipeline_id == pipeline_id)
+            .where(checkpoints.c.pinned == is_pinned)
+        )
+
+    both = union_all(newest(false()), newest(true())).subquery("newest")
+    return select(func.max(both.c.id)).scalar_subquery()
 
 
 def parent() -> ColumnElement[str]:

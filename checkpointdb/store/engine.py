@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from checkpointdb.serialize import Serialized
     from checkpointdb.store.background import Background, PendingSave
     from checkpointdb.store.carrying import Tools
-    from checkpointdb.store.loading import Plan
+    from checkpointdb.store.load_plan import Plan
     from checkpointdb.store.state_versions import StateVersions
     from checkpointdb.streamed import StreamedValue
 
@@ -256,17 +256,17 @@ class Engine(Finding):
         A payload that is gone is looked for in the rows again: if they say something else now
         (replaced, forgotten, compacted meanwhile), that is loaded.
         """
-        from checkpointdb.store import loading
+        from checkpointdb.store import load_plan, loading
 
         self.follow_fork()
-        reading = loading.Reading(self.pipeline, self.cipher, verify_hash)
-        before: loading.Plan | None = None
+        reading = load_plan.Reading(self.pipeline, self.cipher, verify_hash)
+        before: Plan | None = None
         while True:
             with self.database.read() as connection:
                 place = find(connection)
                 needed = versions.keys_to_read(place, keys)
-                plan = loading.plan_load(connection, place, needed, reading)
-                types = loading.types_of(connection, place) if with_types else {}
+                plan = load_plan.plan_load(connection, place, needed, reading)
+                types = load_plan.types_of(connection, place) if with_types else {}
             try:
                 loading.read(plan, self.payloads, self.pool, reading)
             except loading.PayloadGoneError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
-from checkpointdb.store.loading import Reading, rows_of_state
+from checkpointdb.store.load_plan import Reading, StateRow, rows_of_state
 from checkpointdb.store.stream_index import StreamIndex, body_bytes, read_index
 from checkpointdb.store.stream_reader import StreamReader
 from checkpointdb.streamed import HEADER, StreamedValue
@@ -51,7 +51,8 @@ class StoredStream:
         reading = Reading(engine.pipeline, engine.cipher, True)
         with engine.database.read() as connection:
             place = self._find(connection)
-            [row] = rows_of_state(connection, place, [self.key], reading)
+            [found] = rows_of_state(connection, place, [self.key], reading)
+            row = StateRow(*found)
             if row.digest != self.digest:
                 raise CorruptionError(
                     f"key {self.key!r} of checkpoint {self.checkpoint_id!r} has another value in "

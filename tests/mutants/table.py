@@ -259,8 +259,15 @@ MUTANTS = (
         "test_corruption.py hostile test_encryption.py",
     ),
     Mutant(
-        "a state is not compared with its digest",
+        "a small value is not compared with its digest",
         "checkpointdb/store/loading.py",
+        "if digests.value(serializer, (length,), [of_stream]) != digest:",
+        "if False:",
+        "test_corruption.py hostile test_encryption.py",
+    ),
+    Mutant(
+        "a state is not compared with its digest",
+        "checkpointdb/store/load_plan.py",
         "if place.state_digest != reading.cipher.digests.state(*told):",
         "if False:",
         "test_corruption.py hostile test_encryption.py",

@@ -29,7 +29,7 @@ from checkpointdb.database_errors import (
     unknown_outcome,
 )
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.gate import Gate, is_unsafe_child
+from checkpointdb.gate import is_unsafe_child, the_gate
 from checkpointdb.idle_connections import IdleConnections
 from checkpointdb.revisions import is_known, migrate, newer_schema, older_schema
 from checkpointdb.schema import metadata
@@ -180,7 +180,8 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections; a later use opens new ones."""
         if self._pid == os.getpid():
-            self._engine.dispose()
+            with self._gate.passing():  # SQLite has locks of its own, of which a child gets copies
+                self._engine.dispose()
 
     # --- connections
 
@@ -189,7 +190,8 @@ class Database:
         # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
         self._writer = threading.RLock()
         self._writer_thread = None
-        self._gate = Gate(self._engine.dispose)
+        self._gate = the_gate()
+        self._gate.admit(self)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
             sa.event.listen(self._engine.pool, "invalidate", roll_back)
@@ -327,7 +329,7 @@ class Database:
         Raises SchemaVersionError if the database is newer than this library, or older and
         `upgrade` is False.
         """
-        with _preparing:
+        with self._gate.passing(), self._gate.preparing:
             if self.path is not None and not self.read_only:
                 create_file(self.path, self.busy_seconds)
             upgrade = upgrade and (self.server is None or on_command)
@@ -378,9 +380,6 @@ class Database:
             yield connection
             self._commit(connection)
 
-
-# Of two threads that create one database, one must see that the other did.
-_preparing = threading.RLock()
 
 _abandoned: list[sa.Engine] = []  # a parent's, kept so that a child never closes what it holds
 

@@ -6,39 +6,56 @@ its last connection, would delete the write-ahead log that the child is writing.
 may be open at the moment of a fork: transactions in other threads are waited for, new ones wait,
 and every database closes its connections. (Forgetting them in the child alone, which was tried,
 leaves SQLite's structures behind.)
+
+So are imports, and what makes a store ready: a child would wait for ever for a lock that a thread
+had, of a module or of ours, which it does not have.
 """
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - what it does at a fork is not to begin within one
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 # A transaction that lasts longer is taken for stuck: to hang in fork would be worse.
 _PATIENCE_SECONDS = 30.0
 
 
-class Gate:
-    """Counts the transactions of one database, by thread."""
+class Closed(Protocol):
+    """What closes its connections before a fork."""
 
-    def __init__(self, close_connections: Callable[[], None]) -> None:
-        self._close_connections = close_connections
+    def close(self) -> None: ...
+
+
+class Gate:
+    """Counts by thread what a fork waits for. A process has one: a child begins with its own."""
+
+    def __init__(self) -> None:
+        # Of two threads that create one store, one must see that the other did.
+        self.preparing = threading.RLock()
         # Entered itself: an interrupt in a condition's own `__exit__` would leave it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}
-        self._is_closed = False
-        _gates.add(self)
+        self._closed_by: int | None = None  # the thread that forks
+        self._databases: weakref.WeakSet[Closed] = weakref.WeakSet()
+
+    def admit(self, database: Closed) -> None:
+        """Let a database be closed before each fork, for as long as it is used."""
+        with self._lock:  # a set that grows cannot be gone through
+            self._databases.add(database)
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Hold the gate open for a transaction; one within another does not wait."""
+        """Keep a fork waiting; one within another, be it another database's, does not wait."""
         me, is_inside = threading.get_ident(), False
         try:
             with self._lock:
-                while self._is_closed and me not in self._inside:
+                while self._closed_by not in {None, me} and me not in self._inside:
                     self._changed.wait()
                 self._inside[me] = self._inside.get(me, 0) + 1
                 is_inside = True
@@ -53,33 +70,43 @@ class Gate:
                     self._changed.notify_all()
 
     def shut(self) -> bool:
-        """Wait for the transactions of other threads, then close all connections.
+        """Wait for what other threads have inside, then close all connections.
 
-        False if one is left: of this thread, or one that takes too long.
+        False if some is left: of this thread, or what takes too long.
         """
         me = threading.get_ident()
         with self._lock:
-            self._is_closed = True
+            self._closed_by = me
             self._changed.wait_for(lambda: not self._inside.keys() - {me}, _PATIENCE_SECONDS)
-        self._close_connections()
+            databases = list(self._databases)
+        for each in databases:
+            each.close()
         return not self._inside
 
     def reopen(self) -> None:
-        """Let transactions in again."""
+        """Let others in again."""
         with self._lock:
-            self._is_closed = False
+            self._closed_by = None
             self._changed.notify_all()
 
 
-_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
-
-
 class _Fork:
-    """What happened to the gates at the last fork; one thread forks at a time."""
+    """What happened to the gate at the last fork; one thread forks at a time."""
 
     lock = threading.Lock()
-    all_shut = True
+    gate = Gate()
+    is_shut = True
     child_is_unsafe = False
+
+
+def the_gate() -> Gate:
+    """Return the gate of this process."""
+    return _Fork.gate
+
+
+def passing() -> AbstractContextManager[None]:
+    """Keep a fork waiting, until the block ends."""
+    return _Fork.gate.passing()
 
 
 def is_unsafe_child() -> bool:
@@ -89,22 +116,20 @@ def is_unsafe_child() -> bool:
 
 def _before_fork() -> None:
     _Fork.lock.acquire()
-    _Fork.all_shut = True
-    for gate in list(_gates):
-        _Fork.all_shut = gate.shut() and _Fork.all_shut
+    _Fork.is_shut = False  # whatever happens here: the process forks all the same
+    _Fork.is_shut = _Fork.gate.shut()
 
 
 def _after_fork_in_parent() -> None:
-    for gate in list(_gates):
-        gate.reopen()
+    _Fork.gate.reopen()
     _Fork.lock.release()
 
 
 def _after_fork_in_child() -> None:
-    # The parent's gates may be in any state; each database makes itself a new one when used.
-    _gates.clear()
+    # The parent's gate may be in any state; each database joins the new one when used.
+    _Fork.gate = Gate()
     _Fork.lock = threading.Lock()
-    _Fork.child_is_unsafe = _Fork.child_is_unsafe or not _Fork.all_shut
+    _Fork.child_is_unsafe = _Fork.child_is_unsafe or not _Fork.is_shut
 
 
 if hasattr(os, "register_at_fork"):

@@ -393,6 +393,55 @@ def fork_among_threads(directory: str, forking: str, times: str) -> None:
     say("child", sum(failed))
 
 
+def fork_while_others_open(directory: str, seconds: str) -> None:
+    """Threads open and close stores, the first of the process too; children open their own."""
+    until = time.monotonic() + float(seconds)
+    numbers = itertools.count()
+
+    def save_one() -> None:
+        name = f"{os.getpid()}-{next(numbers)}"
+        with PipelineCheckpoint(f"{directory}/{name}", **KEEP_ALL) as handle:
+            save_each(handle, name)
+
+    def open_others() -> None:
+        while time.monotonic() < until:
+            save_one()
+
+    openers = [threading.Thread(target=open_others) for _ in range(2)]
+    for each in openers:
+        each.start()
+    while time.monotonic() < until:
+        say("child", os.waitpid(fork(save_one), 0)[1])
+    for each in openers:
+        each.join()
+
+
+def fork_while_others_save_within_a_query(directory: str, times: str) -> None:
+    """A thread saves into one store while it asks another; children save into both."""
+    handles = [PipelineCheckpoint(f"{directory}/{name}", **KEEP_ALL) for name in "ab"]
+    done = threading.Event()
+    save_each(handles[0], "p")
+
+    def save_within() -> None:
+        for number in itertools.count():
+            with handles[0].query(), handles[1].query():
+                for handle, other in (handles, handles[::-1]):
+                    with handle.query():
+                        save_each(other, f"n{number}")
+            if done.is_set():
+                return
+
+    saver = threading.Thread(target=save_within)
+    saver.start()
+    for number in range(int(times)):
+        began = time.monotonic()
+        process = fork(lambda: [save_each(each, f"c{number}") for each in handles])  # type: ignore[arg-type,return-value]  # noqa: B023
+        say("took", time.monotonic() - began)
+        say("child", os.waitpid(process, 0)[1])
+    done.set()
+    saver.join()
+
+
 def fork_within_a_query(directory: str) -> None:
     """The forking thread itself holds a connection: the child may refuse, and not lose."""
     handle = PipelineCheckpoint(directory, **KEEP_ALL)

@@ -26,7 +26,6 @@ from checkpointdb.sealing import Cipher
 from checkpointdb.store.finding import Find, Finding
 from checkpointdb.store.outcome import Forgotten, are_gone, found_out
 from checkpointdb.store.pool import Pool
-from checkpointdb.store.preloading import import_all
 from checkpointdb.store.request import SaveRequest, SaveSettings, Writer
 from checkpointdb.store.trash import Trash
 from checkpointdb.trusted_globals import TrustedGlobals
@@ -63,7 +62,6 @@ class Engine(Finding):
         trusted: TrustedGlobals | None,
         versions: StateVersions,
     ) -> None:
-        import_all()
         self.database = database
         self.payloads = payloads
         self.cipher = cipher

@@ -15,6 +15,7 @@ from sqlalchemy import URL, ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
 from checkpointdb.errors import CheckpointError, NotFoundError
+from checkpointdb.gate import passing
 from checkpointdb.records import (
     CheckpointIndex,
     CheckpointMetadata,
@@ -26,6 +27,7 @@ from checkpointdb.store import listing
 from checkpointdb.store.cloud import CloudBackup, SyncSlot
 from checkpointdb.store.inspecting import Inspecting
 from checkpointdb.store.lazy import LazyState
+from checkpointdb.store.preloading import import_all
 from checkpointdb.store.pruning import Pruning
 from checkpointdb.store.request import SaveSettings
 from checkpointdb.store.running import Running
@@ -106,7 +108,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         state_upgrades: Mapping[int, Upgrade] | None = None,
         database_url: str | URL | None = None,
     ) -> None:
-        # With the first handle comes what it runs on: `import checkpointdb` stays fast.
+        import_all()
         from checkpointdb.retention import policy_of
         from checkpointdb.serialize import find_serializer
         from checkpointdb.store.engine import Engine
@@ -129,17 +131,18 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         self.pipeline = checked_id(pipeline, "the pipeline's name")
         busy_seconds = checked_seconds(busy_seconds, "busy_seconds")
         self.configure_cloud_backup(cloud_backup_config)
-        opened = open_directory(
-            Path(checkpoint_dir),
-            durable=durable,
-            busy_seconds=busy_seconds,
-            upgrade=upgrade,
-            is_encrypted=None if enable_encryption is None else bool(enable_encryption),
-            key=key,
-            payload_url=payload_url,
-            database_url=database_url,
-            config=cloud_backup_config,
-        )
+        with passing():  # it may import something yet, such as a server's driver
+            opened = open_directory(
+                Path(checkpoint_dir),
+                durable=durable,
+                busy_seconds=busy_seconds,
+                upgrade=upgrade,
+                is_encrypted=None if enable_encryption is None else bool(enable_encryption),
+                key=key,
+                payload_url=payload_url,
+                database_url=database_url,
+                config=cloud_backup_config,
+            )
         self.checkpoint_dir = opened.directory
         self.payload_url = opened.claim.url if opened.claim else None
         self._unlocked = opened.unlocked

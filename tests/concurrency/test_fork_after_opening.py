@@ -6,6 +6,7 @@ import os
 
 import pytest
 from breaking import KEEP_ALL, run_well, tags_of
+from effort import some
 
 from checkpointdb import PipelineCheckpoint
 
@@ -55,3 +56,23 @@ def test_threads_may_fork_while_others_save(tmp_path, forking):
 
 def test_a_child_forked_within_a_query_refuses_or_keeps_what_it_saves(tmp_path):
     assert_nothing_lost(tmp_path, run_well("fork_within_a_query", tmp_path))
+
+
+def test_a_child_opens_a_store_though_other_threads_opened_theirs_as_it_was_forked(tmp_path):
+    lines = run_well("fork_while_others_open", tmp_path, some(2, long=10))
+    children = [line for line in lines if line.startswith("child")]
+    assert children
+    assert set(children) == {"child 0"}
+    for directory in tmp_path.iterdir():
+        with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
+            assert tags_of(handle) == {directory.name: directory.name}
+
+
+def test_a_fork_waits_for_a_thread_that_uses_two_stores_at_once(tmp_path):
+    lines = run_well("fork_while_others_save_within_a_query", tmp_path, some(10, long=50))
+    assert {line for line in lines if line.startswith("child")} == {"child 0"}
+    assert max(float(line.split()[1]) for line in lines if line.startswith("took")) < 10
+    for name in "ab":
+        with PipelineCheckpoint(tmp_path / name, **KEEP_ALL) as handle:
+            tags_of(handle)
+            assert handle.check(read_data=True).problems == ()

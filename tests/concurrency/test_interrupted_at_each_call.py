@@ -218,7 +218,7 @@ def test_an_interrupt_in_the_gate_keeps_no_other_thread_out_and_is_no_open_trans
             pass
 
     for point in itertools.count(1):
-        gate = Gate(lambda: None)
+        gate = Gate()
         try:
             with InterruptAfter(point):
                 pass_through(gate)

@@ -289,7 +289,7 @@ class Database:
     def revision(self) -> str | None:
         """Return the schema's revision, None for an empty database.
 
-        Raises StoreUnavailableError if it is another application's.
+        Raises StoreUnavailableError if it is another application's, or does not say.
         """
         with self.read() as connection:
             return self._revision(connection)
@@ -300,7 +300,13 @@ class Database:
         inspector = sa.inspect(connection)
         if inspector.has_table(VERSION_TABLE):
             table = sa.table(VERSION_TABLE, sa.column("version_num"))
-            return connection.scalar(sa.select(table.c.version_num))
+            found: str | None = connection.scalar(sa.select(table.c.version_num))
+            if found is None:  # no empty database, as that is what our migrations begin with
+                raise StoreUnavailableError(
+                    f"the table {VERSION_TABLE} of {self.where!r} is empty: it was emptied, or a "
+                    "dump is being restored just now; wait for that, or restore the database"
+                )
+            return found
         if self.path is not None and inspector.get_table_names():
             raise StoreUnavailableError(
                 f"{str(self.path)!r} is a SQLite database of another application: "

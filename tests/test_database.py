@@ -19,8 +19,8 @@ from checkpointdb import (
     SchemaVersionError,
     StoreUnavailableError,
 )
-from checkpointdb.database import HEAD_REVISION, Database
-from checkpointdb.revisions import migrations
+from checkpointdb.database import HEAD_REVISION, VERSION_TABLE, Database
+from checkpointdb.revisions import _creations, migrations
 from checkpointdb.sqlite_file import APPLICATION_ID
 
 
@@ -281,6 +281,21 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path, cont
     with pytest.raises(CorruptionError, match="damaged"):
         PipelineCheckpoint(tmp_path)
     assert path.read_bytes() == content
+
+
+def test_a_database_that_lost_its_revision_is_refused_and_others_are_made_after_it(tmp_path):
+    """What the migrations do in it is nothing to do again in an empty one, nor the other way."""
+    _creations.clear()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "checkpoints.db"
+        sql(path, f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+        before = path.read_bytes()
+        with pytest.raises(StoreUnavailableError, match="is empty"):
+            PipelineCheckpoint(tmp_path / name)
+        assert path.read_bytes() == before
+        with PipelineCheckpoint(tmp_path / f"after {name}") as handle:
+            handle.save({"a": 1}, "x")
 
 
 def test_an_empty_file_becomes_a_store(tmp_path, store):

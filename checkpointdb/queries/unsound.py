@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select, union, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, select, union, union_all
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from checkpointdb.queries.listed import listed
 from checkpointdb.queries.states import covers
@@ -20,14 +22,33 @@ from checkpointdb.schema import (
 )
 
 
+class _Unsearched(FunctionElement[int]):
+    """A column by which SQLite shall neither search an index nor sort."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Unsearched)
+def _as_it_is(column: _Unsearched, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(column.clauses, **options))
+
+
+@compiles(_Unsearched, "sqlite")
+def _in_sqlite(column: _Unsearched, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(column.clauses, **options)}"
+
+
 def is_marked_in(pipeline_id: ColumnElement[int] | int) -> ColumnElement[bool]:
     """Say that a payload of a pipeline is out of service, to be found by an index of these alone.
 
     Where nothing is known of its tables SQLite thinks no better of that than of the index of all
-    payloads of the pipeline, and takes the latter: a million rows to find none. Neither can be
-    searched for a sum, and of the two to be walked it takes the smaller.
+    payloads of the pipeline, and takes the latter: a million rows to find none. If it may search
+    neither, it walks the smaller. PostgreSQL, which knows them, is left to choose.
     """
-    return and_(payloads.c.pipeline_id + 0 == pipeline_id, payloads.c.damaged_at.is_not(None))
+    return and_(
+        _Unsearched(payloads.c.pipeline_id) == pipeline_id, payloads.c.damaged_at.is_not(None)
+    )
 
 
 def marked_in(pipeline_id: int) -> Select[Any]:
@@ -35,7 +56,7 @@ def marked_in(pipeline_id: int) -> Select[Any]:
     return (
         select(payloads.c.id)
         .where(is_marked_in(pipeline_id))
-        .order_by(payloads.c.id + 0)  # by ids alone it would walk the table, which has their order
+        .order_by(_Unsearched(payloads.c.id))  # else it walks the table, which is in that order
     )
 
 

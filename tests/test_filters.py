@@ -483,7 +483,10 @@ def begins_with(
     where: sa.ColumnElement[bool], counts: list[int], wanted: int | None = 50
 ) -> list[str]:
     """Return the conditions whose matches are listed, when a million checkpoints are asked."""
-    chosen = planned(where, million(counts), wanted)
+    return listed_in(planned(where, million(counts), wanted))
+
+
+def listed_in(chosen: sa.ColumnElement[bool]) -> list[str]:
     return [
         each.question for each in sa.sql.visitors.iterate(chosen) if isinstance(each, Condition)
     ]
@@ -523,6 +526,21 @@ def test_what_few_match_is_visited_and_what_many_match_is_asked(where, counts, e
 def test_without_a_limit_even_many_matches_are_visited():
     assert begins_with(A, [100_000], wanted=None) == [ON_A]
     assert begins_with(A, [900_000], wanted=None) == []
+
+
+def test_of_a_million_no_more_are_counted_than_needed_where_few_match_one_condition():
+    bounds = []
+
+    def count(statement: sa.Select[int]) -> int:
+        [source] = statement.get_final_froms() or [None]
+        if source is None:
+            return 1_000_000
+        bounds.append(source.element._limit_clause.value)
+        return min(MANY if len(bounds) % 2 else FEW, bounds[-1])
+
+    chosen = planned(A & B, count, None)  # as a run is looked for that is resumed
+    assert bounds == [1_000, 1_000]
+    assert listed_in(chosen) == [ON_B]
 
 
 def test_a_condition_within_a_subselect_is_asked_too(connection):

@@ -35,6 +35,7 @@ _VISIT = 1.0  # a match: its checkpoint is anywhere in the table
 _ASK_THERE = 2.0  # a match, of another condition: its row is anywhere as well
 _ASK_NEXT = 0.25  # a checkpoint walked past, and its row of metadata
 _SMALL = 1_000  # checkpoints that are all walked past in less time than one count takes
+_MANY = 20_000  # matches that are counted in a millisecond
 
 
 def planned(
@@ -80,9 +81,13 @@ def _first(
     # walk until `wanted` are found. Where conditions meet, exact counts tell how far that is.
     even = math.sqrt(wanted * total * _ASK_NEXT / _VISIT)
     bound = min(total // 4, math.ceil(even * (1 if len(candidates) == 1 else 2 * len(candidates))))
-    matches = [
-        sum(count(each.counting(bound)) for each in _alternatives(part)) for part in candidates
-    ]
+    if len(candidates) > 1 and bound > _MANY:
+        # To walk on until as many are found costs more than to visit a thousand, whatever share of
+        # them the other conditions match: these need not be counted.
+        matches = _counted(candidates, count, _SMALL)
+        if min(matches) < _SMALL:
+            return candidates[matches.index(min(matches))]
+    matches = _counted(candidates, count, bound)
     least = min(matches)
     # As if they were independent; of a count that stopped, the middle by magnitude.
     shares = (max(n, 1) / total if n < bound else math.sqrt(bound / total) for n in matches)
@@ -90,6 +95,11 @@ def _first(
     walking = walked * _ASK_NEXT * len(candidates)
     visiting = least * (_VISIT + _ASK_THERE * (len(candidates) - 1))
     return candidates[matches.index(least)] if least < bound and visiting < walking else None
+
+
+def _counted(parts: Sequence[ColumnElement[bool]], count: Count, bound: int) -> list[int]:
+    """Return how many match each part, where they are fewer than `bound`."""
+    return [sum(count(each.counting(bound)) for each in _alternatives(part)) for part in parts]
 
 
 def _parts(where: Any) -> Iterator[Any]:

@@ -159,6 +159,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'checkpointdb' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # what is imported later is completed too
+
+
 __all__ = [
     "ENCRYPTION_AVAILABLE",
     "SAFE_GLOBALS",

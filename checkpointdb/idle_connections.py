@@ -22,18 +22,20 @@ class IdleConnections(Pool):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._idle: deque[ConnectionPoolEntry] = deque()
+        self._is_disposed = False
 
     def status(self) -> str:
         """Return how many there are, as SQLAlchemy shows it."""
         return f"{len(self._idle)} idle connections"
 
     def dispose(self) -> None:
-        """Close them."""
+        """Close them, and those in use when they come back."""
+        self._is_disposed = True
         while (idle := self._taken()) is not None:
             idle.close()
 
     def recreate(self) -> IdleConnections:
-        """Return one for later: what is in use comes back to this one, and goes with it."""
+        """Return one for later: what is in use comes back to this one."""
         return IdleConnections(
             self._creator, dialect=self._dialect, pre_ping=self._pre_ping, _dispatch=self.dispatch
         )
@@ -46,6 +48,10 @@ class IdleConnections(Pool):
             self._idle.append(record)
         else:
             record.close()
+        # Asked last: it may have been disposed of meanwhile. A connection that stayed would be open
+        # at the next fork (see `gate`).
+        if self._is_disposed:
+            self.dispose()
 
     def _taken(self) -> ConnectionPoolEntry | None:
         try:

@@ -6,6 +6,8 @@ import inspect
 import json
 import logging
 import stat
+import subprocess
+import sys
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 
@@ -114,6 +116,16 @@ def parameters(function, *kinds):
 
 
 # --- names and signatures
+
+
+def test_every_public_name_is_completed_at_a_prompt():
+    found = subprocess.run(
+        [sys.executable, "-c", "import checkpointdb; print(*dir(checkpointdb))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert set(checkpointdb.__all__) <= set(found.stdout.split())
 
 
 @pytest.mark.parametrize("name", checkpointdb.__all__)

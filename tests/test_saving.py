@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import random
 import stat
@@ -292,9 +293,28 @@ def test_a_closed_handle_holds_no_file_open(store):
     handle.save({"a": np.zeros(3_000_000)}, "x")
     handle.load("x")
     handle.close()
+    assert files_held(handle) == []
+    handle.load("x")
+    handle.close()
+    assert files_held(handle) == []
+
+
+def test_a_handle_closed_while_a_thread_reads_holds_no_file_open_after_that(store):
+    handle = store()
+    handle.save({"a": 1}, "x")
+    gc.disable()
+    try:
+        with handle._engine.database.read():
+            handle.close()
+        assert files_held(handle) == []
+    finally:
+        gc.enable()
+
+
+def files_held(handle):
     links = [Path(f"/proc/self/fd/{each.name}") for each in Path("/proc/self/fd").iterdir()]
     held = [str(link.readlink()) for link in links if link.is_symlink()]
-    assert not [path for path in held if path.startswith(str(handle.checkpoint_dir))]
+    return [path for path in held if path.startswith(str(handle.checkpoint_dir))]
 
 
 def test_a_relative_directory_is_where_it_was_when_it_was_opened(store, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -156,11 +157,12 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
             versions,
         )
         slot = SyncSlot()
-        self._finalizer = weakref.finalize(self, _close, slot, self._engine)
+        self._end = partial(_end, slot, self._engine)
+        weakref.finalize(self, self._end)
         try:
             self._start_syncing(slot)
         except BaseException:
-            self._finalizer()
+            self._end()
             raise
 
     def __repr__(self) -> str:
@@ -190,7 +192,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         """
         self._engine.background.wait()
         self._engine.finish()
-        self._finalizer()
+        self._end()  # each time: it may have been used since the last
         self._engine.background.raise_unheard()
 
     # --- loading
@@ -377,7 +379,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         return listing.describe_rows(connection, rows, self._engine.payloads.locate)
 
 
-def _close(slot: SyncSlot, engine: Engine) -> None:
+def _end(slot: SyncSlot, engine: Engine) -> None:
     """Push what is new, if that is done by itself, and close what a handle runs on."""
     slot.close()
     engine.end()

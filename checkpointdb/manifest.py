@@ -285,9 +285,9 @@ def _chunk_in(item: Any) -> StoredChunk:
     return StoredChunk(_number(item))
 
 
-def _value_out(value: Value) -> list[Any]:
+def _value_out(value: Value) -> tuple[Any, ...]:
     chunks = [ref if isinstance(ref, int) else ref.hex() for ref in value.chunks]
-    return [value.digest.hex(), value.type_name, value.serializer, list(value.layout), chunks]
+    return value.digest.hex(), value.type_name, value.serializer, value.layout, chunks
 
 
 def _value_in(item: Any) -> Value:
@@ -322,12 +322,8 @@ def _checkpoint_out(each: Checkpoint, number: dict[bytes, int]) -> dict[str, Any
         "key_count": each.key_count,
         "metadata": each.custom_metadata,
         "entries": [
-            [
-                entry.key,
-                entry.position,
-                None if entry.value is None else number.get(entry.value, entry.value.hex()),
-            ]
-            for entry in each.entries
+            (key, position, number[value] if value in number else value and value.hex())
+            for key, position, value in each.entries
         ],
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, bindparam, func, insert, select, update
@@ -64,10 +65,11 @@ def _ids_by(owner: Column[Any]) -> Prepared:
     return Prepared(select(ids).where(owner == bindparam("owner")).order_by(ids))
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_many(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, all of the same columns."""
-    if rows:
-        _insert(table, tuple(rows[0])).run_each(connection, rows)
+    rest = iter(rows)
+    if first := next(rest, None):
+        _insert(table, tuple(first)).run_each(connection, chain([first], rest))
 
 
 def insert_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
@@ -77,7 +79,10 @@ def insert_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
 
 
 def insert_rows(
-    connection: Connection, owner: Column[Any], rows: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    owner: Column[Any],
+    owners: Iterable[int],
+    rows: Iterable[Mapping[str, Any]],
 ) -> list[int]:
     """Insert rows, the first of these owners (the values of a column), return ids in order.
 
@@ -85,10 +90,11 @@ def insert_rows(
     would insert row by row: its own order is not promised.)
     """
     table = owner.table
-    if len(rows) <= 1:
-        return [insert_row(connection, table, row) for row in rows]
-    insert_many(connection, table, rows)
-    owners = dict.fromkeys(row[owner.name] for row in rows)
+    rest = iter(rows)
+    first = list(islice(rest, 2))
+    if len(first) <= 1:
+        return [insert_row(connection, table, row) for row in first]
+    insert_many(connection, table, chain(first, rest))
     find = _ids_by(owner)
     return [row_id for each in owners for (row_id,) in find.run(connection, {"owner": each})]
 
@@ -128,7 +134,8 @@ def record_payload(
     member_ids = insert_rows(
         connection,
         members.c.payload_id,
-        [
+        [payload_id],
+        (
             {
                 "payload_id": payload_id,
                 "offset": member.offset,
@@ -137,7 +144,7 @@ def record_payload(
                 "sha256": member.sha256,
             }
             for member in stored
-        ],
+        ),
     )
     places = _record_chunks(connection, pipeline_id, member_ids, stored)
     return PayloadRows(payload_id, member_ids, places)
@@ -194,7 +201,8 @@ def _record_chunks(
                 shared.append((len(places), row))
             places.append(ChunkPlace(member_id, offset, None))
             offset += chunk.raw_bytes
-    ids = insert_rows(connection, chunks.c.member_id, [row for _, row in shared])
+    owners = dict.fromkeys(row["member_id"] for _, row in shared)
+    ids = insert_rows(connection, chunks.c.member_id, owners, (row for _, row in shared))
     for (number, row), chunk_id in zip(shared, ids, strict=True):
         places[number] = ChunkPlace(row["member_id"], row["offset"], chunk_id)
     return places
@@ -214,9 +222,10 @@ def record_values(
     ids = insert_rows(
         connection,
         state_values.c.payload_id,
-        [_value_row(pipeline_id, rows, value) for value in values],
+        [rows.payload_id],
+        (_value_row(pipeline_id, rows, value) for value in values),
     )
-    links = [
+    links = (
         {
             "value_id": value_id,
             "seq": seq,
@@ -225,7 +234,7 @@ def record_values(
         for value_id, value in zip(ids, values, strict=True)
         if _place_of(rows, value) is None
         for seq, ref in enumerate(value.chunks)
-    ]
+    )
     insert_many(connection, value_chunks, links)
     return ids
 
@@ -337,7 +346,11 @@ def record_entries(
     opened: Iterable[tuple[Entry, int | None]],
 ) -> None:
     """Open entries at a depth, each with its value's row, and close what they follow."""
-    rows = [
+    if depth > 0:
+        opened = list(opened)
+        closed = ({"chain": chain_id, "opened": entry.key, "depth": depth} for entry, _ in opened)
+        _CLOSE.run_each(connection, closed)
+    rows = (
         {
             "chain_id": chain_id,
             "key": entry.key,
@@ -348,12 +361,7 @@ def record_entries(
             "payload_id": payload_id,
         }
         for entry, value_id in opened
-    ]
-    if not rows:
-        return
-    if depth > 0:
-        closed = [{"chain": chain_id, "opened": row["key"], "depth": depth} for row in rows]
-        _CLOSE.run_each(connection, closed)
+    )
     insert_many(connection, entries, rows)
 
 

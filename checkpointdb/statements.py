@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Executable
+from sqlalchemy import Connection, Dialect, Executable, LargeBinary
 
 
 class Prepared:
@@ -37,8 +37,8 @@ class Prepared:
     def run_each(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute it once for each row of parameters; it must have no result."""
         compiled = self._compile(connection.dialect)
-        if parameters := [compiled.parameters(row) for row in rows]:
-            connection.connection.cursor().executemany(compiled.text, parameters)
+        cursor: Any = connection.connection.cursor()
+        cursor.executemany(compiled.text, map(compiled.parameters, rows))
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -84,6 +84,8 @@ def _compile(statement: Executable, columns: list[str] | None, dialect: Dialect)
         (name, convert)
         for name, bind in compiled.binds.items()
         if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        # SQLite's driver takes bytes as they are; a view of each is an object more for nothing.
+        and not (dialect.name == "sqlite" and isinstance(bind.type, LargeBinary))
     ]
     pick = _picker(names) if compiled.positional else None
     return _Compiled(compiled.string, pick, constants, converters)

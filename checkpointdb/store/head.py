@@ -23,6 +23,9 @@ class KnownChunk(NamedTuple):
     member_id: int
 
 
+NO_CHUNKS: Mapping[bytes, KnownChunk] = MappingProxyType({})
+
+
 class KnownValue(NamedTuple):
     """A value that the database holds, and the members in which its bytes lie.
 
@@ -32,7 +35,7 @@ class KnownValue(NamedTuple):
     value_id: int
     digest: bytes
     members: tuple[int, ...]
-    chunks: Mapping[bytes, KnownChunk] = MappingProxyType({})
+    chunks: Mapping[bytes, KnownChunk] = NO_CHUNKS
 
 
 class Stream(NamedTuple):

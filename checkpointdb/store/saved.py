@@ -13,7 +13,7 @@ from checkpointdb import recording
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
-from checkpointdb.store.head import Head, KnownChunk, KnownValue, Origin
+from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
 
@@ -126,7 +126,9 @@ class Saved(NamedTuple):
                 used[place.member_id] = None
                 if digest is not None and place.chunk_id is not None:
                     chunks[digest] = KnownChunk(place.chunk_id, place.member_id)
-            known[value.digest] = KnownValue(value_id, value.digest, tuple(used), chunks)
+            known[value.digest] = KnownValue(
+                value_id, value.digest, tuple(used), chunks or NO_CHUNKS
+            )
         return known
 
     def _member_bytes(self, rows: PayloadRows, known: dict[bytes, KnownValue]) -> dict[int, int]:

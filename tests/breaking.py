@@ -6,6 +6,7 @@ Programs that are killed, raced or starved are in `victims.py` and run in proces
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpointdb import PipelineCheckpoint, RetentionPolicy
+from checkpointdb import PipelineCheckpoint, RetentionPolicy, StreamedValue
 from checkpointdb.sweep import sweep
 
 TESTS = Path(__file__).parent
@@ -54,10 +55,23 @@ def array_state_of(tag: str) -> dict[str, object]:
     return {**state_of(tag), "array": array}
 
 
+def streamed_state_of(tag: str) -> dict[str, object]:
+    """The same with a stream of many chunks, of which some are its own; it can be read once."""
+    return {**state_of(tag), "stream": StreamedValue(iter([_stream_of(tag)]))}
+
+
+def _stream_of(tag: str) -> bytes:
+    common = random.Random(1).randbytes(1_200_000)
+    return common[:600_000] + random.Random(tag).randbytes(300_000) + common[600_000:]
+
+
 def tag_of(state: dict[str, object]) -> str:
-    """Return the tag of a state that must be whole."""
+    """Return the tag of a state that must be whole. Raises what reading a stream of it raises."""
     tag = str(state["tag"])
     expected = array_state_of(tag) if "array" in state else state_of(tag)
+    if isinstance(stream := state.get("stream"), StreamedValue):
+        state = {**state, "stream": b"".join(stream)}
+        expected["stream"] = _stream_of(tag)
     assert list(state) == list(expected), f"the keys of {tag} are mixed"
     for key, value in expected.items():
         same = state[key] == value

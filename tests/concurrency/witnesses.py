@@ -17,6 +17,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -26,7 +27,7 @@ from linearizing import NEVER, Call, Checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from breaking import array_state_of, state_of, tag_of
+from breaking import array_state_of, state_of, streamed_state_of, tag_of
 
 from checkpointdb import (
     CheckpointError,
@@ -125,6 +126,18 @@ def _tuples(value: object) -> object:
 # --- what the workers call
 
 
+class GoneMeanwhile(Exception):
+    """What was found is gone before all of it was read: nobody knows what it was."""
+
+
+def whole(state: Mapping[str, object]) -> str:
+    """Return the tag of a state whose streams, and lazy values, are read only here."""
+    try:
+        return tag_of(dict(state))
+    except NotFoundError as error:
+        raise GoneMeanwhile from error
+
+
 class Worker:
     """One thread, with a handle that it may share with others."""
 
@@ -161,6 +174,8 @@ class Worker:
         number = self.log.began(what, about)
         try:
             found = do()
+        except GoneMeanwhile:
+            self.log.ended(number, None, is_known=False)
         except CheckpointError as error:
             print("failed", what, about, type(error).__name__, error, flush=True)
             self.log.ended(number, True, is_known=False)
@@ -171,12 +186,13 @@ class Worker:
         self.saves += 1
         checkpoint_id = self.chosen()
         tag = f"{checkpoint_id} {self.name} {self.saves}"
-        state = array_state_of(tag) if self.random.random() < 0.3 else state_of(tag)
+        kinds = [state_of, array_state_of, streamed_state_of]
+        state = self.random.choices(kinds, [6, 3, 1])[0](tag)
         is_full, waits = self.random.random() < 0.1, self.random.random() < 0.9
 
         def do() -> bool:
             options = {"force_full": is_full, "custom_metadata": {"tag": tag}}
-            if waits:
+            if waits or "stream" in state:
                 self.handle.save(state, checkpoint_id, **options)
             else:
                 self.handle.save(state, checkpoint_id, wait=False, **options).result()
@@ -204,19 +220,14 @@ class Worker:
     def load_lazily(self) -> None:
         """Value by value, each of the version that was there first; where that goes, nothing."""
         checkpoint_id = self.chosen()
-        number = self.log.began("load", checkpoint_id)
-        try:
-            found = tag_of(dict(self.handle.lazy(checkpoint_id)))
-        except NotFoundError:
-            self.log.ended(number, None, is_known=False)
-        else:
-            self.log.ended(number, found)
+        self.call("load", checkpoint_id, lambda: self.seen(lambda: self.handle.lazy(checkpoint_id)))
 
     def seen(self, load: object) -> str | None:
         try:
-            return tag_of(load())
+            found = load()
         except NotFoundError:
             return None
+        return whole(found)
 
     def delete(self) -> None:
         self.on_one("delete", lambda name: self.handle.delete_checkpoint(name, missing_ok=False))
@@ -245,7 +256,7 @@ class Worker:
     def latest(self) -> None:
         def do() -> list[str] | None:
             found = self.handle.load_latest()
-            return found and [found[0].checkpoint_id, tag_of(found[1])]
+            return found and [found[0].checkpoint_id, whole(found[1])]
 
         self.call("latest", None, do)
 

@@ -29,9 +29,9 @@ from checkpointdb.database_errors import (
     unknown_outcome,
 )
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.gate import is_unsafe_child, the_gate
+from checkpointdb.gate import Turns, is_unsafe_child, the_gate
 from checkpointdb.idle_connections import IdleConnections
-from checkpointdb.revisions import is_known, migrate, newer_schema, older_schema
+from checkpointdb.revisions import is_known, migrate, newer_schema, no_revision, older_schema
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 VERSION_TABLE = "checkpointdb_version"
 HEAD_REVISION = "0008"  # the newest file in migrations/versions; a test compares
 _BUSY_SECONDS = 60.0
+# As SQLAlchemy's own pool: a server takes a hundred connections, by itself, from all processes.
+_MOST_READERS = 15
+_READ_SECONDS = 30.0
 
 
 class Database:
@@ -99,7 +102,9 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that reads one state of the store."""
         self._follow_fork()
-        with self._transaction(self.server.begin_read() if self.server else "BEGIN") as connection:
+        begin = self.server.begin_read() if self.server else "BEGIN"
+        # In the gate already: a fork must not wait for who waits here for who waits for it.
+        with self._gate.passing(), self._readers.passing(), self._transaction(begin) as connection:
             yield connection
 
     @contextmanager
@@ -190,6 +195,7 @@ class Database:
         # It knows its owner: an interrupt right after `acquire` leaves nobody locked out.
         self._writer = threading.RLock()
         self._writer_thread = None
+        self._readers = Turns(_MOST_READERS, _READ_SECONDS)
         self._gate = the_gate()
         self._gate.admit(self)
         if self.path is not None:
@@ -302,10 +308,7 @@ class Database:
             table = sa.table(VERSION_TABLE, sa.column("version_num"))
             found: str | None = connection.scalar(sa.select(table.c.version_num))
             if found is None:  # no empty database, as that is what our migrations begin with
-                raise StoreUnavailableError(
-                    f"the table {VERSION_TABLE} of {self.where!r} is empty: it was emptied, or a "
-                    "dump is being restored just now; wait for that, or restore the database"
-                )
+                raise no_revision(self.where, VERSION_TABLE)
             return found
         if self.path is not None and inspector.get_table_names():
             raise StoreUnavailableError(

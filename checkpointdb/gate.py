@@ -14,12 +14,15 @@ had, of a module or of ours, which it does not have.
 from __future__ import annotations
 
 import concurrent.futures.thread  # noqa: F401 - what it does at a fork is not to begin within one
+import math
 import os
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from checkpointdb.errors import StoreBusyError
 
 # A transaction that lasts longer is taken for stuck: to hang in fork would be worse.
 _PATIENCE_SECONDS = 30.0
@@ -31,32 +34,29 @@ class Closed(Protocol):
     def close(self) -> None: ...
 
 
-class Gate:
-    """Counts by thread what a fork waits for. A process has one: a child begins with its own."""
+class Turns:
+    """Counts the threads inside, `most` at a time; one that is inside need not wait again."""
 
-    def __init__(self) -> None:
-        # Of two threads that create one store, one must see that the other did.
-        self.preparing = threading.RLock()
+    def __init__(self, most: float = math.inf, seconds: float | None = None) -> None:
+        """Take how many there may be, and how long one waits."""
+        self._most = most
+        self._seconds = seconds
         # Entered itself: an interrupt in a condition's own `__exit__` would leave it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}
-        self._closed_by: int | None = None  # the thread that forks
-        self._databases: weakref.WeakSet[Closed] = weakref.WeakSet()
-
-    def admit(self, database: Closed) -> None:
-        """Let a database be closed before each fork, for as long as it is used."""
-        with self._lock:  # a set that grows cannot be gone through
-            self._databases.add(database)
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Keep a fork waiting; one within another, be it another database's, does not wait."""
+        """Be inside. Raises StoreBusyError if one has waited too long."""
         me, is_inside = threading.get_ident(), False
         try:
             with self._lock:
-                while self._closed_by not in {None, me} and me not in self._inside:
-                    self._changed.wait()
+                if not self._changed.wait_for(lambda: self._may_pass(me), self._seconds):
+                    raise StoreBusyError(
+                        f"{self._most} other threads of this process read the store, and none was "
+                        f"done within {self._seconds:g} s: try again, or let fewer read at once"
+                    )
                 self._inside[me] = self._inside.get(me, 0) + 1
                 is_inside = True
             yield
@@ -68,6 +68,31 @@ class Gate:
                     if not self._inside[me]:
                         del self._inside[me]
                     self._changed.notify_all()
+
+    def _may_pass(self, me: int) -> bool:
+        return me in self._inside or len(self._inside) < self._most
+
+
+class Gate(Turns):
+    """Counts by thread what a fork waits for. A process has one: a child begins with its own.
+
+    One within another, be it another database's, does not wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of two threads that create one store, one must see that the other did.
+        self.preparing = threading.RLock()
+        self._closed_by: int | None = None  # the thread that forks
+        self._databases: weakref.WeakSet[Closed] = weakref.WeakSet()
+
+    def admit(self, database: Closed) -> None:
+        """Let a database be closed before each fork, for as long as it is used."""
+        with self._lock:  # a set that grows cannot be gone through
+            self._databases.add(database)
+
+    def _may_pass(self, me: int) -> bool:
+        return self._closed_by in {None, me} or me in self._inside
 
     def shut(self) -> bool:
         """Wait for what other threads have inside, then close all connections.

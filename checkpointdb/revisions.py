@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
-from checkpointdb.errors import SchemaVersionError
+from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -68,6 +68,14 @@ def migrations(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+def no_revision(where: str, table: str) -> StoreUnavailableError:
+    """Return the error for a database that does not say what schema it has."""
+    return StoreUnavailableError(
+        f"the table {table} of {where!r} is empty: it was emptied, or a dump is being restored "
+        "just now; wait for that, or restore the database"
+    )
 
 
 def newer_schema(where: str, found: str, expected: str) -> SchemaVersionError:

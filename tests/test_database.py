@@ -6,6 +6,8 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -17,9 +19,11 @@ from checkpointdb import (
     NotFoundError,
     PipelineCheckpoint,
     SchemaVersionError,
+    StoreBusyError,
     StoreUnavailableError,
 )
 from checkpointdb.database import HEAD_REVISION, VERSION_TABLE, Database
+from checkpointdb.gate import Turns
 from checkpointdb.revisions import _creations, migrations
 from checkpointdb.sqlite_file import APPLICATION_ID
 
@@ -340,6 +344,33 @@ def test_a_closed_handle_opens_again_when_it_is_used(store):
     handle.close()
     with pytest.raises(NotFoundError):
         handle.load("z")
+
+
+def test_of_many_threads_that_read_few_have_a_connection_at_once(store):
+    """A server takes a hundred, from all processes; a thread that has one may have another."""
+    database = store()._engine.database
+    inside, most = set(), []
+
+    def read(number):
+        with database.read(), database.read():
+            inside.add(number)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(60) as threads:
+        list(threads.map(read, range(180)))
+    assert len(most) == 180
+    assert 1 < max(most) <= 15
+
+
+def test_a_thread_that_waits_too_long_to_read_is_told_so():
+    turns = Turns(1, 0.01)
+    with turns.passing(), turns.passing(), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(turns.passing().__enter__)
+        assert isinstance(waiting.exception(), StoreBusyError)
+    with turns.passing():
+        pass
 
 
 def test_a_store_that_was_moved_is_opened_where_it_is(store, tmp_path):

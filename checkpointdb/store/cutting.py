@@ -51,12 +51,14 @@ def cut(
     Where the stream is what it was `before` it need not be cut to see that.
     """
     first, *buffers = serialized.parts
-    if before is not None and before.is_in(first, cipher.digests):
+    of_whole = cipher.digests.chunk(first)
+    if before is not None and before.whole == of_whole:
         stream, chunks = before, _slices(first, before.lengths)
     else:
         lengths = cut_stream(first, cipher.seed)
         chunks = _slices(first, lengths)
-        stream = Stream(lengths, _digests_of(chunks, cipher.digests, pool))
+        of_chunks = _digests_of(chunks, cipher.digests, pool) if len(chunks) > 1 else [of_whole]
+        stream = Stream(of_whole, lengths, of_chunks)
     blocks = [block for part in buffers for block in _slices(part, cut_buffer(part.nbytes))]
     digests = stream.digests + _digests_of(blocks, cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)

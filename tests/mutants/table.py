@@ -117,9 +117,9 @@ MUTANTS = (
     ),
     Mutant(
         "the cuts of before are taken for those of now",
-        "checkpointdb/store/head.py",
-        "if digests.chunk(stream[start : start + length]) != digest:",
-        "if digest == b'':",
+        "checkpointdb/store/cutting.py",
+        "if before is not None and before.whole == of_whole:",
+        "if before is not None and sum(before.lengths) == len(first):",
         "test_deltas.py test_saving.py",
     ),
     Mutant(

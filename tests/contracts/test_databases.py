@@ -147,7 +147,7 @@ def test_rows_get_growing_ids_whatever_is_inserted_at_once(database):
     with database.write() as connection:
         pipeline = record_pipeline(connection, "a")
         rows = [{"uuid": str(n), "pipeline_id": pipeline, "next_depth": n} for n in range(200)]
-        ids = insert_rows(connection, chains.c.pipeline_id, rows)
+        ids = insert_rows(connection, chains.c.pipeline_id, [pipeline], rows)
         asked = sa.select(chains.c.id, chains.c.next_depth).order_by(chains.c.id)
         assert connection.execute(asked).all() == list(zip(ids, range(200), strict=True))
 

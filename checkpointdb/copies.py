@@ -75,7 +75,7 @@ class Proof:
             members = [
                 row
                 for batch in batches(sorted(by_member))
-                for row in connection.execute(queries.members_by_id(batch))
+                for row in connection.execute(queries.members_by_id(), {"members": batch})
             ]
         suspects = set()
         for payload_id, run in groupby(members, key=lambda member: member.payload_id):

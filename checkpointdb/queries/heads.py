@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -100,8 +99,9 @@ def _is_damaged(payload_id: ColumnElement[Any]) -> Exists:
     )
 
 
-def values_by_digest(pipeline_id: int, digests: Sequence[bytes]) -> Select[Any]:
-    """Return a pipeline's undamaged values of given digests; the newest of each comes last."""
+@cache
+def values_by_digest() -> Select[Any]:
+    """Return the undamaged values of :pipeline_id with :digests; the newest of each comes last."""
     return (
         select(
             state_values.c.id,
@@ -110,16 +110,17 @@ def values_by_digest(pipeline_id: int, digests: Sequence[bytes]) -> Select[Any]:
             members.c.raw_bytes.label("member_bytes"),
         )
         .outerjoin(members, members.c.id == state_values.c.member_id)
-        .where(state_values.c.pipeline_id == pipeline_id)
-        .where(state_values.c.digest.in_(digests))
+        .where(state_values.c.pipeline_id == bindparam("pipeline_id"))
+        .where(state_values.c.digest.in_(bindparam("digests", expanding=True)))
         .where(~_is_damaged(state_values.c.payload_id))
         .where(~_is_damaged(members.c.payload_id))
         .order_by(state_values.c.id)
     )
 
 
-def chunks_by_digest(pipeline_id: int, digests: Sequence[bytes]) -> Select[Any]:
-    """Return a pipeline's undamaged chunks of given digests; the newest of each comes last."""
+@cache
+def chunks_by_digest() -> Select[Any]:
+    """Return the undamaged chunks of :pipeline_id with :digests; the newest of each comes last."""
     return (
         select(
             chunks.c.id,
@@ -128,15 +129,16 @@ def chunks_by_digest(pipeline_id: int, digests: Sequence[bytes]) -> Select[Any]:
             members.c.raw_bytes.label("member_bytes"),
         )
         .join(members, members.c.id == chunks.c.member_id)
-        .where(chunks.c.pipeline_id == pipeline_id)
-        .where(chunks.c.digest.in_(digests))
+        .where(chunks.c.pipeline_id == bindparam("pipeline_id"))
+        .where(chunks.c.digest.in_(bindparam("digests", expanding=True)))
         .where(~_is_damaged(members.c.payload_id))
         .order_by(chunks.c.id)
     )
 
 
-def members_of_values(value_ids: Sequence[int]) -> Select[Any]:
-    """Return the members that hold values of several chunks, and whether they are damaged."""
+@cache
+def members_of_values() -> Select[Any]:
+    """Return the members that hold :values of several chunks, and whether they are damaged."""
     return (
         select(
             value_chunks.c.value_id,
@@ -147,7 +149,7 @@ def members_of_values(value_ids: Sequence[int]) -> Select[Any]:
         .distinct()
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
         .join(members, members.c.id == chunks.c.member_id)
-        .where(value_chunks.c.value_id.in_(value_ids))
+        .where(value_chunks.c.value_id.in_(bindparam("values", expanding=True)))
         .order_by(value_chunks.c.value_id, members.c.id)
     )
 

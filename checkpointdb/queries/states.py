@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -94,8 +93,9 @@ def state_keys() -> Select[Any]:
     )
 
 
-def chunks_of(value_ids: Sequence[int]) -> Select[Any]:
-    """Return the places of the chunks of values, by value and place in it."""
+@cache
+def chunks_of() -> Select[Any]:
+    """Return the places of the chunks of :values, by value and place in it."""
     return (
         select(
             value_chunks.c.value_id,
@@ -104,14 +104,15 @@ def chunks_of(value_ids: Sequence[int]) -> Select[Any]:
             chunks.c.raw_bytes,
         )
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
-        .where(value_chunks.c.value_id.in_(value_ids))
+        .where(value_chunks.c.value_id.in_(bindparam("values", expanding=True)))
         .order_by(value_chunks.c.value_id, value_chunks.c.seq)
     )
 
 
-def members_by_id(member_ids: Sequence[int]) -> Select[Any]:
-    """Return where members lie, by payload and offset, so that files are read forwards."""
-    return _members().where(members.c.id.in_(member_ids))
+@cache
+def members_by_id() -> Select[Any]:
+    """Return where :members lie, by payload and offset, so that files are read forwards."""
+    return _members().where(members.c.id.in_(bindparam("members", expanding=True)))
 
 
 def members_of_payload(payload_id: int) -> Select[Any]:

@@ -80,7 +80,7 @@ def members_of(connection: Connection, cargo: Iterable[Cargo]) -> list[Any]:
     return [
         typed(row, int, int, int, int, int, bytes, str, int)
         for batch in batches(wanted)
-        for row in connection.execute(queries.members_by_id(batch))
+        for row in connection.execute(queries.members_by_id(), {"members": batch})
     ]
 
 

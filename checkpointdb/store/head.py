@@ -120,7 +120,7 @@ Spread = dict[int, list[tuple[int, int, bool]]]  # value → (member, its raw by
 def _spread(connection: Connection, value_ids: Iterable[int]) -> Spread:
     found: Spread = defaultdict(list)
     for batch in batches(sorted(value_ids)):
-        for row in connection.execute(queries.members_of_values(batch)):
+        for row in connection.execute(queries.members_of_values(), {"values": batch}):
             found[row.value_id].append((row.id, row.raw_bytes, row.is_damaged))
     return found
 
@@ -149,7 +149,9 @@ def find_values(
     rows = [
         row
         for batch in batches(digests)
-        for row in connection.execute(queries.values_by_digest(pipeline_id, batch))
+        for row in connection.execute(
+            queries.values_by_digest(), {"pipeline_id": pipeline_id, "digests": batch}
+        )
     ]
     spread = _spread(connection, {row.id for row in rows if row.member_id is None})
     found = [known_value(row, row.id, spread, member_bytes) for row in rows]

@@ -185,7 +185,7 @@ def plan_load(
     members = [
         row
         for batch in batches(sorted(wanted))
-        for row in connection.execute(queries.members_by_id(batch))
+        for row in connection.execute(queries.members_by_id(), {"members": batch})
     ]
     keys_in_order = [row[0] for row in every]
     name = _name_of(connection)
@@ -317,7 +317,7 @@ def _spread(connection: Connection, value_ids: Iterable[int]) -> dict[int, tuple
     found: dict[int, tuple[Place, ...]] = {}
     for batch in batches(dict.fromkeys(value_ids)):
         for value_id, chunks in groupby(
-            connection.execute(queries.chunks_of(batch)), key=itemgetter(0)
+            connection.execute(queries.chunks_of(), {"values": batch}), key=itemgetter(0)
         ):
             found[value_id] = tuple((member, at, length) for _, member, at, length in chunks)
     return found

@@ -287,7 +287,8 @@ class Staged:
             return
         with self.database.read() as connection:
             for batch in batches(wanted):
-                for row in connection.execute(queries.chunks_by_digest(self.pipeline_id, batch)):
+                where = {"pipeline_id": self.pipeline_id, "digests": batch}
+                for row in connection.execute(queries.chunks_by_digest(), where):
                     self.reused_chunks[row.digest] = KnownChunk(row.id, row.member_id)
                     self.member_bytes[row.member_id] = row.member_bytes
 

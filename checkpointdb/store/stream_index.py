@@ -102,7 +102,7 @@ def _members(connection: Connection, member_ids: Sequence[int]) -> dict[int, Any
     return {
         row.id: typed(row, int, int, int, int, int, bytes, str, int)
         for batch in batches(member_ids)
-        for row in connection.execute(queries.members_by_id(batch))
+        for row in connection.execute(queries.members_by_id(), {"members": batch})
     }
 
 

@@ -124,7 +124,8 @@ def _find(staged: Staged, key: str, digests: Iterable[bytes]) -> None:
     if not wanted:
         return
     with staged.database.read() as connection:
-        for row in connection.execute(queries.chunks_by_digest(staged.pipeline_id, [*wanted])):
+        where = {"pipeline_id": staged.pipeline_id, "digests": [*wanted]}
+        for row in connection.execute(queries.chunks_by_digest(), where):
             staged.reused_chunks[row.digest] = KnownChunk(row.id, row.member_id)
             staged.member_bytes[row.member_id] = row.member_bytes
 

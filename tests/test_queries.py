@@ -23,13 +23,12 @@ def full_store(store):
 
 
 def plan(handle, statement, **values):
-    compiled = statement.compile(
-        dialect=sqlite.dialect(), compile_kwargs={"render_postcompile": True}
-    )
-    values = {**dict.fromkeys(compiled.params, 1), **values}
-    bound = tuple(values[name] for name in compiled.positiontup)
+    compiled = statement.compile(dialect=sqlite.dialect())
+    given = {name: [1, 2] if bind.expanding else 1 for name, bind in compiled.binds.items()}
+    expanded = compiled.construct_expanded_state({**given, **values})
+    asked = f"EXPLAIN QUERY PLAN {expanded.statement}"
     with handle.query() as connection:
-        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.string}", bound)
+        rows = connection.exec_driver_sql(asked, tuple(expanded.positional_parameters))
         return [row[3] for row in rows]
 
 
@@ -37,11 +36,11 @@ HOT = {
     "state_at": queries.state_at(),
     "values_at": queries.values_at(),
     "head_values": queries.head_values(),
-    "chunks_of": queries.chunks_of().params(values=[1, 2]),
-    "members_by_id": queries.members_by_id().params(members=[1, 2]),
-    "members_of_values": queries.members_of_values().params(values=[1, 2]),
-    "values_by_digest": queries.values_by_digest().params(digests=[b"1", b"2"]),
-    "chunks_by_digest": queries.chunks_by_digest().params(digests=[b"1", b"2"]),
+    "chunks_of": queries.chunks_of(),
+    "members_by_id": queries.members_by_id(),
+    "members_of_values": queries.members_of_values(),
+    "values_by_digest": queries.values_by_digest(),
+    "chunks_by_digest": queries.chunks_by_digest(),
     "place_of_save": queries.place_of_save(),
     "place_by_checkpoint_id": queries.place_by_checkpoint_id(),
     "place_by_row": queries.place_by_row(),

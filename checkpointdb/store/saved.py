@@ -194,8 +194,9 @@ def _opened(
         if same and same.digest == digests[key] and places[key] == positions[key]:
             continue
         yield Entry(key, positions[key], digests[key])
-    for key in places.keys() - digests.keys():
-        yield Entry(key, places[key], None)
+    for key, position in places.items():
+        if key not in digests:
+            yield Entry(key, position, None)
 
 
 def current_time() -> datetime:

@@ -90,15 +90,15 @@ MUTANTS = (
     Mutant(
         "that a key is absent is forgotten",
         "checkpointdb/store/saved.py",
-        "if key not in staged.digests:",
+        "if key not in digests:",
         "if False:",
         "test_deltas.py",
     ),
     Mutant(
         "a key that moved keeps its old position",
         "checkpointdb/store/saved.py",
-        "if same and same.digest == digest and before.positions[key] == positions[key]:",
-        "if same and same.digest == digest:",
+        "if same and same.digest == digests[key] and places[key] == positions[key]:",
+        "if same and same.digest == digests[key]:",
         "test_positions.py test_deltas.py",
     ),
     Mutant(

@@ -6,6 +6,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -19,6 +20,7 @@ from .contestants import CONTESTANTS, State
 from .workloads import WORKLOADS
 
 _LOADS = 5
+_AT_REST_SECONDS = 0.001
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 
@@ -34,6 +36,7 @@ def measured(workload: str, contestant: str, folder: Path, most_steps: int) -> d
     state: State = {}
     step = -1
     for step, state in enumerate(islice(WORKLOADS[workload](), most_steps)):
+        settle()
         spent, peak = with_peak(partial(store.save, step, state))
         saves.append(spent)
         peaks.append(peak)
@@ -54,6 +57,15 @@ def measured(workload: str, contestant: str, folder: Path, most_steps: int) -> d
         "save_peak_bytes": max(peaks),
         "load_peak_bytes": load_peak,
     }
+
+
+def settle() -> None:
+    """Wait until no other thread runs: those that trained a model spin on for a while."""
+    spent = _AT_REST_SECONDS
+    while spent >= _AT_REST_SECONDS:
+        before = time.process_time()
+        time.sleep(5 * _AT_REST_SECONDS)
+        spent = time.process_time() - before
 
 
 def with_peak(action: Callable[[], object]) -> tuple[float, int]:

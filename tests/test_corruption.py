@@ -169,6 +169,15 @@ def test_the_lazy_mapping_and_the_latest_notice_too(handle):
         handle.load_latest()
 
 
+def test_a_newest_checkpoint_without_its_chain_is_told_as_damage_and_not_as_an_empty_pipeline(
+    handle, alter
+):
+    handle.save(STATE, "y", force_full=True)
+    alter(handle, "UPDATE checkpoints SET chain_id = 99 WHERE checkpoint_id = 'y'")
+    with pytest.raises(CorruptionError, match="restore a backup"):
+        handle.load_latest()
+
+
 def test_what_is_damaged_does_not_keep_others_from_loading(handle):
     handle.save({"other": NOISE.randbytes(5_000)}, "y", force_full=True)
     flip(path_of(handle), 50)

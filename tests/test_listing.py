@@ -60,3 +60,13 @@ def test_a_number_that_no_double_equals_is_kept_and_not_found(store):
     [found] = handle.list_checkpoints(where=~meta("n").exists() & ~meta("m").exists())
     assert found.custom_metadata == {"n": 10**400, "m": 2**53 + 1, "k": 2**53}
     assert handle.list_checkpoints(where=meta("k") == 2**53) == [found]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("pinned", [2, -1, 0.5, "true", b"1"], ids=label)
+def test_what_is_neither_pinned_nor_not_is_the_newest_all_the_same(store, alter, pinned):
+    handle = store()
+    handle.save({"a": 1}, "one", pinned=True)
+    handle.save({"a": 2}, "two")
+    alter(handle, "UPDATE checkpoints SET pinned = ? WHERE checkpoint_id = 'two'", pinned)
+    assert handle.load_latest()[1] == {"a": 2}

@@ -95,10 +95,22 @@ def test_payloads_out_of_service_are_found_by_the_index_of_these_alone(
     assert looks == ["SCAN payloads USING INDEX ix_payloads_damaged"]
 
 
-def test_the_newest_is_found_without_sorting_the_others(full_store):
+@pytest.mark.parametrize("are_analyzed", [False, True])
+def test_the_newest_is_found_without_sorting_the_others_or_walking_past_them(
+    full_store, are_analyzed
+):
+    if are_analyzed:  # as if there were many
+        with full_store._engine.database.write() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            connection.exec_driver_sql("DELETE FROM sqlite_stat1 WHERE tbl = 'checkpoints'")
+            connection.exec_driver_sql(
+                "INSERT INTO sqlite_stat1 VALUES "
+                "('checkpoints', 'ix_checkpoints_pipeline_id_pinned_id', '300000 300000 150000 1')"
+            )
     steps = plan(full_store, queries.newest_place())
     assert not any("TEMP B-TREE" in step for step in steps)
     assert sum("(pipeline_id=? AND pinned=?)" in step for step in steps) == 2
+    assert sum("(pipeline_id=? AND pinned" in step for step in steps) == 5
 
 
 def test_a_state_is_found_in_its_chain_alone(full_store):

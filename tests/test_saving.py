@@ -20,6 +20,9 @@ import pytest
 
 from checkpointdb import InvalidInputError
 from checkpointdb.format import COMPRESSION_LEVELS
+from checkpointdb.local_payloads import LocalReader
+from checkpointdb.manifests import read_manifest
+from checkpointdb.sealing import PLAIN
 
 pytestmark = pytest.mark.databases
 
@@ -238,6 +241,17 @@ def test_zcat_prints_the_state_and_the_manifest(store):
         content = file.read()
     assert b"hello from the pipeline" in content
     assert b'"state_digest"' in content
+
+
+def test_a_manifest_tells_what_was_removed_in_the_order_of_keys(store):
+    handle = store()
+    state = {f"k{number}": number for number in range(30)}
+    handle.save(state, "one")
+    handle.save({"k7": 7, "new": 1}, "two")
+    with LocalReader(Path(handle.get_checkpoint_info("two").file_path)) as reader:
+        [checkpoint] = read_manifest(reader, "", PLAIN).checkpoints
+    removed = [key for key, _, value in checkpoint.entries if value is None]
+    assert removed == [key for key in state if key != "k7"]
 
 
 def test_equal_states_give_equal_data_members(store):

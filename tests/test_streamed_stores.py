@@ -207,6 +207,7 @@ def test_a_payload_that_is_gone_is_named(handle):
         "UPDATE chunks SET offset = 'text' WHERE id = 3",
         "UPDATE state_values SET layout = '9,5' WHERE serializer = 'stream'",
         "UPDATE state_values SET layout = '' WHERE serializer = 'stream'",
+        "UPDATE state_values SET layout = x'39' WHERE serializer = 'stream'",
         "UPDATE members SET raw_bytes = 99999999 WHERE id = 1",
         "UPDATE members SET stored_bytes = 99999999999 WHERE id = 1",
         "DELETE FROM members WHERE id = 1",

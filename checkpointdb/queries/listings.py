@@ -6,18 +6,19 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Integer,
     LargeBinary,
     ScalarSelect,
     Select,
+    and_,
     bindparam,
     column,
-    false,
     func,
+    literal,
     select,
     table,
-    true,
     union_all,
 )
 
@@ -95,17 +96,28 @@ def newest_row(pipeline_id: ColumnElement[int] | int) -> ScalarSelect[int]:
 
     The newer of the newest pinned and the newest not pinned, each the end of a range in an index:
     no index has a pipeline's ids alone, and without one SQLite sorts all of them to find the last.
+    SQLite keeps any value in any column: what is neither must not hide a checkpoint, and is looked
+    for in the ranges between, which are empty. (By a sum: for the greatest id itself SQLite would
+    walk the table from its end.)
     """
+    row_id, pinned = checkpoints.c.id, checkpoints.c.pinned
+    no, yes = literal(False, Boolean), literal(True, Boolean)
 
-    def newest(is_pinned: ColumnElement[bool]) -> Select[Any]:
+    def newest(found: ColumnElement[int], is_in_range: ColumnElement[bool]) -> Select[Any]:
         return (
-            select(func.max(checkpoints.c.id).label("id"))
+            select(func.max(found).label("id"))
             .where(checkpoints.c.pipeline_id == pipeline_id)
-            .where(checkpoints.c.pinned == is_pinned)
+            .where(is_in_range)
         )
 
-    both = union_all(newest(false()), newest(true())).subquery("newest")
-    return select(func.max(both.c.id)).scalar_subquery()
+    every = union_all(
+        newest(row_id, pinned == no),
+        newest(row_id, pinned == yes),
+        newest(row_id + 0, pinned < no),
+        newest(row_id + 0, and_(pinned > no, pinned < yes)),
+        newest(row_id + 0, pinned > yes),
+    ).subquery("newest")
+    return select(func.max(every.c.id)).scalar_subquery()
 
 
 def parent() -> ColumnElement[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from checkpointdb import queries
-from checkpointdb.errors import InvalidInputError, NotFoundError
+from checkpointdb.errors import CorruptionError, InvalidInputError, NotFoundError
 from checkpointdb.text import is_storable
 
 Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
@@ -47,13 +47,23 @@ class Finding:
         return find
 
     def newest_place(self) -> Find:
-        """Return what finds the pipeline's newest checkpoint."""
+        """Return what finds the pipeline's newest checkpoint.
+
+        Raises CorruptionError, and not NotFoundError, if that has lost its chain.
+        """
 
         def find(connection: Connection) -> Any:
             pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            empty = f"pipeline {self.pipeline!r} has no checkpoint"
             where = {"pipeline_id": pipeline_id}
-            return _found(connection, queries.newest_place(), where, empty, None)
+            place = connection.execute(queries.newest_place(), where).one_or_none()
+            if place is not None:
+                return place
+            if connection.scalar(select(queries.newest_row(pipeline_id))) is None:
+                raise NotFoundError(f"pipeline {self.pipeline!r} has no checkpoint")
+            raise CorruptionError(
+                f"the newest checkpoint of pipeline {self.pipeline!r} has no chain in the rows of "
+                f"{connection.engine.url.database!r}: restore a backup, or rebuild the database"
+            )
 
         return find
 
@@ -63,7 +73,7 @@ def _found(
     query: Any,
     where: dict[str, Any],
     message: str,
-    checkpoint_id: str | None,
+    checkpoint_id: str,
 ) -> Any:
     place = connection.execute(query, where).one_or_none()
     if place is None:

@@ -56,9 +56,9 @@ class StreamIndex(NamedTuple):
         return Block(start, range(first, last), self.members[number])
 
 
-def body_bytes(key: str, layout: str) -> int:
+def body_bytes(key: str, layout: object) -> int:
     """Return how many bytes a value of a layout gives. Raises CorruptionError for another's."""
-    found = _LAYOUT.fullmatch(layout)
+    found = _LAYOUT.fullmatch(layout) if isinstance(layout, str) else None
     return int(found[1]) if found else _reject(key)
 
 

@@ -206,8 +206,6 @@ def test_a_payload_that_is_gone_is_named(handle):
         "UPDATE chunks SET offset = -1 WHERE id = 3",
         "UPDATE chunks SET offset = 'text' WHERE id = 3",
         "UPDATE state_values SET layout = '9,5' WHERE serializer = 'stream'",
-        "UPDATE state_values SET layout = '' WHERE serializer = 'stream'",
-        "UPDATE state_values SET layout = x'39' WHERE serializer = 'stream'",
         "UPDATE members SET raw_bytes = 99999999 WHERE id = 1",
         "UPDATE members SET stored_bytes = 99999999999 WHERE id = 1",
         "DELETE FROM members WHERE id = 1",
@@ -221,6 +219,19 @@ def test_rows_that_do_not_give_the_stream_are_told_as_damage(archive, alter, sta
         pytest.raises(CorruptionError),
     ):
         read(again, "one")
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("layout", ["", "8,5", "9", "9,-5", "9,x", b"9,5", b""], ids=repr)
+def test_a_layout_that_no_stream_has_is_told_with_the_checkpoint(archive, alter, layout):
+    archive.save({"stream": StreamedValue(LONG), "a": 1}, "one")
+    alter(archive, "UPDATE state_values SET layout = ? WHERE serializer = 'stream'", layout)
+    with (
+        PipelineCheckpoint(archive.checkpoint_dir, **KEEP) as again,
+        pytest.raises(CorruptionError, match=r"'one'.*checkpoints\.db.*'stream'") as caught,
+    ):
+        again.load("one")
+    assert caught.value.checkpoint_id == "one"
 
 
 # --- faults

@@ -20,6 +20,7 @@ from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
 from checkpointdb.serialize import Serialized
 from checkpointdb.statements import Prepared
+from checkpointdb.store.stream_index import is_layout
 from checkpointdb.streamed import SERIALIZER
 from checkpointdb.text import is_storable
 
@@ -262,6 +263,9 @@ def _check_plan(plan: Plan) -> None:
             reject(plan, f"member {member.id} lies outside its payload")
         if type(member.raw_bytes) is not int or not 0 <= member.raw_bytes <= MEMBER_BYTES:
             reject(plan, f"member {member.id} has an impossible size")
+    for row in plan.streamed:
+        if not is_layout(row.layout):
+            reject(plan, f"the layout of key {row.key!r} is not that of a stream")
     sizes = {member.id: member.raw_bytes for member in plan.members}
     _check_small(plan, sizes)
     _check_values(plan, sizes)

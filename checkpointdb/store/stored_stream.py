@@ -73,7 +73,7 @@ class StoredStream:
 def bound(engine: Engine, place: Any, row: Any) -> StreamedValue:
     """Return the streamed value of a row of a state, bound to the checkpoint at a place."""
     find = engine.place_of_row(place.id, place.checkpoint_id)
-    size = body_bytes(row.key, row.layout)
+    size = body_bytes(row.layout)
     stored = StoredStream(engine, find, place.checkpoint_id, row.key, row.digest, size)
     return StreamedValue._of(stored)
 

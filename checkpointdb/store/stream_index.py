@@ -56,10 +56,14 @@ class StreamIndex(NamedTuple):
         return Block(start, range(first, last), self.members[number])
 
 
-def body_bytes(key: str, layout: object) -> int:
-    """Return how many bytes a value of a layout gives. Raises CorruptionError for another's."""
-    found = _LAYOUT.fullmatch(layout) if isinstance(layout, str) else None
-    return int(found[1]) if found else _reject(key)
+def is_layout(layout: object) -> bool:
+    """Say whether a row's layout is that of a streamed value."""
+    return isinstance(layout, str) and _LAYOUT.fullmatch(layout) is not None
+
+
+def body_bytes(layout: str) -> int:
+    """Return how many bytes a streamed value of a layout gives."""
+    return int(layout.partition(",")[2])
 
 
 def read_index(connection: Connection, row: Any, digests: Digests) -> StreamIndex:

@@ -87,7 +87,7 @@ class Staged:
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     small_bytes: int = 0
-    kept: dict[str, Serialized] = field(default_factory=dict)
+    kept: dict[str, Cut] = field(default_factory=dict)
     kept_bytes: int = 0
 
     @property
@@ -148,7 +148,9 @@ class Staged:
 
     # --- comparing
 
-    def _changed(self, items: Iterable[tuple[str, object]]) -> Iterator[tuple[str, Serialized]]:
+    def _changed(
+        self, items: Iterable[tuple[str, object]]
+    ) -> Iterator[tuple[str, Serialized | Cut]]:
         """Yield, serialized, what is not seen at once to be what its key had before.
 
         That is seen by the object, if it cannot change, or by its bytes, if these are few.
@@ -170,6 +172,9 @@ class Staged:
                     continue
             elif isinstance(value, StreamedValue):
                 stage(self, key, value)
+                continue
+            if isinstance(value, Cut):  # kept, for a full
+                yield key, value
                 continue
             if isinstance(value, Serialized):
                 serialized, parts = value, value.parts
@@ -204,24 +209,26 @@ class Staged:
             self.small |= small
             self.small_bytes += small_bytes
 
-    def _groups(self, items: Iterable[tuple[str, Serialized]]) -> Iterator[list[Cut]]:
+    def _groups(self, items: Iterable[tuple[str, Serialized | Cut]]) -> Iterator[list[Cut]]:
         group: list[Cut] = []
         held_bytes = 0
-        for key, serialized in items:
-            if self._is_small(serialized):
-                self._hold(key, serialized.parts[0])
-                group.append(whole(key, serialized, self.cipher.digests))
-            else:
-                # Of a value that was pickled before, in this save, into less.
-                self.small.pop(key, None)
-                before = self._stream_before(key)
-                group.append(cut(key, serialized, before, self.cipher, self.pool))
-            held_bytes += serialized.layout[0]
+        for key, found in items:
+            each = found if isinstance(found, Cut) else self._cut(key, found)
+            group.append(each)
+            held_bytes += each.serialized.layout[0]
             if len(group) >= _GROUP_VALUES or held_bytes >= _GROUP_BYTES:
                 yield group
                 group, held_bytes = [], 0
         if group:
             yield group
+
+    def _cut(self, key: str, serialized: Serialized) -> Cut:
+        if self._is_small(serialized):
+            self._hold(key, serialized.parts[0])
+            return whole(key, serialized, self.cipher.digests)
+        # Of a value that was pickled before, in this save, into less.
+        self.small.pop(key, None)
+        return cut(key, serialized, self._stream_before(key), self.cipher, self.pool)
 
     def _is_small(self, serialized: Serialized) -> bool:
         """Say whether a value is one chunk, of the one serializer whose small ones are remembered.
@@ -306,7 +313,7 @@ class Staged:
     def _keep(self, each: Cut) -> None:
         """Keep what would have to be serialized again for a full, as far as there is room."""
         if not self.is_full and self.kept_bytes + each.raw_bytes <= _KEPT_BYTES:
-            self.kept[each.key] = each.serialized
+            self.kept[each.key] = each
             self.kept_bytes += each.raw_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:

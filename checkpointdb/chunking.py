@@ -35,10 +35,22 @@ def cut_stream(stream: Buffer, seed: int = 0) -> list[int]:
     """
     if len(stream) <= WHOLE_STREAM_BYTES:
         return [len(stream)]
-    average = _between(_MIN_AVERAGE, _AVERAGE_FACTOR * isqrt(len(stream)), _MAX_AVERAGE)
+    return list(cut_rest(stream, average_of(len(stream)), seed))
+
+
+def average_of(length: int) -> int:
+    """Return the average length of the chunks of a stream, one that is cut."""
+    return _between(_MIN_AVERAGE, _AVERAGE_FACTOR * isqrt(length), _MAX_AVERAGE)
+
+
+def cut_rest(rest: Buffer, average: int, seed: int) -> Iterator[int]:
+    """Yield the lengths of the chunks of a stream from a boundary on: what is before says nothing.
+
+    A chunk ends where its own bytes say so, or where the stream does.
+    """
     # Made for each call: a FastCDC object must not be used by two threads at once.
     cutter = FastCDC(average, min_size=average // 4, max_size=average * 4, seed=seed)
-    return [chunk.length for chunk in cutter.cut_buf(stream)]
+    return (chunk.length for chunk in cutter.cut_buf(rest))
 
 
 def cut_buffer(length: int) -> list[int]:

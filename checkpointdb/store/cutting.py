@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from checkpointdb import serialize
-from checkpointdb.chunking import cut_buffer, cut_stream
+from checkpointdb.chunking import WHOLE_STREAM_BYTES, average_of, cut_buffer, cut_rest, cut_stream
 from checkpointdb.digests import Digests
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.head import Stream
@@ -54,6 +54,8 @@ def cut(
     of_whole = cipher.digests.chunk(first)
     if before is not None and before.whole == of_whole:
         stream, chunks = before, _slices(first, before.lengths)
+    elif before is not None and _may_share_cuts(len(first), sum(before.lengths)):
+        stream, chunks = _cut_again(first, of_whole, before, cipher, pool)
     else:
         lengths = cut_stream(first, cipher.seed)
         chunks = _slices(first, lengths)
@@ -65,6 +67,63 @@ def cut(
     raw_bytes = sum(serialized.layout)
     known = stream if len(stream.lengths) > 1 else None
     return Cut(key, serialized, chunks + blocks, digests, digest, raw_bytes, known)
+
+
+def _may_share_cuts(length: int, before: int) -> bool:
+    return length > WHOLE_STREAM_BYTES and average_of(length) == average_of(before)
+
+
+def _cut_again(
+    first: memoryview, of_whole: bytes, before: Stream, cipher: Cipher, pool: Pool
+) -> tuple[Stream, list[memoryview]]:
+    """Cut a stream that begins, and ends, as it did before: there it needs only to be compared.
+
+    The result is that of `cut_stream`: at equal averages a chunk of the same bytes ends at the
+    same one, wherever it lies; and from a boundary on, equal bytes have equal chunks.
+    """
+    chunk_of = cipher.digests.chunk
+
+    def same_at_the_start() -> int:
+        """Return how many chunks; never the last one, which the end of the stream cut."""
+        start = 0
+        for number, length in enumerate(before.lengths[:-1]):
+            if chunk_of(first[start : start + length]) != before.digests[number]:
+                return number
+            start += length
+        return len(before.lengths) - 1
+
+    def same_at_the_end() -> int:
+        """Return the number of the first of these chunks."""
+        end = len(first)
+        for number in range(len(before.lengths) - 1, -1, -1):
+            start = end - before.lengths[number]
+            if start < 0 or chunk_of(first[start:end]) != before.digests[number]:
+                return number + 1
+            end = start
+        return 0
+
+    if len(first) < _THREAD_PAYS_BYTES:
+        end_from, start_to = same_at_the_end(), same_at_the_start()
+    else:
+        other = pool.submit(same_at_the_end)
+        start_to, end_from = same_at_the_start(), other.result()
+
+    # Where the chunks at the end begin, as their distance from it.
+    distances = list(accumulate(reversed(before.lengths[end_from:])))
+    numbers = {at: len(before.lengths) - count for count, at in enumerate(distances, 1)}
+    lengths, digests = before.lengths[:start_to], before.digests[:start_to]
+    rest = len(first) - sum(lengths)
+    new: list[int] = []
+    for length in cut_rest(first[len(first) - rest :], average_of(len(first)), cipher.seed):
+        if rest in numbers:
+            break
+        new.append(length)
+        rest -= length
+    kept = slice(numbers.get(rest, len(before.lengths)), None)
+    lengths = [*lengths, *new, *before.lengths[kept]]
+    chunks = _slices(first, lengths)
+    of_new = _digests_of(chunks[start_to : start_to + len(new)], cipher.digests, pool)
+    return Stream(of_whole, lengths, [*digests, *of_new, *before.digests[kept]]), chunks
 
 
 def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:

@@ -59,8 +59,8 @@ PATHS = {
     "a save of what did not change": (saving(), 8.0, 0.0, 1),
     "a save of an array of which one number changed": (saving(noise=EDITED), 8.0, 0.1, 1),
     "a save of an array that is another": (saving(noise=OTHER), 16.0, 16.0, 12),
-    "a save of a text that is another": (saving(text=TEXT[::-1]), 30.9, 0.5, 19),
-    "a save of which everything changed": (saving(noise=OTHER, text=TEXT[::-1]), 38.9, 16.6, 27),
+    "a save of a text that is another": (saving(text=TEXT[::-1]), 31.0, 0.5, 19),
+    "a save of which everything changed": (saving(noise=OTHER, text=TEXT[::-1]), 39.0, 16.6, 27),
     "a load": (lambda handle: handle.load("first"), 15.6, 8.4, 33),
     "a load of a small key": (lambda handle: handle.load("first", keys=["step"]), 0, 0, 1),
 }

@@ -123,6 +123,20 @@ MUTANTS = (
         "test_deltas.py test_saving.py",
     ),
     Mutant(
+        "a chunk that the end of a stream cut is taken for one that its bytes ended",
+        "checkpointdb/store/cutting.py",
+        "return len(before.lengths) - 1",
+        "return len(before.lengths)",
+        "test_cutting.py",
+    ),
+    Mutant(
+        "chunks at the end are those of before, however they are reached",
+        "checkpointdb/store/cutting.py",
+        "if rest in numbers:",
+        "if rest <= max(numbers, default=-1):",
+        "test_cutting.py",
+    ),
+    Mutant(
         "a small value is taken for what its key had before",
         "checkpointdb/store/staging.py",
         "if is_compared and parts[0] == small[key]:",

@@ -46,7 +46,7 @@ def average_of(length: int) -> int:
 def cut_rest(rest: Buffer, average: int, seed: int) -> Iterator[int]:
     """Yield the lengths of the chunks of a stream from a boundary on: what is before says nothing.
 
-    A chunk ends where its own bytes say so, or where the stream does.
+    A chunk ends where its own bytes and the one after them say so, or where the stream does.
     """
     # Made for each call: a FastCDC object must not be used by two threads at once.
     cutter = FastCDC(average, min_size=average // 4, max_size=average * 4, seed=seed)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from checkpointdb import register_serializer
 from checkpointdb.chunking import cut_buffer
+from checkpointdb.store.staging import Staged
 
 pytestmark = pytest.mark.databases
 
@@ -162,6 +163,17 @@ def test_a_value_that_shares_a_little_with_a_full_that_was_due_is_pickled_once(a
     assert not info(archive, "two").is_incremental
     assert value.pickled == 1
     assert archive.load("two")["a"].text == value.text
+
+
+def test_only_what_a_full_would_lack_is_kept_for_it(archive, monkeypatch):
+    kept = []
+    monkeypatch.setattr(Staged, "_keep", lambda _, each: kept.append(each.key))
+    text = NOISE.randbytes(300_000)
+    archive.save({"text": text, **{f"k{number}": number for number in range(3_000)}}, "one")
+    new = {f"k{number}": f"another {number}" for number in range(3_000)}
+    archive.save({"text": b"more" + text, **new}, "two")
+    assert info(archive, "two").is_incremental
+    assert kept == ["text"]
 
 
 @pytest.mark.damages

@@ -70,7 +70,7 @@ def cut(
 
 
 def _may_share_cuts(length: int, before: int) -> bool:
-    return length > WHOLE_STREAM_BYTES and average_of(length) == average_of(before)
+    return min(length, before) > WHOLE_STREAM_BYTES and average_of(length) == average_of(before)
 
 
 def _cut_again(
@@ -78,19 +78,22 @@ def _cut_again(
 ) -> tuple[Stream, list[memoryview]]:
     """Cut a stream that begins, and ends, as it did before: there it needs only to be compared.
 
-    The result is that of `cut_stream`: at equal averages a chunk of the same bytes ends at the
-    same one, wherever it lies; and from a boundary on, equal bytes have equal chunks.
+    The result is that of `cut_stream`: at equal averages a chunk ends where its own bytes and the
+    one after them say so, wherever it lies; and from a boundary on, equal bytes have equal chunks.
     """
     chunk_of = cipher.digests.chunk
 
     def same_at_the_start() -> int:
-        """Return how many chunks; never the last one, which the end of the stream cut."""
+        """Return how many chunks, each followed by one that is the same, and not the last.
+
+        The last was cut by the end of the stream; and the cutter has looked at one byte more.
+        """
         start = 0
         for number, length in enumerate(before.lengths[:-1]):
             if chunk_of(first[start : start + length]) != before.digests[number]:
-                return number
+                return max(number - 1, 0)
             start += length
-        return len(before.lengths) - 1
+        return len(before.lengths) - 2
 
     def same_at_the_end() -> int:
         """Return the number of the first of these chunks."""

@@ -87,7 +87,7 @@ class Staged:
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     small_bytes: int = 0
-    kept: dict[str, Cut] = field(default_factory=dict)
+    kept: dict[str, Cut | Serialized] = field(default_factory=dict)
     kept_bytes: int = 0
 
     @property
@@ -103,8 +103,9 @@ class Staged:
                 self._find_chunks(unknown)
             for each in unknown:
                 if each.digest not in self.new_values and each.digest not in self.reused_values:
-                    self.new_values[each.digest] = self._define(each)
-                    self._keep(each)
+                    value = self.new_values[each.digest] = self._define(each)
+                    if _is_elsewhere(value):
+                        self._keep(each)
 
     def is_too_large(self) -> bool:
         """Say whether this should rather be a full: by its delta, or by what a load reads."""
@@ -117,11 +118,7 @@ class Staged:
     def make_full(self, items: dict[str, object]) -> None:
         """Store here too what was found elsewhere, so that this payload alone is enough."""
         self.is_full = True
-        elsewhere = {
-            digest
-            for digest, value in self.new_values.items()
-            if any(isinstance(ref, bytes) for ref in value.chunks)
-        }
+        elsewhere = {digest for digest, value in self.new_values.items() if _is_elsewhere(value)}
         elsewhere |= self.reused_values.keys()
         for digest in elsewhere:
             self.new_values.pop(digest, None)
@@ -313,7 +310,9 @@ class Staged:
     def _keep(self, each: Cut) -> None:
         """Keep what would have to be serialized again for a full, as far as there is room."""
         if not self.is_full and self.kept_bytes + each.raw_bytes <= _KEPT_BYTES:
-            self.kept[each.key] = each
+            # An array's buffer is the array's own memory: it may be changed until then.
+            is_ours = all(type(part.obj) is bytes for part in each.serialized.parts)
+            self.kept[each.key] = each if is_ours else each.serialized
             self.kept_bytes += each.raw_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:
@@ -340,3 +339,8 @@ class Staged:
         }
         known = self.head.member_bytes if self.head else {}
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
+
+
+def _is_elsewhere(value: Value) -> bool:
+    """Say whether another payload stores a chunk of a value."""
+    return any(isinstance(ref, bytes) for ref in value.chunks)

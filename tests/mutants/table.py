@@ -123,10 +123,10 @@ MUTANTS = (
         "test_deltas.py test_saving.py",
     ),
     Mutant(
-        "a chunk that the end of a stream cut is taken for one that its bytes ended",
+        "a chunk is taken for the same though the byte after it is another",
         "checkpointdb/store/cutting.py",
-        "return len(before.lengths) - 1",
-        "return len(before.lengths)",
+        "return max(number - 1, 0)",
+        "return number",
         "test_cutting.py",
     ),
     Mutant(

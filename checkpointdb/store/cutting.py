@@ -81,52 +81,54 @@ def _cut_again(
     The result is that of `cut_stream`: at equal averages a chunk ends where its own bytes and the
     one after them say so, wherever it lies; and from a boundary on, equal bytes have equal chunks.
     """
-    chunk_of = cipher.digests.chunk
-
-    def same_at_the_start() -> int:
-        """Return how many chunks, each followed by one that is the same, and not the last.
-
-        The last was cut by the end of the stream; and the cutter has looked at one byte more.
-        """
-        start = 0
-        for number, length in enumerate(before.lengths[:-1]):
-            if chunk_of(first[start : start + length]) != before.digests[number]:
-                return max(number - 1, 0)
-            start += length
-        return len(before.lengths) - 2
-
-    def same_at_the_end() -> int:
-        """Return the number of the first of these chunks."""
-        end = len(first)
-        for number in range(len(before.lengths) - 1, -1, -1):
-            start = end - before.lengths[number]
-            if start < 0 or chunk_of(first[start:end]) != before.digests[number]:
-                return number + 1
-            end = start
-        return 0
-
     if len(first) < _THREAD_PAYS_BYTES:
-        end_from, start_to = same_at_the_end(), same_at_the_start()
+        end_from = _same_at_the_end(first, before, cipher.digests)
+        start_to = _same_at_the_start(first, before, cipher.digests)
     else:
-        other = pool.submit(same_at_the_end)
-        start_to, end_from = same_at_the_start(), other.result()
+        other = pool.submit(_same_at_the_end, first, before, cipher.digests)
+        start_to = _same_at_the_start(first, before, cipher.digests)
+        end_from = other.result()
 
     # Where the chunks at the end begin, as their distance from it.
-    distances = list(accumulate(reversed(before.lengths[end_from:])))
+    distances = accumulate(reversed(before.lengths[end_from:]))
     numbers = {at: len(before.lengths) - count for count, at in enumerate(distances, 1)}
-    lengths, digests = before.lengths[:start_to], before.digests[:start_to]
-    rest = len(first) - sum(lengths)
+    rest = len(first) - sum(before.lengths[:start_to])
     new: list[int] = []
     for length in cut_rest(first[len(first) - rest :], average_of(len(first)), cipher.seed):
         if rest in numbers:
             break
         new.append(length)
         rest -= length
-    kept = slice(numbers.get(rest, len(before.lengths)), None)
-    lengths = [*lengths, *new, *before.lengths[kept]]
+    until, since = slice(start_to), slice(numbers.get(rest, len(before.lengths)), None)
+    lengths = [*before.lengths[until], *new, *before.lengths[since]]
     chunks = _slices(first, lengths)
     of_new = _digests_of(chunks[start_to : start_to + len(new)], cipher.digests, pool)
-    return Stream(of_whole, lengths, [*digests, *of_new, *before.digests[kept]]), chunks
+    digests = [*before.digests[until], *of_new, *before.digests[since]]
+    return Stream(of_whole, lengths, digests), chunks
+
+
+def _same_at_the_start(stream: memoryview, before: Stream, digests: Digests) -> int:
+    """Return how many chunks, each followed by one that is the same, and not the last.
+
+    The last was cut by the end of the stream; and the cutter has looked at one byte more.
+    """
+    start = 0
+    for number, length in enumerate(before.lengths[:-1]):
+        if digests.chunk(stream[start : start + length]) != before.digests[number]:
+            return max(number - 1, 0)
+        start += length
+    return len(before.lengths) - 2
+
+
+def _same_at_the_end(stream: memoryview, before: Stream, digests: Digests) -> int:
+    """Return the number of the first of the chunks at the end that are the same."""
+    end = len(stream)
+    for number in range(len(before.lengths) - 1, -1, -1):
+        start = end - before.lengths[number]
+        if start < 0 or digests.chunk(stream[start:end]) != before.digests[number]:
+            return number + 1
+        end = start
+    return 0
 
 
 def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:

@@ -31,8 +31,8 @@ class Cut(NamedTuple):
     stream: Stream | None
 
 
-def whole(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
-    """Return a value that is one chunk."""
+def uncut(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
+    """Return a value that is too small to be cut: one chunk."""
     [chunk], layout = serialized.parts, serialized.layout
     of_chunk = [digests.chunk(chunk)]
     digest = digests.value(serialized.serializer, layout, of_chunk)

@@ -47,8 +47,8 @@ class StateRow(NamedTuple):
     offset: int | None
 
 
-# The same as the driver gives it. Ten thousand objects more, which the garbage collector looks
-# through again and again, took a tenth of a load.
+# The same as the driver gives it: ten thousand objects more would be looked through by the garbage
+# collector again and again.
 Columns = tuple[str, bytes, int, str, str, int, Any, Any]
 
 

@@ -16,7 +16,7 @@ from checkpointdb.manifest import Value
 from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
 from checkpointdb.serialize import Serialized
-from checkpointdb.store.cutting import Cut, cut, whole
+from checkpointdb.store.cutting import Cut, cut, uncut
 from checkpointdb.store.head import (
     Head,
     KnownChunk,
@@ -222,7 +222,7 @@ class Staged:
     def _cut(self, key: str, serialized: Serialized) -> Cut:
         if self._is_small(serialized):
             self._hold(key, serialized.parts[0])
-            return whole(key, serialized, self.cipher.digests)
+            return uncut(key, serialized, self.cipher.digests)
         # Of a value that was pickled before, in this save, into less.
         self.small.pop(key, None)
         return cut(key, serialized, self._stream_before(key), self.cipher, self.pool)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
+from typing import Any
 
 from blake3 import blake3
 
@@ -56,9 +58,10 @@ class Digests:
         parts = [_head(state_version)]
         if self._is_keyed:
             parts += (_text(pipeline), _text(checkpoint_id))
-        for key, digest in values:
-            text = key.encode()
-            parts += (_LENGTH.pack(len(text)), text, digest)
+        told: list[Any] = [*chain.from_iterable(values)]  # flat: pairs would be collected
+        texts = [*map(str.encode, told[::2])]
+        lengths = map(_LENGTH.pack, map(len, texts))
+        parts += chain.from_iterable(zip(lengths, texts, told[1::2], strict=True))
         return self._new(b"".join(parts)).digest()
 
 

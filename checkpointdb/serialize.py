@@ -7,7 +7,8 @@ a data frame are never copied nor pickled on the way out.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
@@ -59,14 +60,10 @@ class Pickle:
         parts: list[Buffer] = [b""]
 
         def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
-            try:
-                raw = buffer.raw()
-            except BufferError:  # not contiguous: pickle copies it
-                return True
-            if raw.nbytes < _IN_BAND_BYTES:
-                return True
-            parts.append(raw)
-            return False
+            raw = _large(buffer)
+            if raw is not None:
+                parts.append(raw)
+            return raw is None
 
         parts[0] = pickle.dumps(value, protocol=5, buffer_callback=keep_in_band)
         return parts
@@ -75,6 +72,27 @@ class Pickle:
         """Return the value; its arrays use `parts[1:]` as their memory."""
         return pickle.loads(parts[0], buffers=parts[1:])
 
+
+def _large(buffer: pickle.PickleBuffer) -> memoryview | None:
+    """Return the bytes of a buffer that is kept out of band, None for another."""
+    try:
+        raw = buffer.raw()
+    except BufferError:  # not contiguous: pickle copies it
+        return None
+    return raw if raw.nbytes >= _IN_BAND_BYTES else None
+
+
+def in_band(values: Iterable[object]) -> Iterator[bytes]:
+    """Yield of each value the first part that `Pickle` makes of it; buffers are left out.
+
+    Raises whatever pickling raises.
+    """
+    return map(_DUMP_IN_BAND, values)
+
+
+_DUMP_IN_BAND = partial(
+    pickle.dumps, protocol=5, buffer_callback=lambda buffer: _large(buffer) is None
+)
 
 _BUILT_IN: dict[str, Serializer] = {PICKLE: Pickle(), "json": Json()}
 _known: dict[str, Serializer] = dict(_BUILT_IN)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -35,6 +37,11 @@ class KnownValue(NamedTuple):
     digest: bytes
     members: tuple[int, ...]
     chunks: Mapping[bytes, KnownChunk] = NO_CHUNKS
+
+
+def members_of(values: Iterable[KnownValue]) -> set[int]:
+    """Return the members in which the bytes of any of these values lie."""
+    return set(chain.from_iterable(map(attrgetter("members"), values)))
 
 
 class Stream(NamedTuple):
@@ -76,8 +83,9 @@ class Origin(NamedTuple):
 class Head:
     """A checkpoint as its writer left it; what is marked damaged is not in `values`.
 
-    `member_bytes` gives the raw bytes of the members that the values lie in. `damaged` is
-    what `queries.damaged_payloads` said: when that changes, the head is no longer to be relied on.
+    `digests` are those of the values. `member_bytes` gives the raw bytes of the members that these
+    lie in. `damaged` is what `queries.damaged_payloads` said: when that changes, the head is no
+    longer to be relied on.
     """
 
     row_id: int
@@ -87,6 +95,7 @@ class Head:
     since_full: int
     damaged: int
     values: dict[str, KnownValue] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
@@ -109,6 +118,7 @@ def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:
         found = known_value(row, row.value_id, spread, head.member_bytes)
         if found is not None and not row.is_damaged:
             head.values[row.key] = found
+            head.digests[row.key] = found.digest
     whole(head.positions.values())
     whole(head.member_bytes.values())
     return head

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import compress, filterfalse
+from operator import ne, or_
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -13,7 +15,7 @@ from checkpointdb import recording
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
-from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin
+from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin, members_of
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
 
@@ -44,7 +46,7 @@ class Saved(NamedTuple):
 
         What may be of no use is added to `touched`.
         """
-        checkpoint, packer = self.checkpoint, self.staged.packer
+        checkpoint, packer, digests = self.checkpoint, self.staged.packer, self.staged.digests
         rows, known = self._insert_payload(connection, under)
         chain_id = self._insert_chain(connection, under)
         opened = (
@@ -72,7 +74,8 @@ class Saved(NamedTuple):
             checkpoint.depth,
             checkpoint.since_full,
             under.damaged,
-            {key: known[digest] for key, digest in self.staged.digests.items()},
+            dict(zip(digests, map(known.__getitem__, digests.values()), strict=True)),
+            digests,
             self.positions,
             self._member_bytes(rows, known),
             self.staged.memory(),
@@ -136,8 +139,7 @@ class Saved(NamedTuple):
         sizes |= self.staged.member_bytes
         for member_id, member in zip(rows.member_ids, self.manifest.members, strict=True):
             sizes[member_id] = member.raw_bytes
-        used = {member for value in known.values() for member in value.members}
-        return {member: sizes[member] for member in used}
+        return {member: sizes[member] for member in members_of(known.values())}
 
 
 def describe(
@@ -168,7 +170,10 @@ def describe(
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,
         state_digest=staged.cipher.digests.state(
-            pipeline, checkpoint_id, ((key, staged.digests[key]) for key in keys), state_version
+            pipeline,
+            checkpoint_id,
+            zip(keys, map(staged.digests.__getitem__, keys), strict=True),
+            state_version,
         ),
         state_bytes=staged.state_bytes,
         key_count=len(keys),
@@ -185,18 +190,15 @@ def _opened(
 ) -> Iterator[Entry]:
     """Yield the entries that differ from those before: all of them in a new chain."""
     digests = staged.digests
-    if before is None:
-        yield from (Entry(key, positions[key], digests[key]) for key in keys)
-        return
-    values, places = before.values, before.positions
-    for key in keys:
-        same = values.get(key)
-        if same and same.digest == digests[key] and places[key] == positions[key]:
-            continue
-        yield Entry(key, positions[key], digests[key])
-    for key, position in places.items():
-        if key not in digests:
-            yield Entry(key, position, None)
+    opened: Iterable[str] = keys
+    if before is not None:  # compared without a step for each
+        has_other_value = map(ne, map(digests.get, keys), map(before.digests.get, keys))
+        has_moved = map(ne, map(positions.get, keys), map(before.positions.get, keys))
+        opened = compress(keys, map(or_, has_other_value, has_moved))
+    yield from (Entry(key, positions[key], digests[key]) for key in opened)
+    if before is not None:
+        for key in filterfalse(digests.__contains__, before.positions):
+            yield Entry(key, before.positions[key], None)
 
 
 def current_time() -> datetime:

@@ -132,7 +132,7 @@ class Saver:
             head,
             head is None,
         )
-        staged.add(items.items())
+        staged.add(items)
         if not staged.is_full and staged.is_too_large():
             staged.make_full(items)
         return describe(

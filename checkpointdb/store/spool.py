@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from checkpointdb.errors import StoreUnavailableError
@@ -34,7 +35,7 @@ def repeatable(engine: Engine, request: SaveRequest, writer: Writer) -> Iterator
 
     Raises what `spooled` raises.
     """
-    if not any(isinstance(value, StreamedValue) for value in request.state.values()):
+    if not any(map(isinstance, request.state.values(), repeat(StreamedValue))):
         yield request
         return
     sealed = engine.cipher.epoch is not None

@@ -5,9 +5,11 @@ Nothing is read back from disk: what the pipeline already has is known by its di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, filterfalse, repeat
+from operator import ne
+from typing import TypeVar
 
 from checkpointdb import queries, serialize
 from checkpointdb.chunking import WHOLE_STREAM_BYTES
@@ -24,6 +26,7 @@ from checkpointdb.store.head import (
     Memory,
     Stream,
     find_values,
+    members_of,
 )
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
@@ -63,6 +66,9 @@ _OPENING_BYTES = 16 << 10
 _FEW_BYTES = 512 << 10
 
 
+_T = TypeVar("_T")
+
+
 @dataclass(slots=True)
 class Staged:
     """A state being stored: each key's value, and what of it this payload stores."""
@@ -94,9 +100,9 @@ class Staged:
     def state_bytes(self) -> int:
         return sum(self.sizes.values())
 
-    def add(self, items: Iterable[tuple[str, object]]) -> None:
+    def add(self, items: Mapping[str, object]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in self._groups(self._changed(items)):
+        for group in self._groups(self._changed(self._less_the_same(items))):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -125,7 +131,7 @@ class Staged:
         self.reused_values.clear()
         self.reused_chunks.clear()
         before = {key: digest for key, digest in self.digests.items() if digest in elsewhere}
-        self.add((key, self.kept.get(key, items[key])) for key in before)
+        self.add({key: self.kept.get(key, items[key]) for key in before})
         self.kept.clear()
         # A value that pickles differently each time has left chunks of its first pickle here.
         self.has_waste |= any(self.digests[key] != digest for key, digest in before.items())
@@ -145,19 +151,42 @@ class Staged:
 
     # --- comparing
 
-    def _changed(
-        self, items: Iterable[tuple[str, object]]
-    ) -> Iterator[tuple[str, Serialized | Cut]]:
+    @property
+    def _before(self) -> Memory:
+        return Memory() if self.head is None or self.is_full else self.head.memory
+
+    def _less_the_same(self, items: Mapping[str, object]) -> Mapping[str, object]:
+        """Note the small values whose bytes are what they were, and return the other items.
+
+        Without a step of Python's own for each, where that can be: of ten thousand keys most of
+        the time is such steps.
+        """
+        small = self._before.small
+        if (
+            not small
+            or self.serializer.name != serialize.PICKLE
+            or any(map(isinstance, items.values(), repeat((Serialized, StreamedValue))))
+        ):
+            return items
+        keys = [*compress(items, map(small.__contains__, items))]
+        streams = serialize.in_band(map(items.__getitem__, keys))
+        try:
+            others = [*compress(keys, map(ne, streams, map(small.__getitem__, keys)))]
+        except Exception:  # noqa: BLE001 - of code that is not ours
+            return items  # it comes again where its key is known
+        self._reuse([*filterfalse({*others}.__contains__, keys)])
+        return _chosen(items, [*filterfalse(small.__contains__, items), *others])
+
+    def _changed(self, items: Mapping[str, object]) -> Iterator[tuple[str, Serialized | Cut]]:
         """Yield, serialized, what is not seen at once to be what its key had before.
 
         That is seen by the object, if it cannot change, or by its bytes, if these are few.
         Streams are staged here, one by one: they are never held whole.
         """
-        memory = Memory() if self.head is None or self.is_full else self.head.memory
-        objects, small = memory.objects, memory.small
+        objects, small = self._before.objects, self._before.small
         same: list[str] = []
         parts: Sequence[serialize.Buffer]
-        for key, value in items:
+        for key, value in items.items():
             kind = type(value)
             if kind in UNCHANGEABLE:
                 self.objects[key] = value
@@ -192,15 +221,16 @@ class Staged:
         """Note that each of these keys has what it had before."""
         if self.head is None or not keys:
             return
-        values, memory = self.head.values, self.head.memory
-        self.digests |= {key: values[key].digest for key in keys}
-        self.sizes |= {key: memory.sizes[key] for key in keys}
-        self.reused_values |= {values[key].digest: values[key] for key in keys}
+        memory = self.head.memory
+        digests = _chosen(self.head.digests, keys)
+        self.digests |= digests
+        self.sizes |= _chosen(memory.sizes, keys)
+        values = map(self.head.values.__getitem__, keys)
+        self.reused_values |= zip(digests.values(), values, strict=True)
         if memory.streams:
-            digests = [self.digests[key] for key in keys]
             streams = memory.streams
-            self.streams |= {each: streams[each] for each in digests if each in streams}
-        small = {key: memory.small[key] for key in keys if key in memory.small}
+            self.streams |= {each: streams[each] for each in digests.values() if each in streams}
+        small = _chosen(memory.small, [*filter(memory.small.__contains__, keys)])
         small_bytes = sum(map(len, small.values()))
         if self.small_bytes + small_bytes <= _HELD_STREAM_BYTES:  # else by digest, next time
             self.small |= small
@@ -330,7 +360,7 @@ class Staged:
 
     def _reused_member_bytes(self) -> int:
         """The raw bytes of all members of other payloads that a load would decompress."""
-        used = {member for value in self.reused_values.values() for member in value.members}
+        used = members_of(self.reused_values.values())
         used |= {
             self.reused_chunks[ref].member_id
             for value in self.new_values.values()
@@ -339,6 +369,10 @@ class Staged:
         }
         known = self.head.member_bytes if self.head else {}
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
+
+
+def _chosen(items: Mapping[str, _T], keys: Collection[str]) -> dict[str, _T]:
+    return dict(zip(keys, map(items.__getitem__, keys), strict=True))
 
 
 def _is_elsewhere(value: Value) -> bool:

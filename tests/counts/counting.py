@@ -7,6 +7,7 @@ that these fail on every machine or on none.
 from __future__ import annotations
 
 import re
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -108,6 +109,23 @@ def most_allocated(act: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+def functions_called(act: Callable[[], object]) -> int:
+    """How many functions of Python this thread calls while something is done."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 # --- calls of the system, from strace's log

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, bindparam, func, insert, select, update
@@ -225,17 +225,16 @@ def record_values(
         [rows.payload_id],
         (_value_row(pipeline_id, rows, value) for value in values),
     )
-    links = (
-        {
-            "value_id": value_id,
-            "seq": seq,
-            "chunk_id": rows.places[ref].chunk_id if isinstance(ref, int) else chunk_ids(ref),
-        }
-        for value_id, value in zip(ids, values, strict=True)
-        if _place_of(rows, value) is None
-        for seq, ref in enumerate(value.chunks)
-    )
-    insert_many(connection, value_chunks, links)
+    links: dict[str, list[int | None]] = {"value_id": [], "seq": [], "chunk_id": []}
+    for value_id, value in zip(ids, values, strict=True):
+        if _place_of(rows, value) is None:
+            links["value_id"] += repeat(value_id, len(value.chunks))
+            links["seq"] += range(len(value.chunks))
+            links["chunk_id"] += [
+                rows.places[ref].chunk_id if isinstance(ref, int) else chunk_ids(ref)
+                for ref in value.chunks
+            ]
+    _insert(value_chunks, tuple(links)).run_columns(connection, links)
     return ids
 
 

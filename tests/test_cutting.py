@@ -59,7 +59,7 @@ def test_what_was_cut_before_makes_no_difference(cut_after, size, seed):
         found, anew = cut_after(text, before), cut_after(text, None)
         assert found._replace(serialized=None) == anew._replace(serialized=None)
         if cut_after.seed == 0:
-            assert [len(chunk) for chunk in found.chunks] == cut_stream(text)
+            assert [len(chunk) for chunk in found.chunks()] == cut_stream(text)
         before = found.stream
 
 

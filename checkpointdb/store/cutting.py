@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -19,16 +20,21 @@ _THREAD_PAYS_BYTES = 4 << 20
 class Cut(NamedTuple):
     """A serialized value in chunks, with every digest.
 
-    `stream` is how its in-band stream was cut, None if that is the value's only chunk.
+    `lengths` are those of its chunks. `stream` is how its in-band stream was cut, None if that is
+    the value's only chunk.
     """
 
     key: str
     serialized: serialize.Serialized
-    chunks: list[memoryview]
+    lengths: list[int]
     digests: list[bytes]
     digest: bytes
     raw_bytes: int
     stream: Stream | None
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the chunks."""
+        return _chunks(self.serialized.parts, self.lengths)
 
 
 def uncut(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
@@ -36,7 +42,7 @@ def uncut(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
     [chunk], layout = serialized.parts, serialized.layout
     of_chunk = [digests.chunk(chunk)]
     digest = digests.value(serialized.serializer, layout, of_chunk)
-    return Cut(key, serialized, [chunk], of_chunk, digest, layout[0], None)
+    return Cut(key, serialized, [len(chunk)], of_chunk, digest, layout[0], None)
 
 
 def cut(
@@ -53,20 +59,20 @@ def cut(
     first, *buffers = serialized.parts
     of_whole = cipher.digests.chunk(first)
     if before is not None and before.whole == of_whole:
-        stream, chunks = before, _slices(first, before.lengths)
+        stream = before
     elif before is not None and _may_share_cuts(len(first), sum(before.lengths)):
-        stream, chunks = _cut_again(first, of_whole, before, cipher, pool)
+        stream = _cut_again(first, of_whole, before, cipher, pool)
     else:
         lengths = cut_stream(first, cipher.seed)
-        chunks = _slices(first, lengths)
-        of_chunks = _digests_of(chunks, cipher.digests, pool) if len(chunks) > 1 else [of_whole]
+        is_one = len(lengths) == 1
+        of_chunks = [of_whole] if is_one else _digests_of([first], lengths, cipher.digests, pool)
         stream = Stream(of_whole, lengths, of_chunks)
-    blocks = [block for part in buffers for block in _slices(part, cut_buffer(part.nbytes))]
-    digests = stream.digests + _digests_of(blocks, cipher.digests, pool)
+    blocks = [length for part in buffers for length in cut_buffer(part.nbytes)]
+    digests = stream.digests + _digests_of(buffers, blocks, cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
     raw_bytes = sum(serialized.layout)
     known = stream if len(stream.lengths) > 1 else None
-    return Cut(key, serialized, chunks + blocks, digests, digest, raw_bytes, known)
+    return Cut(key, serialized, stream.lengths + blocks, digests, digest, raw_bytes, known)
 
 
 def _may_share_cuts(length: int, before: int) -> bool:
@@ -75,7 +81,7 @@ def _may_share_cuts(length: int, before: int) -> bool:
 
 def _cut_again(
     first: memoryview, of_whole: bytes, before: Stream, cipher: Cipher, pool: Pool
-) -> tuple[Stream, list[memoryview]]:
+) -> Stream:
     """Cut a stream that begins, and ends, as it did before: there it needs only to be compared.
 
     The result is that of `cut_stream`: at equal averages a chunk ends where its own bytes and the
@@ -92,19 +98,19 @@ def _cut_again(
     # Where the chunks at the end begin, as their distance from it.
     distances = accumulate(reversed(before.lengths[end_from:]))
     numbers = {at: len(before.lengths) - count for count, at in enumerate(distances, 1)}
-    rest = len(first) - sum(before.lengths[:start_to])
+    differs = first[sum(before.lengths[:start_to]) :]
+    rest = len(differs)
     new: list[int] = []
-    for length in cut_rest(first[len(first) - rest :], average_of(len(first)), cipher.seed):
+    for length in cut_rest(differs, average_of(len(first)), cipher.seed):
         if rest in numbers:
             break
         new.append(length)
         rest -= length
     until, since = slice(start_to), slice(numbers.get(rest, len(before.lengths)), None)
     lengths = [*before.lengths[until], *new, *before.lengths[since]]
-    chunks = _slices(first, lengths)
-    of_new = _digests_of(chunks[start_to : start_to + len(new)], cipher.digests, pool)
+    of_new = _digests_of([differs[: sum(new)]], new, cipher.digests, pool)
     digests = [*before.digests[until], *of_new, *before.digests[since]]
-    return Stream(of_whole, lengths, digests), chunks
+    return Stream(of_whole, lengths, digests)
 
 
 def _same_at_the_start(stream: memoryview, before: Stream, digests: Digests) -> int:
@@ -131,21 +137,26 @@ def _same_at_the_end(stream: memoryview, before: Stream, digests: Digests) -> in
     return 0
 
 
-def _slices(part: memoryview, lengths: list[int]) -> list[memoryview]:
-    if len(lengths) == 1:
-        return [part]
-    ends = accumulate(lengths)
-    return [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+def _chunks(parts: Sequence[memoryview], lengths: Iterable[int]) -> Iterator[memoryview]:
+    """Yield what parts consist of; one by one, since a list of all would be as many objects."""
+    rest = iter(lengths)
+    for part in parts:
+        end = 0
+        while end < len(part):
+            start, end = end, end + next(rest)
+            yield part[start:end]
 
 
-def _digests_of(chunks: list[memoryview], digests: Digests, pool: Pool) -> list[bytes]:
+def _digests_of(
+    parts: Sequence[memoryview], lengths: Sequence[int], digests: Digests, pool: Pool
+) -> list[bytes]:
     """Return the digest of each chunk; of a large value the half is left to another thread."""
 
-    def take(some: list[memoryview]) -> list[bytes]:
+    def take(some: Iterable[memoryview]) -> list[bytes]:
         return [digests.chunk(chunk) for chunk in some]
 
-    if len(chunks) <= 1 or sum(map(len, chunks)) < _THREAD_PAYS_BYTES:
-        return take(chunks)
-    half = len(chunks) // 2
+    if len(lengths) <= 1 or sum(lengths) < _THREAD_PAYS_BYTES:
+        return take(_chunks(parts, lengths))
+    chunks, half = [*_chunks(parts, lengths)], len(lengths) // 2
     other = pool.submit(take, chunks[half:])
     return take(chunks[:half]) + other.result()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from checkpointdb import format
 from checkpointdb.errors import InvalidInputError, StateChangedError
@@ -24,24 +24,25 @@ from checkpointdb.manifest import (
 from checkpointdb.payloads import PayloadStore, PayloadWriter
 from checkpointdb.sealing import DATA, MANIFEST, Cipher
 from checkpointdb.store.errand import Errand
+from checkpointdb.store.file_hash import FileHash
 from checkpointdb.store.pool import Pool
 
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
-
 _IN_FLIGHT = 8
-_THREAD_PAYS_BYTES = 128 << 10
-_FLUSH_BYTES = 8 << 20  # the disk begins while the rest is still being compressed
-_ASIDE_BYTES = 128 << 10  # flushed in less time than its rows need
+_FLUSH_BYTES = 4 << 20  # the disk begins while the rest is still being compressed
+_ASIDE_BYTES = 512 << 10  # flushed in less time than its rows need
 
 
 class Chunk(NamedTuple):
-    """Bytes to store, the digest they had when they were compared, and whose they are."""
+    """Bytes to store, the digest they had when they were compared, and whose they are.
+
+    `is_fixed` if it was taken of these very bytes, and nobody can change them.
+    """
 
     data: memoryview
     digest: bytes
     key: str
     is_shared: bool
+    is_fixed: bool = False
 
 
 class _Packed(NamedTuple):
@@ -72,17 +73,15 @@ class Packer:
         self._digests = cipher.digests
         self._seal = cipher.begin(name)
         self._writer: PayloadWriter | None = None
-        self._hash = sha256(self._seal.header)
         self._gathered: list[Chunk] = []
         self._gathered_bytes = 0
         self._in_flight: deque[Future[_Packed]] = deque()
-        # Members that are being hashed into the file's hash, a chain: bytes go in in order.
-        self._hashing: deque[tuple[Future[None], bytearray | None]] = deque()
         self._flushing: list[Future[None]] = []
         self._finishing: Errand | None = None
         self._unflushed_bytes = 0
         # Used again: a megabyte fresh from the system costs as much in page faults as hashing it.
         self._buffers: list[bytearray] = []
+        self._hash = FileHash(pool, self._seal.header, self._buffers)
         self.members: list[Member] = []
         self.chunk_count = 0
         self.raw_bytes = 0
@@ -132,11 +131,9 @@ class Packer:
     def copy(self, member: Member, packed: bytes) -> None:
         """Write a member of another payload, unsealed, after those that are written."""
         stored = self._seal.seal(DATA, len(self.members), [packed])
-        digest = sha256()
-        _hash_after(None, digest, stored)
         stored_bytes = sum(map(len, stored))
         chunks, raw_bytes = member.chunks, member.raw_bytes
-        self._write(_Packed(stored, stored_bytes, digest.digest(), raw_bytes, chunks, None))
+        self._write(_Packed(stored, stored_bytes, _sha256_of(stored), raw_bytes, chunks, None))
 
     def copy_damaged(self, member: Member, stored: bytes) -> None:
         """Write a member that is not what its hash says as it is, and with that hash."""
@@ -161,7 +158,6 @@ class Packer:
         member = b"".join(self._seal.seal(MANIFEST, len(self.members), pieces))
         footer = format.footer_of(self.stored_bytes, member)
         self._append([member, format.encode_footer(footer)], None)
-        self._take_back(wait=True)
         for future in self._flushing:
             future.result()
         if aside and self._payloads.flushes_unnamed and self.stored_bytes <= _ASIDE_BYTES:
@@ -187,7 +183,6 @@ class Packer:
     def _submit(self) -> None:
         if len(self._in_flight) >= _IN_FLIGHT:
             self._write(self._in_flight.popleft().result())
-        self._take_back(wait=False)
         buffer = self._buffers.pop() if self._buffers else bytearray(MEMBER_BYTES)
         number = len(self.members) + len(self._in_flight)
         self._in_flight.append(self._pool.submit(self._pack, self._gathered, number, buffer))
@@ -196,14 +191,14 @@ class Packer:
     def _pack(self, gathered: list[Chunk], number: int, buffer: bytearray | None) -> _Packed:
         """Make chunks the payload's member `number`, by way of a buffer if one is given.
 
-        Raises StateChangedError if a chunk is no longer what was compared: its copy is hashed
-        again, so that a wrong chunk never gets a right name.
+        Raises StateChangedError if a chunk is no longer what was compared: the copy of one that is
+        not fixed is hashed again, so that a wrong chunk never gets a right name.
         """
         raw = _copy(gathered, buffer)
         offset = 0
         for chunk in gathered:
             end = offset + len(chunk.data)
-            if self._digests.chunk(raw[offset:end]) != chunk.digest:
+            if not chunk.is_fixed and self._digests.chunk(raw[offset:end]) != chunk.digest:
                 raise StateChangedError(
                     f"the value of key {chunk.key!r} was changed while it was being saved: "
                     "save a copy, or stop changing it until save returns",
@@ -211,13 +206,12 @@ class Packer:
                 )
             offset = end
         stored = self._seal.seal(DATA, number, format.compress_member(raw, self._level))
-        digest = sha256()
-        _hash_after(None, digest, stored)
         chunks = tuple(
             StoredChunk(len(chunk.data), chunk.digest if chunk.is_shared else None)
             for chunk in gathered
         )
-        return _Packed(stored, sum(map(len, stored)), digest.digest(), len(raw), chunks, buffer)
+        stored_bytes = sum(map(len, stored))
+        return _Packed(stored, stored_bytes, _sha256_of(stored), len(raw), chunks, buffer)
 
     def _write(self, packed: _Packed) -> None:
         self.members.append(
@@ -234,27 +228,12 @@ class Packer:
     def _append(self, pieces: Pieces, buffer: bytearray | None) -> None:
         size = sum(map(len, pieces))
         self.stored_bytes += size
-        if size >= _THREAD_PAYS_BYTES:
-            before = self._hashing[-1][0] if self._hashing else None
-            hashing = self._pool.submit(_hash_after, before, self._hash, pieces)
-            self._hashing.append((hashing, buffer))
-        else:
-            self._take_back(wait=True)
-            _hash_after(None, self._hash, pieces)
-            self._buffers += [buffer] if buffer is not None else []
         self.writer.write(pieces)
+        self._hash.update(pieces, buffer)
         self._unflushed_bytes += size
         if self._unflushed_bytes >= _FLUSH_BYTES:
             self._unflushed_bytes = 0
             self._flushing.append(self._pool.submit(self.writer.flush))
-
-    def _take_back(self, *, wait: bool) -> None:
-        """Take the buffers of what is hashed (and written: that was before), all if `wait`."""
-        while self._hashing and (wait or self._hashing[0][0].done()):
-            hashing, buffer = self._hashing.popleft()
-            hashing.result()
-            if buffer is not None:
-                self._buffers.append(buffer)
 
 
 def _copy(gathered: list[Chunk], buffer: bytearray | None) -> memoryview:
@@ -267,9 +246,8 @@ def _copy(gathered: list[Chunk], buffer: bytearray | None) -> memoryview:
     return view[:end]
 
 
-def _hash_after(before: Future[None] | None, digest: Hash, pieces: Pieces) -> None:
-    """Hash pieces when those before them are; they were submitted first, so they end first."""
-    if before is not None:
-        before.result()
+def _sha256_of(pieces: Pieces) -> bytes:
+    digest = sha256()
     for piece in pieces:
         digest.update(piece)
+    return digest.digest()

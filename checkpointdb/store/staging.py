@@ -93,7 +93,7 @@ class Staged:
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     small_bytes: int = 0
-    kept: dict[str, Cut | Serialized] = field(default_factory=dict)
+    kept: dict[str, Cut] = field(default_factory=dict)
     kept_bytes: int = 0
 
     @property
@@ -308,8 +308,8 @@ class Staged:
     def _find_chunks(self, unknown: list[Cut]) -> None:
         wanted: set[bytes] = set()
         for each in unknown:
-            if len(each.chunks) > 1:
-                large = [len(chunk) >= _LEAST_SHARED_BYTES for chunk in each.chunks]
+            if len(each.lengths) > 1:
+                large = [length >= _LEAST_SHARED_BYTES for length in each.lengths]
                 digests = set(compress(each.digests, large))
                 before = self.head.values.get(each.key) if self.head else None
                 if before is not None:
@@ -338,22 +338,24 @@ class Staged:
         )
 
     def _keep(self, each: Cut) -> None:
-        """Keep what would have to be serialized again for a full, as far as there is room."""
+        """Keep what would have to be serialized and hashed again for a full, if there is room.
+
+        An array that is changed until then is not what its digests say: the packer sees that.
+        """
         if not self.is_full and self.kept_bytes + each.raw_bytes <= _KEPT_BYTES:
-            # An array's buffer is the array's own memory: it may be changed until then.
-            is_ours = all(type(part.obj) is bytes for part in each.serialized.parts)
-            self.kept[each.key] = each if is_ours else each.serialized
+            self.kept[each.key] = each
             self.kept_bytes += each.raw_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:
-        is_shared = len(each.chunks) > 1
-        for data, digest in zip(each.chunks, each.digests, strict=True):
+        is_shared = len(each.lengths) > 1
+        for data, digest in zip(each.chunks(), each.digests, strict=True):
             if is_shared and digest in self.reused_chunks:
                 yield digest
                 continue
             number = self.own_chunks.get(digest) if is_shared else None
             if number is None:
-                number = self.packer.add(Chunk(data, digest, each.key, is_shared))
+                is_fixed = type(data.obj) is bytes  # a pickle; an array's buffer is the array's
+                number = self.packer.add(Chunk(data, digest, each.key, is_shared, is_fixed))
                 if is_shared:
                     self.own_chunks[digest] = number
             yield number

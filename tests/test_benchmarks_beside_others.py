@@ -11,7 +11,7 @@ from tests.benchmarks.rivals.contestants import CONTESTANTS
 from tests.benchmarks.rivals.pictures import bars
 from tests.benchmarks.rivals.report import insert, page
 
-NAMES = ("checkpointdb", "naive", "joblib", "floor")
+NAMES = ("checkpointdb", "naive", "joblib", "floor", "floor and rows")
 
 
 def figures(**changed):
@@ -35,6 +35,7 @@ def results():
             "naive": figures(save_seconds=8.0, stored_bytes=40_000_000),
             "joblib": {"error": "it was killed"},
             "floor": figures(save_seconds=1.6),
+            "floor and rows": figures(load_seconds=0.25),
         },
         "many_keys": {
             **{name: figures() for name in NAMES},
@@ -46,9 +47,9 @@ def results():
 def test_a_page_says_which_targets_are_missed_and_what_failed(results):
     lines = page(results, {"date": "today"}).splitlines()
     assert "- date: today" in lines
-    assert "| text | 0.25 ✓ | 1.25 ✓ | 1.00 ✓ | 0.10 ✓ |" in lines
-    assert "| many_keys | 2.00 ✗ | 1.00 ✓ | 1.00 ✓ | 4.00 ✗ |" in lines
-    assert "| text | 2.0 s | 8.0 s | failed | 1.6 s |" in lines
+    assert "| text | 0.25 ✓ | 1.25 ✓ | 1.00 ✓ | 0.10 ✓ | 1.00 ✓ | 2.00 ✗ |" in lines
+    assert "| many_keys | 2.00 ✗ | 1.00 ✓ | 1.00 ✓ | 4.00 ✗ | 1.00 ✓ | 1.00 ✓ |" in lines
+    assert "| text | 2.0 s | 8.0 s | failed | 1.6 s | 2.0 s |" in lines
     assert "- text, joblib: it was killed" in lines
 
 
@@ -56,7 +57,7 @@ def test_a_picture_has_a_bar_for_each_that_did_not_fail(results):
     root = ElementTree.fromstring(bars(results, "save_seconds", "Saving"))
     shapes = [each for each in root.iter() if each.get("class") in {"a", "b", "pale"}]
     texts = [each.text for each in root.iter() if each.tag.endswith("text")]
-    assert len(shapes) == 7
+    assert len(shapes) == 9
     assert texts.count("failed") == 1
     assert {"4 ×", "0.8 ×", "0.5 ×", "many keys"} <= set(texts)
 

@@ -1,59 +1,21 @@
 """What people keep states with, each at its own best settings and all equally durable.
 
-None of them flushes its files to the medium by itself, except the last two: `flush` does it for
-the others after each save, as their user would have to.
+None of them flushes its files to the medium by itself, except disk-objectstore and ours:
+`flush` does it for the others after each save, as their user would have to.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
-import os
 import pickle
 import sqlite3
 from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
-
-from blake3 import blake3
-from isal import isal_zlib
-
-from checkpointdb.chunking import cut_buffer, cut_stream
+from typing import Any
 
 from ..naive import write
-
-State = dict[str, Any]
-
-
-class Contestant(Protocol):
-    """Keeps the states of steps, numbered from 0, in a folder."""
-
-    settings: str
-
-    def __init__(self, folder: Path) -> None: ...
-    def save(self, step: int, state: State) -> None: ...
-    def load(self, step: int) -> State: ...
-    def load_key(self, step: int, key: str) -> Any: ...
-    def close(self) -> None: ...
-
-
-class _Whole:
-    """Loads a key by loading everything, as there is no other way."""
-
-    settings = ""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def load(self, step: int) -> State:
-        raise NotImplementedError
-
-    def load_key(self, step: int, key: str) -> Any:
-        return self.load(step)[key]
-
-    def close(self) -> None:
-        pass
+from .contestant import Contestant, State, Whole, flush, flush_folder, flush_new
+from .floors import Floor, RecordedFloor
 
 
 class Ours:
@@ -77,7 +39,7 @@ class Ours:
         self._store.close()
 
 
-class Naive(_Whole):
+class Naive(Whole):
     """Everything, pickled and gzipped, in a file per step."""
 
     settings = "gzip.compress(pickle.dumps(state, 5), 1), a file per step; nothing verified"
@@ -92,7 +54,7 @@ class Naive(_Whole):
         return state
 
 
-class Joblib(_Whole):
+class Joblib(Whole):
     settings = "dump(compress=('zlib', 1)), a file per step; nothing verified"
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +74,7 @@ class Joblib(_Whole):
         return state
 
 
-class Diskcache(_Whole):
+class Diskcache(Whole):
     settings = "a key per step, synchronous=FULL, no eviction; its value files flushed by us"
 
     def __init__(self, folder: Path) -> None:
@@ -172,7 +134,7 @@ class DiskObjectstore:
         self._container.close()
 
 
-class Sqlitedict(_Whole):
+class Sqlitedict(Whole):
     settings = "a key per step, pickled and gzipped (1), WAL, synchronous=FULL"
 
     def __init__(self, folder: Path) -> None:
@@ -199,7 +161,7 @@ class Sqlitedict(_Whole):
         self._steps.close()
 
 
-class LangGraph(_Whole):
+class LangGraph(Whole):
     """Its saver, as its graphs call it: a checkpoint per step of one thread."""
 
     settings = "SqliteSaver, pickle_fallback, WAL, synchronous=FULL"
@@ -237,119 +199,6 @@ class LangGraph(_Whole):
         self._connection.close()
 
 
-class Floor(_Whole):
-    """No contestant: what no engine that deduplicates and verifies can do without.
-
-    Each value is serialized and hashed once; what is new is compressed and flushed, in one thread
-    and one file. Nothing is indexed: without the process nothing would be found again.
-    """
-
-    settings = "pickle 5, BLAKE3 of each chunk, ISA-L (2) of new ones, one flush per save"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._file = (folder / "floor").open("w+b")
-        self._places: dict[bytes, tuple[int, int, int]] = {}  # member, offset, length
-        self._members: list[tuple[int, int]] = []  # offset, length
-        self._new: list[memoryview] = []
-        self._new_bytes = 0
-        self._steps: dict[int, dict[str, list[list[bytes]]]] = {}
-
-    def save(self, step: int, state: State) -> None:
-        self._steps[step] = {key: self._stored(value) for key, value in state.items()}
-        self._pack()
-        flush(self._file)
-
-    def _stored(self, value: Any) -> list[list[bytes]]:
-        buffers: list[pickle.PickleBuffer] = []
-        stream = memoryview(pickle.dumps(value, 5, buffer_callback=buffers.append))
-        parts = [(stream, cut_stream(stream, 0))]
-        parts += [(raw, cut_buffer(raw.nbytes)) for raw in (each.raw() for each in buffers)]
-        return [self._chunks(part, lengths) for part, lengths in parts]
-
-    def _chunks(self, part: memoryview, lengths: list[int]) -> list[bytes]:
-        ends = accumulate(lengths)
-        return [self._chunk(part[end - n : end]) for end, n in zip(ends, lengths, strict=True)]
-
-    def _chunk(self, chunk: memoryview) -> bytes:
-        digest = blake3(chunk).digest()
-        if digest not in self._places:
-            self._places[digest] = len(self._members), self._new_bytes, len(chunk)
-            self._new.append(chunk)
-            self._new_bytes += len(chunk)
-            if self._new_bytes >= _MEMBER_BYTES:
-                self._pack()
-        return digest
-
-    def _pack(self) -> None:
-        if not self._new:
-            return
-        raw = b"".join(self._new)
-        shrinks = len(isal_zlib.compress(raw[:_SAMPLE_BYTES], 2)) < 0.95 * _SAMPLE_BYTES
-        packed = isal_zlib.compress(raw, 2) if shrinks else b"=" + raw
-        self._members.append((self._file.tell(), len(packed)))
-        self._file.write(packed)
-        self._new, self._new_bytes = [], 0
-
-    def load(self, step: int) -> State:
-        return self._restored(self._steps[step])
-
-    def load_key(self, step: int, key: str) -> Any:
-        return self._restored({key: self._steps[step][key]})[key]
-
-    def _restored(self, values: dict[str, list[list[bytes]]]) -> State:
-        members: dict[int, memoryview] = {}
-
-        def chunk(digest: bytes) -> memoryview:
-            number, offset, length = self._places[digest]
-            if number not in members:
-                members[number] = self._unpacked(number)
-            return members[number][offset : offset + length]
-
-        state = {}
-        for key, (first, *others) in values.items():
-            stream = b"".join(map(chunk, first))
-            buffers = [bytearray().join(map(chunk, each)) for each in others]
-            state[key] = pickle.loads(stream, buffers=buffers)
-        return state
-
-    def _unpacked(self, number: int) -> memoryview:
-        offset, length = self._members[number]
-        stored = os.pread(self._file.fileno(), length, offset)
-        return (
-            memoryview(stored)[1:]
-            if stored[:1] == b"="
-            else memoryview(isal_zlib.decompress(stored))
-        )
-
-    def close(self) -> None:
-        self._file.close()
-
-
-_MEMBER_BYTES = 1 << 20
-_SAMPLE_BYTES = 16 << 10
-
-
-def flush(file: io.BufferedIOBase | Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def flush_new(folder: Path, pattern: str, seen: set[Path]) -> None:
-    """Flush the files that were not seen before, and the folders they are in."""
-    for path in set(folder.rglob(pattern)) - seen:
-        seen.add(path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        flush_folder(path.parent)
-
-
 CONTESTANTS: dict[str, Callable[[Path], Contestant]] = {
     "checkpointdb": Ours,
     "naive": Naive,
@@ -359,4 +208,5 @@ CONTESTANTS: dict[str, Callable[[Path], Contestant]] = {
     "sqlitedict": Sqlitedict,
     "LangGraph": LangGraph,
     "floor": Floor,
+    "floor and rows": RecordedFloor,
 }

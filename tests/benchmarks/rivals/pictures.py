@@ -10,6 +10,7 @@ from docs.generate.drawing import Drawing
 Results = dict[str, dict[str, Any]]
 
 OURS = "checkpointdb"
+FLOORS = ("floor", "floor and rows")
 _WIDTH, _ROW, _GAP, _TOP = 800, 15, 12, 62
 _NAMES, _LEFT, _RIGHT = 250, 260, 760  # where names end, and bars begin and end
 _LEAST, _MOST = 1 / 8, 128  # of the scale: what is beyond it ends there, with its number
@@ -54,7 +55,7 @@ def _draw_bar(drawing: Drawing, y: float, name: str, ratio: float | None) -> Non
     if ratio is None:
         drawing.text(_LEFT + 6, y + 12, "failed", "dim")
         return
-    look = "a" if name == OURS else "pale" if name == "floor" else "b"
+    look = "a" if name == OURS else "pale" if name in FLOORS else "b"
     end = _x(min(max(ratio, _LEAST), _MOST))
     drawing.box(_LEFT, y + 2, max(end - _LEFT, 1), _ROW - 4, look)
     if name != OURS:

@@ -18,12 +18,12 @@ class Unsavable:
 class Once:
     """Cannot be pickled the next time, but the time after that."""
 
-    def __init__(self):
-        self.fails = [False, True]
+    def __init__(self, error=ValueError):
+        self.fails, self.error = [False, True], error
 
     def __reduce__(self):
         if self.fails and self.fails.pop(0):
-            raise ValueError("not now")
+            raise self.error("not now")
         return (str, ("pickled",))
 
 
@@ -90,6 +90,23 @@ def test_a_value_that_cannot_be_pickled_for_once_hides_no_change_of_another(arch
     archive.save({**MANY, "once": once}, "before")
     archive.save({**MANY, "key 7": 7, "once": once}, "after")
     assert archive.load("after") == {**MANY, "key 7": 7, "once": "pickled"}
+
+
+def test_what_ends_an_iterator_while_it_is_pickled_hides_no_change_of_those_after_it(archive):
+    once = Once(StopIteration)
+    archive.save({**MANY, "key 7": once}, "before")
+    changed = {key: {"number": -1} for key in MANY}
+    archive.save({**changed, "key 7": once}, "after")
+    assert archive.load("after") == {**changed, "key 7": "pickled"}
+
+
+def test_a_small_value_that_ends_an_iterator_each_time_is_named(archive):
+    ending = Once(StopIteration)
+    archive.save({**MANY, "key 7": ending}, "before")
+    ending.fails = [True] * 9
+    with pytest.raises(InvalidStateError, match=r"'key 7'.*StopIteration") as caught:
+        archive.save({**MANY, "key 7": ending}, "after")
+    assert caught.value.key == "key 7"
 
 
 def test_small_values_that_were_moved_removed_or_added_are_where_they_are_now(archive):

@@ -171,9 +171,12 @@ class Staged:
         keys = [*compress(items, map(small.__contains__, items))]
         streams = serialize.in_band(map(items.__getitem__, keys))
         try:
-            others = [*compress(keys, map(ne, streams, map(small.__getitem__, keys)))]
+            are_others = [*map(ne, streams, map(small.__getitem__, keys))]
         except Exception:  # noqa: BLE001 - of code that is not ours
             return items  # it comes again where its key is known
+        if len(are_others) < len(keys):  # a StopIteration, which only ends a map
+            return items
+        others = [*compress(keys, are_others)]
         self._reuse([*filterfalse({*others}.__contains__, keys)])
         return _chosen(items, [*filterfalse(small.__contains__, items), *others])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import wait
 from hashlib import sha256
 from threading import Event, Thread
 
@@ -73,3 +74,17 @@ def test_what_waits_is_bounded_while_no_thread_is_free(pool):
         each.result()
     expected.update(b"".join(pieces))
     assert found.digest() == expected.digest()
+
+
+def test_what_the_task_met_is_raised_and_never_a_hash_of_less(pool):
+    class NoPiece:
+        def __len__(self):
+            return 200_000
+
+    found = FileHash(pool, b"", [])
+    found.update([NoPiece()], None)
+    wait([found._task])
+    with pytest.raises(TypeError):
+        found.update([b"x" * 200_000], None)
+    with pytest.raises(TypeError):
+        found.digest()

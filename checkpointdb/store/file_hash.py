@@ -29,10 +29,12 @@ class FileHash:
         self._task: Future[None] | None = None
 
     def update(self, pieces: Pieces, buffer: bytearray | None) -> None:
-        """Hash pieces, soon; `buffer` is what they may be views of."""
+        """Hash pieces, soon; `buffer` is what they may be views of. Raises what a task met."""
         if len(self._waiting) >= _MOST_WAITING:  # they are memory
             self._finish()
         is_idle = self._task is None or self._task.done()
+        if is_idle and self._task is not None:
+            self._task.result()  # another task would hash what comes after what is lost
         self._waiting.append((pieces, buffer))
         if is_idle and sum(map(len, pieces)) < _THREAD_PAYS_BYTES:
             self._hash_waiting()

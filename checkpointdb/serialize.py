@@ -7,9 +7,9 @@ a data frame are never copied nor pickled on the way out.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
 from checkpointdb.json_values import Json
@@ -57,42 +57,30 @@ class Pickle:
         """Return the in-band stream, then each buffer of at least 4 KiB."""
         if type(value) in _WITHOUT_BUFFERS:
             return [pickle.dumps(value, protocol=5)]
-        parts: list[Buffer] = [b""]
-
-        def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
-            raw = _large(buffer)
-            if raw is not None:
-                parts.append(raw)
-            return raw is None
-
-        parts[0] = pickle.dumps(value, protocol=5, buffer_callback=keep_in_band)
-        return parts
+        buffers: list[memoryview] = []
+        stream = pickler(buffers)(value)
+        return [stream, *buffers]
 
     def load(self, parts: Sequence[Buffer]) -> Any:
         """Return the value; its arrays use `parts[1:]` as their memory."""
         return pickle.loads(parts[0], buffers=parts[1:])
 
 
-def _large(buffer: pickle.PickleBuffer) -> memoryview | None:
-    """Return the bytes of a buffer that is kept out of band, None for another."""
-    try:
-        raw = buffer.raw()
-    except BufferError:  # not contiguous: pickle copies it
-        return None
-    return raw if raw.nbytes >= _IN_BAND_BYTES else None
+def pickler(buffers: list[memoryview]) -> Callable[[object], bytes]:
+    """Return what gives a value's in-band stream, and adds its large buffers to the list."""
 
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous: pickle copies it
+            return True
+        if raw.nbytes < _IN_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
 
-def in_band(values: Iterable[object]) -> Iterator[bytes]:
-    """Yield of each value the first part that `Pickle` makes of it; buffers are left out.
+    return partial(pickle.dumps, protocol=5, buffer_callback=keep_in_band)
 
-    Raises whatever pickling raises.
-    """
-    return map(_DUMP_IN_BAND, values)
-
-
-_DUMP_IN_BAND = partial(
-    pickle.dumps, protocol=5, buffer_callback=lambda buffer: _large(buffer) is None
-)
 
 _BUILT_IN: dict[str, Serializer] = {PICKLE: Pickle(), "json": Json()}
 _known: dict[str, Serializer] = dict(_BUILT_IN)
@@ -165,10 +153,8 @@ def dump_parts(key: str, value: object, serializer: Serializer) -> list[Buffer]:
     """
     try:
         return list(serializer.dump(value))
-    except MemoryError:
-        raise
-    except Exception as error:  # __reduce__ and __getstate__ may raise anything
-        raise _unsavable(key, serializer, error) from error
+    except Exception as error:  # noqa: BLE001 - __reduce__ and __getstate__ may raise anything
+        refuse(key, serializer, error)
 
 
 def described(
@@ -177,10 +163,8 @@ def described(
     """Do the second half of `dump`. Raises InvalidStateError, naming the key, for no such parts."""
     try:
         views = tuple([memoryview(part).cast("B") for part in parts])
-    except MemoryError:
-        raise
-    except Exception as error:  # a registered serializer may give anything
-        raise _unsavable(key, serializer, error) from error
+    except Exception as error:  # noqa: BLE001 - a registered serializer may give anything
+        refuse(key, serializer, error)
     if not views or not views[0].nbytes:
         raise InvalidStateError(
             f"the value of key {key!r} cannot be saved: the serializer {serializer.name!r} gave "
@@ -190,7 +174,10 @@ def described(
     return Serialized(serializer.name, type_name(value), views, tuple(map(len, views)))
 
 
-def _unsavable(key: str, serializer: Serializer, error: Exception) -> InvalidStateError:
+def refuse(key: str, serializer: Serializer, error: Exception) -> NoReturn:
+    """Raise InvalidStateError for what serializing a value raised; MemoryError stays what it is."""
+    if isinstance(error, MemoryError):
+        raise error
     reason = f"({type(error).__name__}: {error})"
     if serializer.name == PICKLE:
         message = (
@@ -202,7 +189,7 @@ def _unsavable(key: str, serializer: Serializer, error: Exception) -> InvalidSta
             f"the value of key {key!r} cannot be saved by the serializer {serializer.name!r} "
             f"{reason}; change it or leave it out of the state"
         )
-    return InvalidStateError(message, key=key)
+    raise InvalidStateError(message, key=key) from error
 
 
 def restore(serializer: str, parts: Sequence[Buffer], trusted: TrustedGlobals | None) -> Any:

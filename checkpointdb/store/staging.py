@@ -5,10 +5,9 @@ Nothing is read back from disk: what the pipeline already has is known by its di
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import compress, filterfalse, repeat
-from operator import ne
+from itertools import compress
 from typing import TypeVar
 
 from checkpointdb import queries, serialize
@@ -102,7 +101,7 @@ class Staged:
 
     def add(self, items: Mapping[str, object]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in self._groups(self._changed(self._less_the_same(items))):
+        for group in self._groups(self._changed(items)):
             unknown = [each for each in group if not self._is_known(each)]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
                 unknown = self._without_found(unknown)
@@ -151,74 +150,64 @@ class Staged:
 
     # --- comparing
 
-    @property
-    def _before(self) -> Memory:
-        return Memory() if self.head is None or self.is_full else self.head.memory
-
-    def _less_the_same(self, items: Mapping[str, object]) -> Mapping[str, object]:
-        """Note the small values whose bytes are what they were, and return the other items.
-
-        Without a step of Python's own for each, where that can be: of ten thousand keys most of
-        the time is such steps.
-        """
-        small = self._before.small
-        if (
-            not small
-            or self.serializer.name != serialize.PICKLE
-            or any(map(isinstance, items.values(), repeat((Serialized, StreamedValue))))
-        ):
-            return items
-        keys = [*compress(items, map(small.__contains__, items))]
-        streams = serialize.in_band(map(items.__getitem__, keys))
-        try:
-            are_others = [*map(ne, streams, map(small.__getitem__, keys))]
-        except Exception:  # noqa: BLE001 - of code that is not ours
-            return items  # it comes again where its key is known
-        if len(are_others) < len(keys):  # a StopIteration, which only ends a map
-            return items
-        others = [*compress(keys, are_others)]
-        self._reuse([*filterfalse({*others}.__contains__, keys)])
-        return _chosen(items, [*filterfalse(small.__contains__, items), *others])
-
     def _changed(self, items: Mapping[str, object]) -> Iterator[tuple[str, Serialized | Cut]]:
         """Yield, serialized, what is not seen at once to be what its key had before.
 
-        That is seen by the object, if it cannot change, or by its bytes, if these are few.
         Streams are staged here, one by one: they are never held whole.
         """
-        objects, small = self._before.objects, self._before.small
+        memory = Memory() if self.head is None or self.is_full else self.head.memory
+        small = memory.small if self.serializer.name == serialize.PICKLE else {}
+        buffers: list[memoryview] = []
+        pickled = serialize.pickler(buffers)
         same: list[str] = []
-        parts: Sequence[serialize.Buffer]
         for key, value in items.items():
-            kind = type(value)
-            if kind in UNCHANGEABLE:
-                self.objects[key] = value
-                before = objects.get(key)
-                if before is value or (
-                    kind in _SAME_IF_EQUAL and type(before) is kind and before == value
-                ):
-                    same.append(key)
-                    continue
-            elif isinstance(value, StreamedValue):
+            if isinstance(value, StreamedValue):
                 stage(self, key, value)
                 continue
-            if isinstance(value, Cut):  # kept, for a full
-                yield key, value
-                continue
-            if isinstance(value, Serialized):
-                serialized, parts = value, value.parts
-                is_compared = key in small and self._is_small(value)
-            else:
-                serialized, parts = None, serialize.dump_parts(key, value, self.serializer)
-                # A view of numbers would be compared by these.
-                is_compared = key in small and len(parts) == 1 and type(parts[0]) is bytes
-            if is_compared and parts[0] == small[key]:
+            changed: Serialized | Cut | None = None
+            if (before := small.get(key)) is None or type(value) is Serialized:
+                changed = self._unlike(key, value, memory)
+            else:  # as below, in fewer steps: of ten thousand keys most of the time is steps
+                try:
+                    stream = pickled(value)
+                except Exception as error:  # noqa: BLE001 - of code that is not ours
+                    serialize.refuse(key, self.serializer, error)
+                if stream != before:
+                    parts: list[serialize.Buffer] = [stream, *buffers]
+                    buffers.clear()
+                    changed = serialize.described(key, value, self.serializer, parts)
+            if changed is None:
                 same.append(key)
                 continue
             self._reuse(same)
             same.clear()
-            yield key, serialized or serialize.described(key, value, self.serializer, parts)
+            yield key, changed
         self._reuse(same)
+
+    def _unlike(self, key: str, value: object, memory: Memory) -> Serialized | Cut | None:
+        """Return a value, serialized; None if it is seen to be what its key had before.
+
+        That is seen by the object, if it cannot change, or by its bytes, if these are few.
+        """
+        kind, small = type(value), memory.small
+        if kind in UNCHANGEABLE:
+            self.objects[key] = value
+            before = memory.objects.get(key)
+            if before is value or (
+                kind in _SAME_IF_EQUAL and type(before) is kind and before == value
+            ):
+                return None
+        if isinstance(value, Cut):  # kept, for a full
+            return value
+        if isinstance(value, Serialized):
+            is_same = key in small and self._is_small(value) and value.parts[0] == small[key]
+            return None if is_same else value
+        parts = serialize.dump_parts(key, value, self.serializer)
+        # A view of numbers would be compared by these.
+        is_compared = key in small and len(parts) == 1 and type(parts[0]) is bytes
+        if is_compared and parts[0] == small[key]:
+            return None
+        return serialize.described(key, value, self.serializer, parts)
 
     def _reuse(self, keys: list[str]) -> None:
         """Note that each of these keys has what it had before."""

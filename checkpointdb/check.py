@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from checkpointdb import format, invariants, queries
+from checkpointdb.batches import BATCH
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
@@ -29,7 +30,6 @@ from checkpointdb.inventory import (
     under_lock,
 )
 from checkpointdb.payloads import PayloadFile, PayloadStore
-from checkpointdb.queries import BATCH
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher

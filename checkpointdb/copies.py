@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Table, bindparam, select, update
 
 from checkpointdb import queries
+from checkpointdb.batches import batches
 from checkpointdb.damage import only_damage, read_member
 from checkpointdb.database import Database
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import Touched, collect
+from checkpointdb.members import find_members
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.queries import batches
 from checkpointdb.schema import chunks, entries, state_values, value_chunks
 from checkpointdb.sealing import Cipher
 
@@ -72,11 +73,7 @@ class Proof:
             if (copy.kind, copy.id) not in self.sound:
                 by_member[copy.member_id].append(copy)
         with self.database.read() as connection:
-            members = [
-                row
-                for batch in batches(sorted(by_member))
-                for row in connection.execute(queries.members_by_id(), {"members": batch})
-            ]
+            members = find_members(connection, by_member)
         suspects = set()
         for payload_id, run in groupby(members, key=lambda member: member.payload_id):
             read = [self._read_member(each, by_member[each.id]) for each in run]

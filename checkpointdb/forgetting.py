@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -35,7 +34,8 @@ from sqlalchemy import (
     update,
 )
 
-from checkpointdb.queries import BATCH, batches, items
+from checkpointdb.batches import among, batches, run_among
+from checkpointdb.queries import items
 from checkpointdb.schema import (
     chains,
     checkpoint_metadata,
@@ -77,7 +77,7 @@ def remove_checkpoints(connection: Connection, rows: Collection[int]) -> Touched
     touched = Touched()
     for batch in batches(rows):
         has_forks = has_metadata = False
-        for chain_id, depth, payload_id, is_forked, is_described in _run(
+        for chain_id, depth, payload_id, is_forked, is_described in run_among(
             connection, _places, batch
         ):
             touched.depths.setdefault(chain_id, set()).add(depth)
@@ -85,10 +85,10 @@ def remove_checkpoints(connection: Connection, rows: Collection[int]) -> Touched
             has_forks |= bool(is_forked)
             has_metadata |= bool(is_described)
         if has_forks:
-            _run(connection, _unlink_forks, batch)
+            run_among(connection, _unlink_forks, batch)
         if has_metadata:
-            _run(connection, _delete_metadata, batch)
-        _run(connection, _delete_checkpoints, batch)
+            run_among(connection, _delete_metadata, batch)
+        run_among(connection, _delete_checkpoints, batch)
     return touched
 
 
@@ -100,11 +100,13 @@ def collect(connection: Connection, touched: Touched) -> list[str]:
     for chain_id, depths in sorted(touched.depths.items()):
         _collect_chain(connection, chain_id, depths, touched)
     _collect_values(connection, touched)
-    for (member_id,) in _each(connection, _delete_chunks, touched.chunks):
+    for (member_id,) in run_among(connection, _delete_chunks, sorted(touched.chunks)):
         touched.members.add(member_id)
-    for (payload_id,) in _each(connection, _delete_members, touched.members):
+    for (payload_id,) in run_among(connection, _delete_members, sorted(touched.members)):
         touched.payloads.add(payload_id)
-    names = sorted(name for (name,) in _each(connection, _delete_payloads, touched.payloads))
+    names = sorted(
+        name for (name,) in run_among(connection, _delete_payloads, sorted(touched.payloads))
+    )
     if names:
         _NOTE.run(connection, {"names": json.dumps(names), "now": datetime.now(UTC)})
     return names
@@ -143,44 +145,20 @@ def gaps(survivors: Sequence[int], gone: Iterable[int]) -> list[tuple[int, int |
 def _collect_values(connection: Connection, touched: Touched) -> None:
     """Delete the values that no entry has: first those that hold their place themselves."""
     spread = set(touched.values)
-    for value_id, payload_id, member_id in _each(connection, _delete_placed_values, touched.values):
+    for value_id, payload_id, member_id in run_among(
+        connection, _delete_placed_values, sorted(touched.values)
+    ):
         spread.discard(value_id)
         touched.payloads.add(payload_id)
         touched.members.add(member_id)
-    dead = [value_id for (value_id,) in _each(connection, _dead_spread_values, spread)]
-    for (chunk_id,) in _each(connection, _delete_value_chunks, dead):
+    dead = [value_id for (value_id,) in run_among(connection, _dead_spread_values, sorted(spread))]
+    for (chunk_id,) in run_among(connection, _delete_value_chunks, sorted(dead)):
         touched.chunks.add(chunk_id)
-    for (payload_id,) in _each(connection, _delete_values, dead):
+    for (payload_id,) in run_among(connection, _delete_values, sorted(dead)):
         touched.payloads.add(payload_id)
 
 
-def _each(connection: Connection, statement: Statement, ids: Collection[int]) -> Iterator[Any]:
-    for batch in batches(sorted(ids)):
-        yield from _run(connection, statement, batch)
-
-
-def _run(connection: Connection, statement: Statement, ids: list[int]) -> list[Any]:
-    size = next(size for size in _SIZES if size >= len(ids))
-    ids = ids + ids[-1:] * (size - len(ids))
-    return _prepared(statement, size).run(connection, dict(zip(_NAMES, ids, strict=False)))
-
-
-# --- the statements, prepared once: building them anew costs more than SQLite takes to run them
-
-# Of rows by their ids, as many as it is told. A list is filled up with its last id to one of a
-# few sizes, so that few statements are prepared.
-Statement = Callable[[int], Executable]
-_SIZES = (1, 4, 16, 64, BATCH)
-_NAMES = [f"id_{number}" for number in range(BATCH)]
-
-
-@cache
-def _prepared(statement: Statement, size: int) -> Prepared:
-    return Prepared(statement(size))
-
-
-def _among(column: Column[Any], size: int) -> ColumnElement[bool]:
-    return column.in_([bindparam(name, type_=column.type) for name in _NAMES[:size]])
+# --- the statements, prepared once: of rows by their ids, as many as it is told
 
 
 def _unused(column: Column[Any], *users: Column[Any]) -> ColumnElement[bool]:
@@ -200,19 +178,19 @@ def _places(size: int) -> Select[Any]:
         exists()
         .where(checkpoint_metadata.c.checkpoint_id == checkpoints.c.id)
         .label("has_metadata"),
-    ).where(_among(checkpoints.c.id, size))
+    ).where(among(checkpoints.c.id, size))
 
 
 def _unlink_forks(size: int) -> Update:
-    return update(chains).where(_among(chains.c.forked_from, size)).values(forked_from=None)
+    return update(chains).where(among(chains.c.forked_from, size)).values(forked_from=None)
 
 
 def _delete_metadata(size: int) -> Delete:
-    return delete(checkpoint_metadata).where(_among(checkpoint_metadata.c.checkpoint_id, size))
+    return delete(checkpoint_metadata).where(among(checkpoint_metadata.c.checkpoint_id, size))
 
 
 def _delete_checkpoints(size: int) -> Delete:
-    return delete(checkpoints).where(_among(checkpoints.c.id, size))
+    return delete(checkpoints).where(among(checkpoints.c.id, size))
 
 
 _SURVIVORS = Prepared(
@@ -251,7 +229,7 @@ _NOTE = Prepared(
 def _delete_placed_values(size: int) -> Executable:
     return (
         delete(state_values)
-        .where(_among(state_values.c.id, size))
+        .where(among(state_values.c.id, size))
         .where(state_values.c.member_id.is_not(None))
         .where(_unused(state_values.c.id, entries.c.value_id))
         .returning(state_values.c.id, state_values.c.payload_id, state_values.c.member_id)
@@ -261,7 +239,7 @@ def _delete_placed_values(size: int) -> Executable:
 def _dead_spread_values(size: int) -> Select[Any]:
     return (
         select(state_values.c.id)
-        .where(_among(state_values.c.id, size))
+        .where(among(state_values.c.id, size))
         .where(state_values.c.member_id.is_(None))
         .where(_unused(state_values.c.id, entries.c.value_id))
         .order_by(state_values.c.id)
@@ -271,7 +249,7 @@ def _dead_spread_values(size: int) -> Select[Any]:
 def _delete_value_chunks(size: int) -> Executable:
     return (
         delete(value_chunks)
-        .where(_among(value_chunks.c.value_id, size))
+        .where(among(value_chunks.c.value_id, size))
         .returning(value_chunks.c.chunk_id)
     )
 
@@ -279,7 +257,7 @@ def _delete_value_chunks(size: int) -> Executable:
 def _delete_values(size: int) -> Executable:
     return (
         delete(state_values)
-        .where(_among(state_values.c.id, size))
+        .where(among(state_values.c.id, size))
         .returning(state_values.c.payload_id)
     )
 
@@ -287,7 +265,7 @@ def _delete_values(size: int) -> Executable:
 def _delete_chunks(size: int) -> Executable:
     return (
         delete(chunks)
-        .where(_among(chunks.c.id, size))
+        .where(among(chunks.c.id, size))
         .where(_unused(chunks.c.id, value_chunks.c.chunk_id))
         .returning(chunks.c.member_id)
     )
@@ -296,7 +274,7 @@ def _delete_chunks(size: int) -> Executable:
 def _delete_members(size: int) -> Executable:
     return (
         delete(members)
-        .where(_among(members.c.id, size))
+        .where(among(members.c.id, size))
         .where(_unused(members.c.id, chunks.c.member_id, state_values.c.member_id))
         .returning(members.c.payload_id)
     )
@@ -305,7 +283,7 @@ def _delete_members(size: int) -> Executable:
 def _delete_payloads(size: int) -> Executable:
     return (
         delete(payloads)
-        .where(_among(payloads.c.id, size))
+        .where(among(payloads.c.id, size))
         .where(
             _unused(
                 payloads.c.id,

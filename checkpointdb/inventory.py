@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
+from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.format import made_unique, with_sequence
 from checkpointdb.payloads import PayloadFile, PayloadStore
-from checkpointdb.queries import batches
 from checkpointdb.rows import typed
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import pipelines, removals

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from checkpointdb import queries
+from checkpointdb.batches import batches
 from checkpointdb.check import check_rows
 from checkpointdb.copies import Proof, Replacing, plan_copies, replace
 from checkpointdb.damage import Damage, examine, mark, suspects, unmark
@@ -28,7 +29,6 @@ from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import named_files, orphans, payload_rows, under_lock
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.queries import batches
 from checkpointdb.reports import DamagedCheckpoint, Problem, RepairReport
 from checkpointdb.sealing import PLAIN, Cipher
 

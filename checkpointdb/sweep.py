@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, delete
 
+from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.format import payload_name
@@ -26,7 +27,7 @@ from checkpointdb.inventory import (
     under_lock,
 )
 from checkpointdb.payloads import PayloadFile, PayloadStore
-from checkpointdb.queries import batches, open_leases, pipeline_names
+from checkpointdb.queries import open_leases, pipeline_names
 from checkpointdb.reports import SweepReport
 from checkpointdb.schema import removals
 

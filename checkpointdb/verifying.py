@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, bindparam, select, update
 
 from checkpointdb import affected
+from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import PayloadRow, payload_row, still_named
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
 from checkpointdb.payloads import PayloadReader, PayloadStore, is_damage
-from checkpointdb.queries import batches
 from checkpointdb.reports import Problem
 from checkpointdb.rows import typed
 from checkpointdb.schema import members

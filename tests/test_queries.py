@@ -36,16 +36,22 @@ HOT = {
     "state_at": queries.state_at(),
     "values_at": queries.values_at(),
     "head_values": queries.head_values(),
-    "chunks_of": queries.chunks_of(),
-    "members_by_id": queries.members_by_id(),
-    "members_of_values": queries.members_of_values(),
-    "values_by_digest": queries.values_by_digest(),
-    "chunks_by_digest": queries.chunks_by_digest(),
     "place_of_save": queries.place_of_save(),
     "place_by_checkpoint_id": queries.place_by_checkpoint_id(),
     "place_by_row": queries.place_by_row(),
     "newest_place": queries.newest_place(),
     "freed_payloads": queries.freed_payloads(1, queries.listed([1, 2])),
+    **{
+        f"{name} {size}": getattr(queries, name)(size)
+        for size in (1, 16)
+        for name in (
+            "chunks_of",
+            "members_by_id",
+            "members_of_values",
+            "values_by_digest",
+            "chunks_by_digest",
+        )
+    },
     **{
         f"{name} {size}": getattr(forgetting, name)(size)
         for size in (1, 16)

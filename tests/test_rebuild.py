@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -38,6 +39,9 @@ def rebuilt(store, tmp_path):
     copies = iter(range(99))
 
     def rebuild_copy(handle, **options):
+        is_unlinked = Event()  # what saves have freed: another thread does that, in order
+        handle._engine.pool.send(is_unlinked.set)
+        is_unlinked.wait()
         name = f"rebuilt {next(copies)}"
         ignored = shutil.ignore_patterns("checkpoints.db*", "incoming")
         shutil.copytree(handle.checkpoint_dir, tmp_path / name, ignore=ignored)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, case, delete, exists, func, insert, select, update
 
+from checkpointdb.batches import batches
 from checkpointdb.inventory import PayloadRow
-from checkpointdb.queries import batches, listed
+from checkpointdb.queries import listed
 from checkpointdb.schema import (
     backed_up,
     backups,

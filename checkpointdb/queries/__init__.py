@@ -5,7 +5,6 @@ their arguments.
 """
 
 from checkpointdb.queries.backups import backup_state, not_backed_up
-from checkpointdb.queries.batches import BATCH, batches
 from checkpointdb.queries.contents import (
     checkpoints_saved,
     chunks_of_defined,
@@ -84,13 +83,11 @@ from checkpointdb.queries.walks import (
 )
 
 __all__ = [
-    "BATCH",
     "ages",
     "all_chains",
     "array",
     "attempts_of_run",
     "backup_state",
-    "batches",
     "checkpoints_of_chain",
     "checkpoints_saved",
     "checkpoints_that_need",

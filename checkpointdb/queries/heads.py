@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
 )
 
+from checkpointdb.batches import among
 from checkpointdb.queries.leases import open_leases
 from checkpointdb.queries.states import covers
 from checkpointdb.queries.unsound import is_marked_in
@@ -99,9 +100,8 @@ def _is_damaged(payload_id: ColumnElement[Any]) -> Exists:
     )
 
 
-@cache
-def values_by_digest() -> Select[Any]:
-    """Return the undamaged values of :pipeline_id with :digests; the newest of each comes last."""
+def values_by_digest(size: int) -> Select[Any]:
+    """Return the undamaged values of :pipeline_id with digests; the newest of each comes last."""
     return (
         select(
             state_values.c.id,
@@ -111,16 +111,15 @@ def values_by_digest() -> Select[Any]:
         )
         .outerjoin(members, members.c.id == state_values.c.member_id)
         .where(state_values.c.pipeline_id == bindparam("pipeline_id"))
-        .where(state_values.c.digest.in_(bindparam("digests", expanding=True)))
+        .where(among(state_values.c.digest, size))
         .where(~_is_damaged(state_values.c.payload_id))
         .where(~_is_damaged(members.c.payload_id))
         .order_by(state_values.c.id)
     )
 
 
-@cache
-def chunks_by_digest() -> Select[Any]:
-    """Return the undamaged chunks of :pipeline_id with :digests; the newest of each comes last."""
+def chunks_by_digest(size: int) -> Select[Any]:
+    """Return the undamaged chunks of :pipeline_id with digests; the newest of each comes last."""
     return (
         select(
             chunks.c.id,
@@ -130,15 +129,14 @@ def chunks_by_digest() -> Select[Any]:
         )
         .join(members, members.c.id == chunks.c.member_id)
         .where(chunks.c.pipeline_id == bindparam("pipeline_id"))
-        .where(chunks.c.digest.in_(bindparam("digests", expanding=True)))
+        .where(among(chunks.c.digest, size))
         .where(~_is_damaged(members.c.payload_id))
         .order_by(chunks.c.id)
     )
 
 
-@cache
-def members_of_values() -> Select[Any]:
-    """Return the members that hold :values of several chunks, and whether they are damaged."""
+def members_of_values(size: int) -> Select[Any]:
+    """Return the members that hold values of several chunks, and whether they are damaged."""
     return (
         select(
             value_chunks.c.value_id,
@@ -149,7 +147,7 @@ def members_of_values() -> Select[Any]:
         .distinct()
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
         .join(members, members.c.id == chunks.c.member_id)
-        .where(value_chunks.c.value_id.in_(bindparam("values", expanding=True)))
+        .where(among(value_chunks.c.value_id, size))
         .order_by(value_chunks.c.value_id, members.c.id)
     )
 

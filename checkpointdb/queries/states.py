@@ -14,6 +14,7 @@ from sqlalchemy import (
     select,
 )
 
+from checkpointdb.batches import among
 from checkpointdb.queries.listed import listed_in
 from checkpointdb.schema import (
     checkpoints,
@@ -93,9 +94,8 @@ def state_keys() -> Select[Any]:
     )
 
 
-@cache
-def chunks_of() -> Select[Any]:
-    """Return the places of the chunks of :values, by value and place in it."""
+def chunks_of(size: int) -> Select[Any]:
+    """Return the places of the chunks of values, by value and place in it."""
     return (
         select(
             value_chunks.c.value_id,
@@ -104,15 +104,14 @@ def chunks_of() -> Select[Any]:
             chunks.c.raw_bytes,
         )
         .join(chunks, chunks.c.id == value_chunks.c.chunk_id)
-        .where(value_chunks.c.value_id.in_(bindparam("values", expanding=True)))
+        .where(among(value_chunks.c.value_id, size))
         .order_by(value_chunks.c.value_id, value_chunks.c.seq)
     )
 
 
-@cache
-def members_by_id() -> Select[Any]:
-    """Return where :members lie, by payload and offset, so that files are read forwards."""
-    return _members().where(members.c.id.in_(bindparam("members", expanding=True)))
+def members_by_id(size: int) -> Select[Any]:
+    """Return where members lie, by payload and offset, so that files are read forwards."""
+    return _members().where(among(members.c.id, size))
 
 
 def members_of_payload(payload_id: int) -> Select[Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from checkpointdb import format, queries
+from checkpointdb import format
 from checkpointdb.damage import only_damage, read_member
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
@@ -23,8 +23,8 @@ from checkpointdb.errors import CorruptionError
 from checkpointdb.format import CompressionLevel
 from checkpointdb.manifest import Manifest, Member
 from checkpointdb.manifests import read_manifest
+from checkpointdb.members import find_members
 from checkpointdb.payloads import PayloadReader, PayloadStore
-from checkpointdb.queries import batches
 from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.loading import PayloadGoneError
@@ -76,12 +76,8 @@ def cargo_of_value(row: Any) -> Cargo:
 
 def members_of(connection: Connection, cargo: Iterable[Cargo]) -> list[Any]:
     """Return the rows of the members in which cargo lies."""
-    wanted = sorted({each.spot[0] for each in cargo})
-    return [
-        typed(row, int, int, int, int, int, bytes, str, int)
-        for batch in batches(wanted)
-        for row in connection.execute(queries.members_by_id(), {"members": batch})
-    ]
+    found = find_members(connection, {each.spot[0] for each in cargo})
+    return [typed(row, int, int, int, int, int, bytes, str, int) for row in found]
 
 
 def carry(

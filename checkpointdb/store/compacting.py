@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import queries, recording
+from checkpointdb.batches import batches
 from checkpointdb.damage import Damage, mark
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CheckpointError, CorruptionError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Manifest, Value
-from checkpointdb.queries import batches
 from checkpointdb.repointing import Moved, Places, repoint
 from checkpointdb.reports import CompactReport
 from checkpointdb.rows import typed

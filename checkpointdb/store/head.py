@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from checkpointdb import queries
-from checkpointdb.queries import batches
+from checkpointdb.batches import run_among
 from checkpointdb.rows import whole
 
 
@@ -129,9 +129,9 @@ Spread = dict[int, list[tuple[int, int, bool]]]  # value → (member, its raw by
 
 def _spread(connection: Connection, value_ids: Iterable[int]) -> Spread:
     found: Spread = defaultdict(list)
-    for batch in batches(sorted(value_ids)):
-        for row in connection.execute(queries.members_of_values(), {"values": batch}):
-            found[row.value_id].append((row.id, row.raw_bytes, row.is_damaged))
+    rows = run_among(connection, queries.members_of_values, sorted(value_ids))
+    for value_id, member_id, raw_bytes, is_damaged in rows:
+        found[value_id].append((member_id, raw_bytes, bool(is_damaged)))
     return found
 
 
@@ -149,6 +149,27 @@ def known_value(
     return KnownValue(value_id, row.digest, tuple(member_id for member_id, _, _ in members))
 
 
+class _FoundValue(NamedTuple):
+    """A row of `queries.values_by_digest`."""
+
+    id: int
+    digest: bytes
+    member_id: int | None
+    member_bytes: int | None
+
+
+def find_chunks(
+    connection: Connection,
+    pipeline_id: int,
+    digests: Iterable[bytes],
+    member_bytes: dict[int, int],
+) -> dict[bytes, KnownChunk]:
+    """Return what the pipeline holds of chunks of given digests, and note their members' bytes."""
+    rows = run_among(connection, queries.chunks_by_digest, digests, pipeline_id=pipeline_id)
+    member_bytes.update((member_id, raw_bytes) for _, _, member_id, raw_bytes in rows)
+    return {digest: KnownChunk(chunk_id, member_id) for chunk_id, digest, member_id, _ in rows}
+
+
 def find_values(
     connection: Connection,
     pipeline_id: int,
@@ -156,13 +177,8 @@ def find_values(
     member_bytes: dict[int, int],
 ) -> dict[bytes, KnownValue]:
     """Return what the pipeline holds of the values of given digests."""
-    rows = [
-        row
-        for batch in batches(digests)
-        for row in connection.execute(
-            queries.values_by_digest(), {"pipeline_id": pipeline_id, "digests": batch}
-        )
-    ]
+    told = run_among(connection, queries.values_by_digest, digests, pipeline_id=pipeline_id)
+    rows = [*map(_FoundValue._make, told)]
     spread = _spread(connection, {row.id for row in rows if row.member_id is None})
     found = [known_value(row, row.id, spread, member_bytes) for row in rows]
     whole(member_bytes.values())

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select
 
 from checkpointdb import queries
-from checkpointdb.queries import batches
+from checkpointdb.batches import batches
 from checkpointdb.records import CheckpointMetadata, CheckpointVersion
 from checkpointdb.schema import utc_of
 from checkpointdb.statements import Prepared

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 from sqlalchemy import Connection
 
 from checkpointdb import queries
+from checkpointdb.batches import batches, run_among
 from checkpointdb.digests import Buffer, Digests
 from checkpointdb.errors import CorruptionError, EncryptionError, NotFoundError
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
-from checkpointdb.queries import batches
+from checkpointdb.members import MemberRow, find_members
 from checkpointdb.sealing import Cipher
 from checkpointdb.serialize import Serialized
 from checkpointdb.statements import Prepared
@@ -117,7 +118,7 @@ class Plan:
     streamed: list[StateRow]
     small: dict[int, list[Columns]]
     values: list[Value]
-    members: list[Any]
+    members: list[MemberRow]
     database: str  # what the rows are from, for messages
     streams: dict[str, memoryview] = field(default_factory=dict)
 
@@ -183,11 +184,7 @@ def plan_load(
             small[member_id].append(row)
     values = _values(connection, large)
     wanted = small.keys() | {place[0] for value in values for place in value.places}
-    members = [
-        row
-        for batch in batches(sorted(wanted))
-        for row in connection.execute(queries.members_by_id(), {"members": batch})
-    ]
+    members = find_members(connection, wanted)
     keys_in_order = [row[0] for row in every]
     name = _name_of(connection)
     plan = Plan(place.checkpoint_id, keys_in_order, streamed, small, values, members, name)
@@ -319,9 +316,7 @@ def _chosen(rows: Iterable[Columns], keys: Collection[str], checkpoint_id: str) 
 def _spread(connection: Connection, value_ids: Iterable[int]) -> dict[int, tuple[Place, ...]]:
     """Return where the chunks of values of several chunks lie."""
     found: dict[int, tuple[Place, ...]] = {}
-    for batch in batches(dict.fromkeys(value_ids)):
-        for value_id, chunks in groupby(
-            connection.execute(queries.chunks_of(), {"values": batch}), key=itemgetter(0)
-        ):
-            found[value_id] = tuple((member, at, length) for _, member, at, length in chunks)
+    rows = run_among(connection, queries.chunks_of, dict.fromkeys(value_ids))
+    for value_id, chunks in groupby(rows, key=itemgetter(0)):
+        found[value_id] = tuple((member, at, length) for _, member, at, length in chunks)
     return found

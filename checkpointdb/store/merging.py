@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, update
 
 from checkpointdb import format, queries, recording
+from checkpointdb.batches import batches
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import merged_chain
 from checkpointdb.errors import CorruptionError, StoreBusyError
@@ -32,7 +33,6 @@ from checkpointdb.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from checkpointdb.queries import batches
 from checkpointdb.reports import MergeReport
 from checkpointdb.rows import typed
 from checkpointdb.schema import checkpoints

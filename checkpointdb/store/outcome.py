@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, exists, select
 
+from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreBusyError, StoreUnavailableError, UnknownOutcomeError
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.queries import batches
 from checkpointdb.schema import checkpoints
 from checkpointdb.schema import payloads as payload_table
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TypeVar
 
-from checkpointdb import queries, serialize
+from checkpointdb import serialize
 from checkpointdb.chunking import WHOLE_STREAM_BYTES
 from checkpointdb.database import Database
 from checkpointdb.manifest import Value
-from checkpointdb.queries import batches
 from checkpointdb.sealing import Cipher
 from checkpointdb.serialize import Serialized
 from checkpointdb.store.cutting import Cut, cut, uncut
@@ -24,6 +23,7 @@ from checkpointdb.store.head import (
     KnownValue,
     Memory,
     Stream,
+    find_chunks,
     find_values,
     members_of,
 )
@@ -309,14 +309,15 @@ class Staged:
                     self.reused_chunks.update((digest, before.chunks[digest]) for digest in same)
                 wanted |= digests
         wanted -= self.own_chunks.keys() | self.reused_chunks.keys()
-        if not wanted:
-            return
-        with self.database.read() as connection:
-            for batch in batches(wanted):
-                where = {"pipeline_id": self.pipeline_id, "digests": batch}
-                for row in connection.execute(queries.chunks_by_digest(), where):
-                    self.reused_chunks[row.digest] = KnownChunk(row.id, row.member_id)
-                    self.member_bytes[row.member_id] = row.member_bytes
+        self.look_up_chunks(wanted)
+
+    def look_up_chunks(self, digests: set[bytes]) -> None:
+        """Note which of these chunks the pipeline has."""
+        if digests:
+            with self.database.read() as connection:
+                self.reused_chunks |= find_chunks(
+                    connection, self.pipeline_id, digests, self.member_bytes
+                )
 
     # --- storing
 

@@ -11,13 +11,12 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from checkpointdb import queries
 from checkpointdb.chunking import cut_flow
 from checkpointdb.manifest import Value
 from checkpointdb.sealing import Cipher
 from checkpointdb.sources import Source
 from checkpointdb.store.flows import opened
-from checkpointdb.store.head import KnownChunk, find_values
+from checkpointdb.store.head import find_values
 from checkpointdb.store.packer import Chunk
 from checkpointdb.store.stored_stream import StoredStream
 from checkpointdb.store.stream_reader import StreamReader
@@ -121,13 +120,7 @@ def _find(staged: Staged, key: str, digests: Iterable[bytes]) -> None:
         found = {digest: before.chunks[digest] for digest in before.chunks.keys() & wanted}
         staged.reused_chunks |= found
         wanted -= found.keys()
-    if not wanted:
-        return
-    with staged.database.read() as connection:
-        where = {"pipeline_id": staged.pipeline_id, "digests": [*wanted]}
-        for row in connection.execute(queries.chunks_by_digest(), where):
-            staged.reused_chunks[row.digest] = KnownChunk(row.id, row.member_id)
-            staged.member_bytes[row.member_id] = row.member_bytes
+    staged.look_up_chunks(wanted)
 
 
 def _ref(staged: Staged, key: str, piece: _Piece) -> int | bytes:

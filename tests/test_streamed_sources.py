@@ -7,7 +7,7 @@ import os
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from checkpointdb import InvalidStateError, StreamedValue
@@ -103,6 +103,7 @@ def test_pieces_of_all_sizes_and_kinds_come_in_their_order(archive):
 
     @settings(max_examples=30, deadline=None)
     @given(PIECES)
+    @example([(bytes, 80), ("reused", 5_000), ("reused", 5_000)])
     def come(parts):
         data = [(kind, NOISE[at : at + size]) for at, (kind, size) in enumerate(parts)]
         buffer = bytearray(2 * MIB)

@@ -44,6 +44,8 @@ UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 # Of these, two that are equal are the same value too: 0.0 equals -0.0, and 1 equals True.
 _SAME_IF_EQUAL = {str, bytes, int}
 
+_COMPARED_OTHERWISE = UNCHANGEABLE | {Serialized}
+
 # Serialized values that are kept until it is known whether the state is stored as a full. Buffers
 # count too: a serializer may have made them, and then they are no memory of the state.
 _KEPT_BYTES = 16 << 20
@@ -165,7 +167,7 @@ class Staged:
                 stage(self, key, value)
                 continue
             changed: Serialized | Cut | None = None
-            if (before := small.get(key)) is None or type(value) is Serialized:
+            if (before := small.get(key)) is None or type(value) in _COMPARED_OTHERWISE:
                 changed = self._unlike(key, value, memory)
             else:  # as below, in fewer steps: of ten thousand keys most of the time is steps
                 try:

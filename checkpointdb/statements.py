@@ -7,6 +7,7 @@ twenty. What is given up for it: lists of parameters, and results that need a co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -52,6 +53,12 @@ class Prepared:
             found = _compile(self.statement, self._columns, dialect)
             self._compiled[dialect.name] = found
         return found
+
+
+@cache
+def prepared(query: Callable[[], Executable]) -> Prepared:
+    """Return a question of `queries`, prepared."""
+    return Prepared(query())
 
 
 class Bound(NamedTuple):

@@ -45,6 +45,12 @@ def pipeline_id(name: str) -> Select[Any]:
     return select(pipelines.c.id).where(pipelines.c.name == name)
 
 
+@cache
+def pipeline_by_name() -> Select[Any]:
+    """Return the row id of the pipeline :name."""
+    return select(pipelines.c.id).where(pipelines.c.name == bindparam("name"))
+
+
 def _id_of(name: str) -> ScalarSelect[int]:
     return pipeline_id(name).scalar_subquery()
 

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from checkpointdb import queries
 from checkpointdb.errors import CorruptionError, InvalidInputError, NotFoundError
+from checkpointdb.statements import prepared
 from checkpointdb.text import is_storable
 
-Find = Callable[[Connection], Any]  # a row of queries.place_…, or NotFoundError
+
+class Place(NamedTuple):
+    """A row of `queries.place_…` as the driver gives it: a checkpoint, and where it stands."""
+
+    id: int
+    checkpoint_id: str
+    chain_id: int
+    uuid: str
+    depth: int
+    since_full: int
+    state_digest: bytes
+    state_version: int | None
+    is_encrypted: int
+
+
+Find = Callable[[Connection], Place]  # or NotFoundError
+
+
+def find_place(
+    connection: Connection, query: Callable[[], Select[Any]], where: dict[str, Any]
+) -> Place | None:
+    """Return what one of `queries.place_…` finds, None if that is nothing.
+
+    Raises ValueError, which a transaction tells as damage, if several checkpoints have one id.
+    """
+    rows = prepared(query).run(connection, where)
+    if len(rows) > 1:
+        raise ValueError("several checkpoints have one id")
+    return Place._make(rows[0]) if rows else None
 
 
 class Finding:
@@ -30,10 +59,11 @@ class Finding:
             raise NotFoundError(unknown, checkpoint_id=checkpoint_id)
 
         def find(connection: Connection) -> Any:
-            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            where = {"pipeline_id": pipeline_id, "checkpoint_id": checkpoint_id}
-            query = queries.place_by_checkpoint_id()
-            return _found(connection, query, where, unknown, checkpoint_id)
+            where = {"pipeline_id": self._id(connection), "checkpoint_id": checkpoint_id}
+            place = find_place(connection, queries.place_by_checkpoint_id, where)
+            if place is None:
+                raise NotFoundError(unknown, checkpoint_id=checkpoint_id)
+            return place
 
         return find
 
@@ -41,8 +71,11 @@ class Finding:
         """Return what finds the checkpoint of a row, and never one that replaced it."""
 
         def find(connection: Connection) -> Any:
-            gone = f"checkpoint {checkpoint_id!r} was forgotten or replaced since it was opened"
-            return _found(connection, queries.place_by_row(), {"id": row_id}, gone, checkpoint_id)
+            place = find_place(connection, queries.place_by_row, {"id": row_id})
+            if place is None:
+                gone = f"checkpoint {checkpoint_id!r} was forgotten or replaced since it was opened"
+                raise NotFoundError(gone, checkpoint_id=checkpoint_id)
+            return place
 
         return find
 
@@ -53,12 +86,12 @@ class Finding:
         """
 
         def find(connection: Connection) -> Any:
-            pipeline_id = connection.scalar(queries.pipeline_id(self.pipeline))
-            where = {"pipeline_id": pipeline_id}
-            place = connection.execute(queries.newest_place(), where).one_or_none()
+            pipeline_id = self._id(connection)
+            place = find_place(connection, queries.newest_place, {"pipeline_id": pipeline_id})
             if place is not None:
                 return place
-            if connection.scalar(select(queries.newest_row(pipeline_id))) is None:
+            row = None if pipeline_id is None else select(queries.newest_row(pipeline_id))
+            if row is None or connection.scalar(row) is None:
                 raise NotFoundError(f"pipeline {self.pipeline!r} has no checkpoint")
             raise CorruptionError(
                 f"the newest checkpoint of pipeline {self.pipeline!r} has no chain in the rows of "
@@ -67,15 +100,6 @@ class Finding:
 
         return find
 
-
-def _found(
-    connection: Connection,
-    query: Any,
-    where: dict[str, Any],
-    message: str,
-    checkpoint_id: str,
-) -> Any:
-    place = connection.execute(query, where).one_or_none()
-    if place is None:
-        raise NotFoundError(message, checkpoint_id=checkpoint_id)
-    return place
+    def _id(self, connection: Connection) -> int | None:
+        rows = prepared(queries.pipeline_by_name).run(connection, {"name": self.pipeline})
+        return rows[0][0] if rows else None

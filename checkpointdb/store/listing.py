@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import ColumnElement, Connection
 
 from checkpointdb import queries
 from checkpointdb.batches import batches
 from checkpointdb.records import CheckpointMetadata, CheckpointVersion
 from checkpointdb.schema import utc_of
-from checkpointdb.statements import Prepared
+from checkpointdb.statements import prepared
 
 
 def find_rows(
@@ -51,16 +50,11 @@ def describe_rows(
     for batch in batches(rows):
         bound = {"rows": queries.array(batch)}
         keys: dict[int, list[str]] = {row_id: [] for row_id in batch}
-        for row_id, key in _prepared(queries.state_keys).run(connection, bound):
+        for row_id, key in prepared(queries.state_keys).run(connection, bound):
             keys[row_id].append(key)
-        for row in map(_Row._make, _prepared(queries.overview).run(connection, bound)):
+        for row in map(_Row._make, prepared(queries.overview).run(connection, bound)):
             found[row.id] = _metadata(row, keys[row.id], locate)
     return [found[row_id] for row_id in rows]
-
-
-@cache
-def _prepared(query: Callable[[], Select[Any]]) -> Prepared:
-    return Prepared(query())
 
 
 class _Row(NamedTuple):

@@ -39,6 +39,7 @@ from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
 from checkpointdb.store.errand import Errand
+from checkpointdb.store.finding import Place, find_place
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.outcome import was_saved
 from checkpointdb.store.packer import Packer
@@ -172,20 +173,19 @@ class Saver:
         """Say whether an incremental may follow; after so many, a full is due."""
         return bool(place.since_full + 1 < self.settings.full_every)
 
-    def _place(self, connection: Connection, writer: Writer, base: str | None) -> Any:
+    def _place(self, connection: Connection, writer: Writer, base: str | None) -> Place | None:
         pipeline = {"pipeline_id": self.pipeline_id}
         if base is not None:
-            query = queries.place_by_checkpoint_id()
-            place = connection.execute(query, {**pipeline, "checkpoint_id": base}).one_or_none()
+            where = {**pipeline, "checkpoint_id": base}
+            place = find_place(connection, queries.place_by_checkpoint_id, where)
             if place is None:
                 raise NotFoundError(f"the base {base!r} is not in the store", checkpoint_id=base)
             return place
         if writer.base_id is not None:
-            query = queries.place_by_row()
-            place = connection.execute(query, {"id": writer.base_id}).one_or_none()
+            place = find_place(connection, queries.place_by_row, {"id": writer.base_id})
             if place is not None:
                 return place
-        return connection.execute(queries.newest_place(), pipeline).one_or_none()
+        return find_place(connection, queries.newest_place, pipeline)
 
     # --- the transaction
 
@@ -210,7 +210,7 @@ class Saver:
             "base_id": saved.origin.row_id if saved.origin else None,
             "now": current_time(),
         }
-        place = _Place(*_PLACE.run(connection, where)[0])
+        place = _Ground(*_PLACE.run(connection, where)[0])
         check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
         _check_base(saved, place)
         if place.replaced_id is not None and not request.replaces:
@@ -263,7 +263,7 @@ class Saver:
 _PLACE = Prepared(queries.place_of_save())
 
 
-class _Place(NamedTuple):
+class _Ground(NamedTuple):
     """A row of it."""
 
     damaged: int
@@ -283,7 +283,7 @@ def _exists(request: SaveRequest) -> InvalidInputError:
     )
 
 
-def _check_base(saved: Saved, place: _Place) -> None:
+def _check_base(saved: Saved, place: _Ground) -> None:
     """Raise LostRace unless what was compared with is as it was."""
     if saved.base is None:
         return

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.batches import run_among
+from checkpointdb.rows import typed
 
 
 class MemberRow(NamedTuple):
@@ -27,3 +28,9 @@ class MemberRow(NamedTuple):
 def find_members(connection: Connection, ids: Iterable[int]) -> list[MemberRow]:
     """Return the rows of members, those of a file together and in its order."""
     return [*map(MemberRow._make, run_among(connection, queries.members_by_id, sorted(ids)))]
+
+
+def find_typed_members(connection: Connection, ids: Iterable[int]) -> list[MemberRow]:
+    """Return the same. Raises TypeError if a column holds what it is not for."""
+    kinds = (int, int, int, int, int, bytes, str, int)
+    return [typed(row, *kinds) for row in find_members(connection, ids)]

@@ -23,7 +23,7 @@ from checkpointdb.errors import CorruptionError
 from checkpointdb.format import CompressionLevel
 from checkpointdb.manifest import Manifest, Member
 from checkpointdb.manifests import read_manifest
-from checkpointdb.members import find_members
+from checkpointdb.members import find_typed_members
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.rows import typed
 from checkpointdb.sealing import Cipher
@@ -76,8 +76,7 @@ def cargo_of_value(row: Any) -> Cargo:
 
 def members_of(connection: Connection, cargo: Iterable[Cargo]) -> list[Any]:
     """Return the rows of the members in which cargo lies."""
-    found = find_members(connection, {each.spot[0] for each in cargo})
-    return [typed(row, int, int, int, int, int, bytes, str, int) for row in found]
+    return find_typed_members(connection, {each.spot[0] for each in cargo})
 
 
 def carry(

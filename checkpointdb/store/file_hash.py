@@ -31,7 +31,7 @@ class FileHash:
     def update(self, pieces: Pieces, buffer: bytearray | None) -> None:
         """Hash pieces, soon; `buffer` is what they may be views of. Raises what a task met."""
         if len(self._waiting) >= _MOST_WAITING:  # they are memory
-            self._finish()
+            self.finish()
         is_idle = self._task is None or self._task.done()
         if is_idle and self._task is not None:
             self._task.result()  # another task would hash what comes after what is lost
@@ -42,11 +42,12 @@ class FileHash:
             self._task = self._pool.submit(self._hash_waiting)
 
     def digest(self) -> bytes:
-        """Return the hash of all that was given."""
-        self._finish()
+        """Return the hash of all that was given. Raises what a task met."""
+        self.finish()
         return self._hash.digest()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Wait until all that was given is hashed. Raises what a task met."""
         if self._task is not None:
             self._task.result()
         self._hash_waiting()  # what came as the task was ending

@@ -39,7 +39,7 @@ class KnownValue(NamedTuple):
     chunks: Mapping[bytes, KnownChunk] = NO_CHUNKS
 
 
-def members_of(values: Iterable[KnownValue]) -> set[int]:
+def members_used(values: Iterable[KnownValue]) -> set[int]:
     """Return the members in which the bytes of any of these values lie."""
     return set(chain.from_iterable(map(attrgetter("members"), values)))
 

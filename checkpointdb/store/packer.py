@@ -164,6 +164,7 @@ class Packer:
             self._finishing = self._pool.send(self.writer.finish)
         else:
             self.writer.finish()
+        self._hash.finish()  # here, since nobody should wait for it while the rows are locked
 
     def settle(self) -> None:
         """Wait for the flush, and raise what it met."""

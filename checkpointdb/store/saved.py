@@ -15,7 +15,7 @@ from checkpointdb import recording
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
-from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin, members_of
+from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin, members_used
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
 
@@ -139,7 +139,7 @@ class Saved(NamedTuple):
         sizes |= self.staged.member_bytes
         for member_id, member in zip(rows.member_ids, self.manifest.members, strict=True):
             sizes[member_id] = member.raw_bytes
-        return {member: sizes[member] for member in members_of(known.values())}
+        return {member: sizes[member] for member in members_used(known.values())}
 
 
 def describe(

@@ -25,7 +25,7 @@ from checkpointdb.store.head import (
     Stream,
     find_chunks,
     find_values,
-    members_of,
+    members_used,
 )
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
@@ -357,7 +357,7 @@ class Staged:
 
     def _reused_member_bytes(self) -> int:
         """The raw bytes of all members of other payloads that a load would decompress."""
-        used = members_of(self.reused_values.values())
+        used = members_used(self.reused_values.values())
         used |= {
             self.reused_chunks[ref].member_id
             for value in self.new_values.values()

@@ -15,7 +15,7 @@ from checkpointdb import queries
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.manifest import MEMBER_BYTES
-from checkpointdb.members import find_members
+from checkpointdb.members import find_typed_members
 from checkpointdb.rows import typed
 from checkpointdb.streamed import HEADER, SERIALIZER
 
@@ -103,8 +103,7 @@ def read_index(connection: Connection, row: Any, digests: Digests) -> StreamInde
 
 
 def _members(connection: Connection, member_ids: Sequence[int]) -> dict[int, Any]:
-    kinds = (int, int, int, int, int, bytes, str, int)
-    return {row.id: typed(row, *kinds) for row in find_members(connection, member_ids)}
+    return {row.id: row for row in find_typed_members(connection, member_ids)}
 
 
 def _reject(key: str) -> NoReturn:

@@ -32,6 +32,28 @@ def plan(handle, statement, **values):
         return [row[3] for row in rows]
 
 
+SIZED = {
+    queries: (
+        "chunks_of",
+        "members_by_id",
+        "members_of_values",
+        "values_by_digest",
+        "chunks_by_digest",
+    ),
+    forgetting: (
+        "_places",
+        "_unlink_forks",
+        "_delete_metadata",
+        "_delete_checkpoints",
+        "_delete_placed_values",
+        "_dead_spread_values",
+        "_delete_value_chunks",
+        "_delete_values",
+        "_delete_chunks",
+        "_delete_members",
+        "_delete_payloads",
+    ),
+}
 HOT = {
     "state_at": queries.state_at(),
     "values_at": queries.values_at(),
@@ -42,32 +64,10 @@ HOT = {
     "newest_place": queries.newest_place(),
     "freed_payloads": queries.freed_payloads(1, queries.listed([1, 2])),
     **{
-        f"{name} {size}": getattr(queries, name)(size)
+        f"{name} {size}": getattr(module, name)(size)
         for size in (1, 16)
-        for name in (
-            "chunks_of",
-            "members_by_id",
-            "members_of_values",
-            "values_by_digest",
-            "chunks_by_digest",
-        )
-    },
-    **{
-        f"{name} {size}": getattr(forgetting, name)(size)
-        for size in (1, 16)
-        for name in (
-            "_places",
-            "_unlink_forks",
-            "_delete_metadata",
-            "_delete_checkpoints",
-            "_delete_placed_values",
-            "_dead_spread_values",
-            "_delete_value_chunks",
-            "_delete_values",
-            "_delete_chunks",
-            "_delete_members",
-            "_delete_payloads",
-        )
+        for module, names in SIZED.items()
+        for name in names
     },
     **{
         name: getattr(forgetting, name).statement

@@ -159,10 +159,10 @@ _MEMBER = 'SELECT payload_id, "offset", stored_bytes, sha256 FROM members WHERE 
 class RecordedFloor(Floor):
     """The floor, and what this design adds for those who come after the process.
 
-    A file per save, which gets its name when it is whole; SHA-256 of it and of its members; rows of
-    the design's tables and indexes, inserted by sqlite3 itself; so three flushes, of the file, its
-    directory and the log. What a save compares with it remembers. A load asks the rows, and
-    compares every hash. It neither locks out a second writer nor sees one, keeps no manifest in the
+    A file per save, which gets its name when it is whole; SHA-256 of it and of its members; rows in
+    tables and indexes like the design's, but fewer, inserted by sqlite3 itself; so three flushes,
+    of the file, its directory and the log. What a save compares with it remembers. A load asks the
+    rows, and compares every hash. It neither locks out a second writer nor sees one, keeps no manifest in the
     file, forgets nothing, and hashes no array again after it was copied.
     """
 

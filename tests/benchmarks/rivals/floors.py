@@ -162,8 +162,8 @@ class RecordedFloor(Floor):
     A file per save, which gets its name when it is whole; SHA-256 of it and of its members; rows in
     tables and indexes like the design's, but fewer, inserted by sqlite3 itself; so three flushes,
     of the file, its directory and the log. What a save compares with it remembers. A load asks the
-    rows, and compares every hash. It neither locks out a second writer nor sees one, keeps no manifest in the
-    file, forgets nothing, and hashes no array again after it was copied.
+    rows, and compares every hash. It neither locks out a second writer nor sees one, keeps no
+    manifest in the file, forgets nothing, and hashes no array again after it was copied.
     """
 
     settings = "the floor; SHA-256; a file and rows by sqlite3 per save: three flushes"

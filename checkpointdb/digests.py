@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -36,8 +36,17 @@ class Digests:
     def value(self, serializer: str, layout: Sequence[int], chunks: Iterable[bytes]) -> bytes:
         """Return the digest of a value: how it was serialized, its parts, its chunks in order."""
         head = serializer.encode()
-        parts = struct.pack(f"<B{len(layout) + 1}Q", len(head), len(layout), *layout)
+        parts = _parts(len(layout)).pack(len(head), len(layout), *layout)
         return self._new(b"".join((b"value", parts, head, *chunks))).digest()
+
+    def values_of_one(self, serializer: str, chunks: Iterable[Buffer]) -> list[bytes]:
+        """Return the digest of each value that is one chunk: as `value` does, in fewer steps."""
+        new, head = self._new, serializer.encode()
+        pack, size = partial(_parts(1).pack, len(head), 1), len
+        return [
+            new(b"value" + pack(size(chunk)) + head + new(chunk).digest()).digest()
+            for chunk in chunks
+        ]
 
     def state(
         self,
@@ -55,14 +64,36 @@ class Digests:
         Keyed, it is that of this checkpoint: who can write the database, but has no key, cannot
         give one checkpoint the state of another. In the clear equal states have equal digests.
         """
+        told: list[Any] = [*chain.from_iterable(values)]  # flat: pairs would be collected
+        keys = texts(told[::2])
+        return self.state_of(pipeline, checkpoint_id, keys, told[1::2], state_version)
+
+    def state_of(
+        self,
+        pipeline: str,
+        checkpoint_id: str,
+        keys: Sequence[bytes],
+        values: Iterable[bytes],
+        state_version: int | None,
+    ) -> bytes:
+        """Return the digest of a state of which the keys are given as `texts` gives them."""
         parts = [_head(state_version)]
         if self._is_keyed:
-            parts += (_text(pipeline), _text(checkpoint_id))
-        told: list[Any] = [*chain.from_iterable(values)]  # flat: pairs would be collected
-        texts = [*map(str.encode, told[::2])]
-        lengths = map(_LENGTH.pack, map(len, texts))
-        parts += chain.from_iterable(zip(lengths, texts, told[1::2], strict=True))
-        return self._new(b"".join(parts)).digest()
+            parts += texts((pipeline, checkpoint_id))
+        pairs = [b""] * (2 * len(keys))
+        pairs[::2], pairs[1::2] = keys, values
+        return self._new(b"".join(parts + pairs)).digest()
+
+
+@lru_cache
+def _parts(count: int) -> struct.Struct:
+    return struct.Struct(f"<B{count + 1}Q")
+
+
+def texts(texts: Iterable[str]) -> list[bytes]:
+    """Return texts as they are hashed: each after its length."""
+    encoded = [*map(str.encode, texts)]
+    return [*map(bytes.__add__, map(_LENGTH.pack, map(len, encoded)), encoded)]
 
 
 def merged_chain(chain: str, depth: int) -> str:
@@ -80,8 +111,3 @@ def _head(state_version: int | None) -> bytes:
         return b"state"
     # Called by its class, since of anything but an integer it is to be a TypeError.
     return b"versioned state" + int.to_bytes(state_version, 8, "little", signed=True)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return _LENGTH.pack(len(data)) + data

@@ -291,12 +291,14 @@ class _Rows:
             return opening.chain, opening.depth, opening.source
 
         for (chain, depth, source), group in groupby(self.found.openings, key=place):
+            openings = list(group)
             recording.record_entries(
                 self.connection,
                 self.chains[chain],
                 depth,
                 self.payloads[source].payload_id,
-                [(opening.entry, self._value_id(opening)) for opening in group],
+                [opening.entry for opening in openings],
+                map(self._value_id, openings),
             )
 
     def _value_id(self, opening: Opening) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from itertools import chain, islice, repeat
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, bindparam, func, insert, select, update
@@ -65,36 +65,37 @@ def _ids_by(owner: Column[Any]) -> Prepared:
     return Prepared(select(ids).where(owner == bindparam("owner")).order_by(ids))
 
 
-def insert_many(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows, all of the same columns."""
-    rest = iter(rows)
-    if first := next(rest, None):
-        _insert(table, tuple(first)).run_each(connection, chain([first], rest))
-
-
 def insert_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
     """Insert a row and return its id."""
     [(row_id,)] = _insert_one(table, tuple(row)).run(connection, row)
     return int(row_id)
 
 
+def insert_columns(
+    connection: Connection, table: Table, count: int, columns: Mapping[str, Iterable[Any]]
+) -> None:
+    """Insert so many rows, given by columns."""
+    if count:
+        _insert(table, tuple(columns)).run_columns(connection, columns)
+
+
 def insert_rows(
     connection: Connection,
     owner: Column[Any],
     owners: Iterable[int],
-    rows: Iterable[Mapping[str, Any]],
+    count: int,
+    columns: Mapping[str, Iterable[Any]],
 ) -> list[int]:
-    """Insert rows, the first of these owners (the values of a column), return ids in order.
+    """Insert so many rows, the first of these owners (the values of a column), return ids in order.
 
     Ids grow in the order of insertion, so that they can be asked for afterwards. (RETURNING
     would insert row by row: its own order is not promised.)
     """
     table = owner.table
-    rest = iter(rows)
-    first = list(islice(rest, 2))
-    if len(first) <= 1:
-        return [insert_row(connection, table, row) for row in first]
-    insert_many(connection, table, chain(first, rest))
+    if count <= 1:
+        rows = zip(*columns.values(), strict=True)
+        return [insert_row(connection, table, dict(zip(columns, row, strict=True))) for row in rows]
+    insert_columns(connection, table, count, columns)
     find = _ids_by(owner)
     return [row_id for each in owners for (row_id,) in find.run(connection, {"owner": each})]
 
@@ -131,20 +132,19 @@ def record_payload(
         "key_epoch": key_epoch,
     }
     payload_id = insert_row(connection, payloads, payload)
+    count = len(stored)
     member_ids = insert_rows(
         connection,
         members.c.payload_id,
         [payload_id],
-        (
-            {
-                "payload_id": payload_id,
-                "offset": member.offset,
-                "stored_bytes": member.stored_bytes,
-                "raw_bytes": member.raw_bytes,
-                "sha256": member.sha256,
-            }
-            for member in stored
-        ),
+        count,
+        {
+            "payload_id": repeat(payload_id, count),
+            "offset": [member.offset for member in stored],
+            "stored_bytes": [member.stored_bytes for member in stored],
+            "raw_bytes": [member.raw_bytes for member in stored],
+            "sha256": [member.sha256 for member in stored],
+        },
     )
     places = _record_chunks(connection, pipeline_id, member_ids, stored)
     return PayloadRows(payload_id, member_ids, places)
@@ -186,25 +186,35 @@ def _record_chunks(
     stored: Sequence[Member],
 ) -> list[ChunkPlace]:
     places: list[ChunkPlace] = []
-    shared: list[tuple[int, dict[str, Any]]] = []
+    shared: list[int] = []  # the numbers of those that get rows
+    digests: list[bytes] = []
+    sizes: list[int] = []
     for member_id, member in zip(member_ids, stored, strict=True):
         offset = 0
-        for chunk in member.chunks:
-            if chunk.digest is not None:
-                row: dict[str, Any] = {
-                    "pipeline_id": pipeline_id,
-                    "digest": chunk.digest,
-                    "member_id": member_id,
-                    "offset": offset,
-                    "raw_bytes": chunk.raw_bytes,
-                }
-                shared.append((len(places), row))
+        for raw_bytes, digest in member.chunks:
+            if digest is not None:
+                shared.append(len(places))
+                digests.append(digest)
+                sizes.append(raw_bytes)
             places.append(ChunkPlace(member_id, offset, None))
-            offset += chunk.raw_bytes
-    owners = dict.fromkeys(row["member_id"] for _, row in shared)
-    ids = insert_rows(connection, chunks.c.member_id, owners, (row for _, row in shared))
-    for (number, row), chunk_id in zip(shared, ids, strict=True):
-        places[number] = ChunkPlace(row["member_id"], row["offset"], chunk_id)
+            offset += raw_bytes
+    owners = [places[number].member_id for number in shared]
+    count = len(shared)
+    ids = insert_rows(
+        connection,
+        chunks.c.member_id,
+        dict.fromkeys(owners),
+        count,
+        {
+            "pipeline_id": repeat(pipeline_id, count),
+            "digest": digests,
+            "member_id": owners,
+            "offset": [places[number].offset for number in shared],
+            "raw_bytes": sizes,
+        },
+    )
+    for number, chunk_id in zip(shared, ids, strict=True):
+        places[number] = places[number]._replace(chunk_id=chunk_id)
     return places
 
 
@@ -219,22 +229,35 @@ def record_values(
 
     `chunk_ids` gives the row of a chunk that another payload stores.
     """
+    count = len(values)
+    places = [_place_of(rows, value) for value in values]
     ids = insert_rows(
         connection,
         state_values.c.payload_id,
         [rows.payload_id],
-        (_value_row(pipeline_id, rows, value) for value in values),
+        count,
+        {
+            "pipeline_id": repeat(pipeline_id, count),
+            "digest": [value.digest for value in values],
+            "type_name": [value.type_name for value in values],
+            "serializer": [value.serializer for value in values],
+            "layout": [",".join(map(str, value.layout)) for value in values],
+            "raw_bytes": [sum(value.layout) for value in values],
+            "payload_id": repeat(rows.payload_id, count),
+            "member_id": [place.member_id if place else None for place in places],
+            "offset": [place.offset if place else None for place in places],
+        },
     )
     links: dict[str, list[int | None]] = {"value_id": [], "seq": [], "chunk_id": []}
-    for value_id, value in zip(ids, values, strict=True):
-        if _place_of(rows, value) is None:
+    for value_id, value, place in zip(ids, values, places, strict=True):
+        if place is None:
             links["value_id"] += repeat(value_id, len(value.chunks))
             links["seq"] += range(len(value.chunks))
             links["chunk_id"] += [
                 rows.places[ref].chunk_id if isinstance(ref, int) else chunk_ids(ref)
                 for ref in value.chunks
             ]
-    _insert(value_chunks, tuple(links)).run_columns(connection, links)
+    insert_columns(connection, value_chunks, len(links["seq"]), links)
     return ids
 
 
@@ -244,21 +267,6 @@ def _place_of(rows: PayloadRows, value: Value) -> ChunkPlace | None:
         place = rows.places[value.chunks[0]]
         return place if place.chunk_id is None else None
     return None
-
-
-def _value_row(pipeline_id: int, rows: PayloadRows, value: Value) -> dict[str, Any]:
-    place = _place_of(rows, value)
-    return {
-        "pipeline_id": pipeline_id,
-        "digest": value.digest,
-        "type_name": value.type_name,
-        "serializer": value.serializer,
-        "layout": ",".join(map(str, value.layout)),
-        "raw_bytes": value.raw_bytes,
-        "payload_id": rows.payload_id,
-        "member_id": place.member_id if place else None,
-        "offset": place.offset if place else None,
-    }
 
 
 def record_chain(
@@ -320,11 +328,15 @@ def record_checkpoint(
         "state_version": checkpoint.state_version,
     }
     row_id = insert_row(connection, checkpoints, row)
-    scalars = [
-        {"checkpoint_id": row_id, "key": key, "number": number, "text": text}
-        for key, number, text in custom_metadata.flatten(checkpoint.custom_metadata)
-    ]
-    insert_many(connection, checkpoint_metadata, scalars)
+    scalars = [*custom_metadata.flatten(checkpoint.custom_metadata)]
+    count = len(scalars)
+    columns: dict[str, Iterable[Any]] = {
+        "checkpoint_id": repeat(row_id, count),
+        "key": [key for key, _, _ in scalars],
+        "number": [number for _, number, _ in scalars],
+        "text": [text for _, _, text in scalars],
+    }
+    insert_columns(connection, checkpoint_metadata, count, columns)
     return row_id
 
 
@@ -342,26 +354,25 @@ def record_entries(
     chain_id: int,
     depth: int,
     payload_id: int,
-    opened: Iterable[tuple[Entry, int | None]],
+    opened: Sequence[Entry],
+    value_ids: Iterable[int | None],
 ) -> None:
     """Open entries at a depth, each with its value's row, and close what they follow."""
+    keys = [entry.key for entry in opened]
     if depth > 0:
-        opened = list(opened)
-        closed = ({"chain": chain_id, "opened": entry.key, "depth": depth} for entry, _ in opened)
+        closed = ({"chain": chain_id, "opened": key, "depth": depth} for key in keys)
         _CLOSE.run_each(connection, closed)
-    rows = (
-        {
-            "chain_id": chain_id,
-            "key": entry.key,
-            "from_depth": depth,
-            "to_depth": None,
-            "value_id": value_id,
-            "position": entry.position,
-            "payload_id": payload_id,
-        }
-        for entry, value_id in opened
-    )
-    insert_many(connection, entries, rows)
+    count = len(opened)
+    columns: dict[str, Iterable[Any]] = {
+        "chain_id": repeat(chain_id, count),
+        "key": keys,
+        "from_depth": repeat(depth, count),
+        "to_depth": repeat(None, count),
+        "value_id": value_ids,
+        "position": [entry.position for entry in opened],
+        "payload_id": repeat(payload_id, count),
+    }
+    insert_columns(connection, entries, count, columns)
 
 
 def record_failure(connection: Connection, pipeline_id: int, values: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from checkpointdb import serialize
 from checkpointdb.errors import InvalidStateError
 from checkpointdb.serialize import Serialized, Serializer
-from checkpointdb.store.staging import UNCHANGEABLE
+from checkpointdb.store.cutting import is_fixed
+from checkpointdb.store.likeness import UNCHANGEABLE
 from checkpointdb.store.stored_stream import StoredStream
 from checkpointdb.streamed import StreamedValue
 
@@ -54,7 +55,7 @@ def held_bytes(captured: dict[str, object]) -> int:
 def _captured(key: str, value: object, serializer: Serializer) -> Serialized:
     found = value if isinstance(value, Serialized) else serialize.dump(key, value, serializer)
     # The buffers of an array are the array's own memory; a pickle is nobody else's.
-    parts = (part if type(part.obj) is bytes else _copy(part) for part in found.parts)
+    parts = (part if is_fixed(part) else _copy(memoryview(part)) for part in found.parts)
     return found._replace(parts=tuple(parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from checkpointdb import serialize
 from checkpointdb.chunking import WHOLE_STREAM_BYTES, average_of, cut_buffer, cut_rest, cut_stream
@@ -12,6 +12,8 @@ from checkpointdb.digests import Digests
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.head import Stream
 from checkpointdb.store.pool import Pool
+
+_Part = TypeVar("_Part", bytes | memoryview, memoryview)
 
 # Of less, the digests are taken before a thread has begun.
 _THREAD_PAYS_BYTES = 4 << 20
@@ -32,9 +34,12 @@ class Cut(NamedTuple):
     raw_bytes: int
     stream: Stream | None
 
-    def chunks(self) -> Iterator[memoryview]:
-        """Yield the chunks."""
-        return _chunks(self.serialized.parts, self.lengths)
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """Yield the chunks; of several none is a copy."""
+        parts = self.serialized.parts
+        if len(self.lengths) > 1:
+            parts = tuple([memoryview(part) for part in parts])
+        return _chunks(parts, self.lengths)
 
 
 def uncut(key: str, serialized: serialize.Serialized, digests: Digests) -> Cut:
@@ -56,7 +61,7 @@ def cut(
 
     Where the stream is what it was `before` it need not be cut to see that.
     """
-    first, *buffers = serialized.parts
+    first, *buffers = [memoryview(part) for part in serialized.parts]
     of_whole = cipher.digests.chunk(first)
     if before is not None and before.whole == of_whole:
         stream = before
@@ -137,7 +142,12 @@ def _same_at_the_end(stream: memoryview, before: Stream, digests: Digests) -> in
     return 0
 
 
-def _chunks(parts: Sequence[memoryview], lengths: Iterable[int]) -> Iterator[memoryview]:
+def is_fixed(data: bytes | memoryview) -> bool:
+    """Say whether nobody can change bytes: a pickle's; an array's buffer is the array's own."""
+    return type(data) is bytes or (type(data) is memoryview and type(data.obj) is bytes)
+
+
+def _chunks(parts: Sequence[_Part], lengths: Iterable[int]) -> Iterator[_Part]:
     """Yield what parts consist of; one by one, since a list of all would be as many objects."""
     rest = iter(lengths)
     for part in parts:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class KnownValue(NamedTuple):
 
 def members_used(values: Iterable[KnownValue]) -> set[int]:
     """Return the members in which the bytes of any of these values lie."""
-    return set(chain.from_iterable(map(attrgetter("members"), values)))
+    return set(chain.from_iterable({*map(itemgetter(2), values)}))  # thousands have the same
 
 
 class Stream(NamedTuple):
@@ -84,8 +84,9 @@ class Head:
     """A checkpoint as its writer left it; what is marked damaged is not in `values`.
 
     `digests` are those of the values. `member_bytes` gives the raw bytes of the members that these
-    lie in. `damaged` is what `queries.damaged_payloads` said: when that changes, the head is no
-    longer to be relied on.
+    lie in. `texts` are the keys as the state's digest has them, empty if that was not asked for.
+    `damaged` is what `queries.damaged_payloads` said: when that changes, the head is no longer to
+    be relied on.
     """
 
     row_id: int
@@ -96,9 +97,10 @@ class Head:
     damaged: int
     values: dict[str, KnownValue] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
-    positions: dict[str, int] = field(default_factory=dict)
+    positions: Mapping[str, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
+    texts: Sequence[bytes] = ()
 
     @property
     def origin(self) -> Origin:
@@ -108,18 +110,20 @@ class Head:
 def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:
     """Read the head at a place (a row of `queries.place_by_row` or its like)."""
     damaged = connection.scalar(select(queries.damaged_payloads()), {"pipeline_id": pipeline_id})
+    positions: dict[str, int] = {}
     head = Head(place.id, place.chain_id, place.uuid, place.depth, place.since_full, damaged or 0)
     rows = connection.execute(
         queries.head_values(), {"chain_id": place.chain_id, "depth": place.depth}
     ).all()
     spread = _spread(connection, {row.value_id for row in rows if row.member_id is None})
     for row in rows:
-        head.positions[row.key] = row.position
+        positions[row.key] = row.position
         found = known_value(row, row.value_id, spread, head.member_bytes)
         if found is not None and not row.is_damaged:
             head.values[row.key] = found
             head.digests[row.key] = found.digest
-    whole(head.positions.values())
+    whole(positions.values())
+    head.positions = positions
     whole(head.member_bytes.values())
     return head
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.batches import batches, run_among
-from checkpointdb.digests import Buffer, Digests
+from checkpointdb.digests import Buffer, Digests, texts
 from checkpointdb.errors import CorruptionError, EncryptionError, NotFoundError
 from checkpointdb.manifest import MAX_SERIALIZER_BYTES, MEMBER_BYTES
 from checkpointdb.members import MemberRow, find_members
@@ -120,7 +120,7 @@ class Plan:
     values: list[Value]
     members: list[MemberRow]
     database: str  # what the rows are from, for messages
-    streams: dict[str, memoryview] = field(default_factory=dict)
+    streams: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def stored_bytes(self) -> int:
@@ -142,10 +142,15 @@ class Plan:
             for value in self.values
         }
 
+    def small_by_serializer(self) -> dict[str, list[Columns]]:
+        """Return the rows of values that are one chunk alone, by how they were serialized."""
+        found: dict[str, list[Columns]] = defaultdict(list)
+        for row in chain(*self.small.values()):
+            found[row[3]].append(row)
+        return found
+
     def take_parts(self) -> Iterator[tuple[str, str, Sequence[Buffer]]]:
-        """Yield each value that was read, once: its key, its serializer, its parts."""
-        for key, _, _, serializer, *_ in chain(*self.small.values()):
-            yield key, serializer, [self.streams.pop(key)]
+        """Yield each other value that was read, once: its key, its serializer, its parts."""
         for value in self.values:
             yield value.key, value.serializer, value.whole_parts()
             value.parts, value.pieces = [], []
@@ -229,9 +234,9 @@ def rows_of_state(
     # this state, is authentic by the state's digest alone.
     every: list[Any] = _STATE.run(connection, where)
     if reading.verify_hash or reading.is_sealed:
-        pairs = (row[:2] for row in every)
-        told = (reading.pipeline, place.checkpoint_id, pairs, place.state_version)
-        if place.state_digest != reading.cipher.digests.state(*told):
+        names, values = texts(row[0] for row in every), [row[1] for row in every]
+        told = (reading.pipeline, place.checkpoint_id, names, values, place.state_version)
+        if place.state_digest != reading.cipher.digests.state_of(*told):
             raise CorruptionError(
                 f"Hash verification failed for checkpoint {place.checkpoint_id!r}: its rows in "
                 f"{_name_of(connection)!r} do not give the state that was saved; rebuild the "

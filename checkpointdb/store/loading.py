@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from itertools import chain
 from typing import Any, NoReturn
 
 from checkpointdb import format
@@ -125,17 +124,18 @@ def _read_run(
             for at, length, value, number, target in pieces[member.id]:
                 value.put(number, view[at : at + length], target, reading.cipher.digests)
             for key, _, _, _, _, length, _, at in plan.small.get(member.id, ()):
-                plan.streams[key] = view[at : at + length]
+                plan.streams[key] = raw[at : at + length]
     finally:
         reader.close()
 
 
 def _check_values(plan: Plan, digests: Digests) -> None:
     """Raise CorruptionError unless each value is the one that its rows name."""
-    for key, digest, _, serializer, _, length, _, _ in chain(*plan.small.values()):
-        of_stream = digests.chunk(plan.streams[key])
-        if digests.value(serializer, (length,), [of_stream]) != digest:
-            _reject_value(plan, key)
+    for serializer, rows in plan.small_by_serializer().items():
+        found = digests.values_of_one(serializer, [plan.streams[row[0]] for row in rows])
+        for row, digest in zip(rows, found, strict=True):
+            if row[1] != digest:
+                _reject_value(plan, row[0])
     for value in plan.values:
         if not value.is_intact(digests):
             _reject_value(plan, value.key)

@@ -305,8 +305,9 @@ def _insert(
     chain_id = recording.record_chain(
         connection, place.pipeline_id, checkpoint.chain, _origin_now(connection, state), 1
     )
-    opened = [(each, ids[each.value]) for each in checkpoint.entries if each.value is not None]
-    recording.record_entries(connection, chain_id, 0, rows.payload_id, opened)
+    opened = [each for each in checkpoint.entries if each.value is not None]
+    value_ids = [ids[each.value] for each in opened if each.value is not None]
+    recording.record_entries(connection, chain_id, 0, rows.payload_id, opened, value_ids)
     full = {
         "chain_id": chain_id,
         "depth": 0,

@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
     `is_fixed` if it was taken of these very bytes, and nobody can change them.
     """
 
-    data: memoryview
+    data: bytes | memoryview
     digest: bytes
     key: str
     is_shared: bool

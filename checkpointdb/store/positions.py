@@ -10,14 +10,14 @@ from operator import eq
 GAP = 1 << 20
 
 
-def place_keys(keys: Sequence[str], before: Mapping[str, int]) -> dict[str, int]:
+def place_keys(keys: Sequence[str], before: Mapping[str, int]) -> Mapping[str, int]:
     """Give each key a position, in the order of `keys`, keeping as many as can be kept.
 
     Keys that are new or were moved get positions between their neighbours; where there is no
-    room left, all are numbered anew.
+    room left, all are numbered anew. Where the keys are the same, so is what is returned: `before`.
     """
     if len(keys) == len(before) and all(map(eq, keys, before)):
-        return dict(before)
+        return before
     kept = _longest_increasing([before[key] for key in keys if key in before])
     result: dict[str, int] = {}
     waiting: list[str] = []

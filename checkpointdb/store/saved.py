@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import compress, filterfalse
-from operator import ne, or_
+from operator import ne
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from checkpointdb import recording
+from checkpointdb import digests, recording
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
@@ -39,21 +39,22 @@ class Saved(NamedTuple):
     appends: bool
     checkpoint: Checkpoint
     manifest: Manifest
-    positions: dict[str, int]
+    positions: Mapping[str, int]
+    texts: Sequence[bytes]  # the keys, for the state's digest
 
     def insert(self, connection: Connection, under: Placement, touched: Touched) -> Head:
         """Insert every row and return the head that the writer has from now on.
 
         What may be of no use is added to `touched`.
         """
-        checkpoint, packer, digests = self.checkpoint, self.staged.packer, self.staged.digests
-        rows, known = self._insert_payload(connection, under)
+        checkpoint, packer = self.checkpoint, self.staged.packer
+        rows, values = self._insert_payload(connection, under)
         chain_id = self._insert_chain(connection, under)
-        opened = (
-            (entry, None if entry.value is None else known[entry.value].value_id)
-            for entry in checkpoint.entries
+        opened = checkpoint.entries
+        value_ids = [None if each.value is None else values[each.key].value_id for each in opened]
+        recording.record_entries(
+            connection, chain_id, checkpoint.depth, rows.payload_id, opened, value_ids
         )
-        recording.record_entries(connection, chain_id, checkpoint.depth, rows.payload_id, opened)
         row_id = recording.record_checkpoint(
             connection,
             under.pipeline_id,
@@ -74,16 +75,17 @@ class Saved(NamedTuple):
             checkpoint.depth,
             checkpoint.since_full,
             under.damaged,
-            dict(zip(digests, map(known.__getitem__, digests.values()), strict=True)),
-            digests,
+            values,
+            self.staged.digests,
             self.positions,
-            self._member_bytes(rows, known),
+            self._member_bytes(rows, values),
             self.staged.memory(),
+            self.texts,
         )
 
     def _insert_payload(
         self, connection: Connection, under: Placement
-    ) -> tuple[PayloadRows, dict[bytes, KnownValue]]:
+    ) -> tuple[PayloadRows, dict[str, KnownValue]]:
         packer = self.staged.packer
         rows = recording.record_payload(
             connection,
@@ -103,7 +105,7 @@ class Saved(NamedTuple):
             self.manifest.values,
             lambda digest: reused[digest].chunk_id,
         )
-        return rows, self._known(rows, value_ids)
+        return rows, self._values(rows, value_ids)
 
     def _insert_chain(self, connection: Connection, under: Placement) -> int:
         depth = self.checkpoint.depth
@@ -114,9 +116,11 @@ class Saved(NamedTuple):
         uuid = self.checkpoint.chain
         return recording.record_chain(connection, under.pipeline_id, uuid, forked_from, depth + 1)
 
-    def _known(self, rows: PayloadRows, value_ids: Sequence[int]) -> dict[bytes, KnownValue]:
-        known = dict(self.staged.reused_values)
-        digests = [chunk.digest for member in self.manifest.members for chunk in member.chunks]
+    def _values(self, rows: PayloadRows, value_ids: Sequence[int]) -> dict[str, KnownValue]:
+        """Return the value of each key: what was known, and what this payload defines."""
+        defined: dict[bytes, KnownValue] = {}
+        members: dict[tuple[int, ...], tuple[int, ...]] = {}
+        stored = [chunk.digest for member in self.manifest.members for chunk in member.chunks]
         for value, value_id in zip(self.manifest.values, value_ids, strict=True):
             chunks: dict[bytes, KnownChunk] = {}
             used: dict[int, None] = {}
@@ -125,21 +129,25 @@ class Saved(NamedTuple):
                     chunks[ref] = self.staged.reused_chunks[ref]
                     used[chunks[ref].member_id] = None
                     continue
-                place, digest = rows.places[ref], digests[ref]
+                place, digest = rows.places[ref], stored[ref]
                 used[place.member_id] = None
                 if digest is not None and place.chunk_id is not None:
                     chunks[digest] = KnownChunk(place.chunk_id, place.member_id)
-            known[value.digest] = KnownValue(
-                value_id, value.digest, tuple(used), chunks or NO_CHUNKS
+            in_members = tuple(used)  # one for all: ten thousand values may lie in the same
+            in_members = members.setdefault(in_members, in_members)
+            defined[value.digest] = KnownValue(
+                value_id, value.digest, in_members, chunks or NO_CHUNKS
             )
-        return known
+        known, digests = self.staged.known, self.staged.digests
+        keys = digests if self.staged.is_full else self.staged.noted
+        return known | {key: defined[digests[key]] for key in keys if key not in known}
 
-    def _member_bytes(self, rows: PayloadRows, known: dict[bytes, KnownValue]) -> dict[int, int]:
+    def _member_bytes(self, rows: PayloadRows, values: dict[str, KnownValue]) -> dict[int, int]:
         sizes = dict(self.base.member_bytes) if self.base else {}
         sizes |= self.staged.member_bytes
         for member_id, member in zip(rows.member_ids, self.manifest.members, strict=True):
             sizes[member_id] = member.raw_bytes
-        return {member: sizes[member] for member in members_used(known.values())}
+        return {member: sizes[member] for member in members_used(values.values())}
 
 
 def describe(
@@ -160,6 +168,8 @@ def describe(
     base = None if staged.is_full else staged.head
     appends = base is not None and base is own
     positions = place_keys(keys, base.positions if base and appends else {})
+    has_same_keys = base is not None and positions is base.positions
+    texts = (base.texts if base and has_same_keys else ()) or digests.texts(keys)
     checkpoint = Checkpoint(
         pipeline=pipeline,
         checkpoint_id=checkpoint_id,
@@ -169,11 +179,8 @@ def describe(
         is_incremental=base is not None,
         since_full=base.since_full + 1 if base else 0,
         forked_from=(origin.chain, origin.depth) if origin and not appends else None,
-        state_digest=staged.cipher.digests.state(
-            pipeline,
-            checkpoint_id,
-            zip(keys, map(staged.digests.__getitem__, keys), strict=True),
-            state_version,
+        state_digest=staged.cipher.digests.state_of(
+            pipeline, checkpoint_id, texts, map(staged.digests.__getitem__, keys), state_version
         ),
         state_bytes=staged.state_bytes,
         key_count=len(keys),
@@ -182,22 +189,26 @@ def describe(
         state_version=state_version,
     )
     manifest = Manifest(staged.packer.flush(), tuple(staged.new_values.values()), (checkpoint,))
-    return Saved(staged, origin, base, appends, checkpoint, manifest, positions)
+    return Saved(staged, origin, base, appends, checkpoint, manifest, positions, texts)
 
 
 def _opened(
-    staged: Staged, before: Head | None, keys: Sequence[str], positions: dict[str, int]
+    staged: Staged, before: Head | None, keys: Sequence[str], positions: Mapping[str, int]
 ) -> Iterator[Entry]:
     """Yield the entries that differ from those before: all of them in a new chain."""
-    digests = staged.digests
-    opened: Iterable[str] = keys
-    if before is not None:  # compared without a step for each
-        has_other_value = map(ne, map(digests.get, keys), map(before.digests.get, keys))
+    now = staged.digests
+    if before is None:
+        yield from (Entry(key, positions[key], now[key]) for key in keys)
+        return
+    opened = {key for key in staged.noted if now[key] != before.digests.get(key)}
+    has_same_keys = positions is before.positions
+    if not has_same_keys:
         has_moved = map(ne, map(positions.get, keys), map(before.positions.get, keys))
-        opened = compress(keys, map(or_, has_other_value, has_moved))
-    yield from (Entry(key, positions[key], digests[key]) for key in opened)
-    if before is not None:
-        for key in filterfalse(digests.__contains__, before.positions):
+        opened.update(compress(keys, has_moved))
+    for key in sorted(opened, key=positions.__getitem__):
+        yield Entry(key, positions[key], now[key])
+    if not has_same_keys:
+        for key in filterfalse(now.__contains__, before.positions):
             yield Entry(key, before.positions[key], None)
 
 

@@ -133,9 +133,7 @@ class Saver:
             head,
             head is None,
         )
-        staged.add(items)
-        if not staged.is_full and staged.is_too_large():
-            staged.make_full(items)
+        staged.stage(items)
         return describe(
             staged,
             writer.head,

@@ -5,18 +5,17 @@ Nothing is read back from disk: what the pipeline already has is known by its di
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import TypeVar
 
 from checkpointdb import serialize
-from checkpointdb.chunking import WHOLE_STREAM_BYTES
 from checkpointdb.database import Database
 from checkpointdb.manifest import Value
 from checkpointdb.sealing import Cipher
 from checkpointdb.serialize import Serialized
-from checkpointdb.store.cutting import Cut, cut, uncut
+from checkpointdb.store.cutting import Cut, cut, is_fixed, uncut
 from checkpointdb.store.head import (
     Head,
     KnownChunk,
@@ -27,6 +26,7 @@ from checkpointdb.store.head import (
     find_values,
     members_used,
 )
+from checkpointdb.store.likeness import is_small, unlike
 from checkpointdb.store.packer import Chunk, Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.stream_staging import stage
@@ -40,11 +40,6 @@ _GROUP_BYTES = 1 << 20
 _HELD_BYTES = 32 << 20
 # Streams of small values that it holds on to, to see so without a digest.
 _HELD_STREAM_BYTES = 16 << 20
-UNCHANGEABLE = {str, bytes, int, float, complex, bool}
-# Of these, two that are equal are the same value too: 0.0 equals -0.0, and 1 equals True.
-_SAME_IF_EQUAL = {str, bytes, int}
-
-_COMPARED_OTHERWISE = UNCHANGEABLE | {Serialized}
 
 # Serialized values that are kept until it is known whether the state is stored as a full. Buffers
 # count too: a serializer may have made them, and then they are no memory of the state.
@@ -84,8 +79,9 @@ class Staged:
     is_full: bool
     digests: dict[str, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    known: dict[str, KnownValue] = field(default_factory=dict)  # by key, as those above
+    noted: list[str] = field(default_factory=list)  # keys that were not seen at once to be the same
     new_values: dict[bytes, Value] = field(default_factory=dict)
-    reused_values: dict[bytes, KnownValue] = field(default_factory=dict)
     reused_chunks: dict[bytes, KnownChunk] = field(default_factory=dict)
     own_chunks: dict[bytes, int] = field(default_factory=dict)
     member_bytes: dict[int, int] = field(default_factory=dict)
@@ -94,6 +90,7 @@ class Staged:
     streams: dict[bytes, Stream] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)
     small_bytes: int = 0
+    by_digest: dict[bytes, KnownValue] | None = None  # made when it is asked for
     kept: dict[str, Cut] = field(default_factory=dict)
     kept_bytes: int = 0
 
@@ -101,38 +98,98 @@ class Staged:
     def state_bytes(self) -> int:
         return sum(self.sizes.values())
 
-    def add(self, items: Mapping[str, object]) -> None:
+    def stage(self, items: Mapping[str, object]) -> None:
+        """Store what the pipeline lacks of a state: if that is too much, all of it."""
+        if self.head is not None and not self.is_full:
+            self._assume(self.head, items)
+        self._add(items)
+        if not self.is_full and self._is_too_large():
+            self._make_full(items)
+
+    def note(self, key: str, digest: bytes, raw_bytes: int) -> bool:
+        """Note what value a key has, and say whether nothing of it has to be stored."""
+        self.noted.append(key)
+        self.digests[key] = digest
+        self.sizes[key] = raw_bytes
+        self.known.pop(key, None)
+        if digest in self.new_values:
+            return True
+        if self.head is None or self.is_full:
+            return False
+        before = self.head.values.get(key)
+        if before is None or before.digest != digest:
+            before = self._known_by_digest().get(digest)
+        if before is not None:
+            self.known[key] = before
+        return before is not None
+
+    def find(self, digests: Mapping[str, bytes]) -> None:
+        """Note which of these keys have a value that the pipeline has, under another key maybe."""
+        with self.database.read() as connection:
+            found = find_values(
+                connection, self.pipeline_id, {*digests.values()}, self.member_bytes
+            )
+        self._known_by_digest().update(found)
+        self.known |= {key: found[each] for key, each in digests.items() if each in found}
+
+    def _known_by_digest(self) -> dict[bytes, KnownValue]:
+        """Return the values that keys of this state have, and what was found in the pipeline."""
+        if self.by_digest is None:
+            self.by_digest = {value.digest: value for value in self.known.values()}
+        return self.by_digest
+
+    def _assume(self, head: Head, items: Mapping[str, object]) -> None:
+        """Take each key to have what it had, until another value of it is noted."""
+        has_same_keys = head.digests.keys() == items.keys()
+
+        def chosen(before: Mapping[str, _T]) -> dict[str, _T]:
+            if has_same_keys:
+                return dict(before)
+            return {key: before[key] for key in items if key in before}
+
+        memory = head.memory
+        self.digests, self.known = chosen(head.digests), chosen(head.values)
+        self.sizes, self.small = chosen(memory.sizes), chosen(memory.small)
+        self.small_bytes = sum(map(len, self.small.values()))
+        self.streams = dict(memory.streams)
+
+    def _add(self, items: Mapping[str, object]) -> None:
         """Store what the pipeline lacks of these keys' values (in a full: all)."""
-        for group in self._groups(self._changed(items)):
-            unknown = [each for each in group if not self._is_known(each)]
+        for group in self._groups(items):
+            unknown = [
+                each for each in group if not self.note(each.key, each.digest, each.raw_bytes)
+            ]
             if not self.is_full and sum(each.raw_bytes for each in unknown) > _LOOK_UP_BYTES:
-                unknown = self._without_found(unknown)
+                self.find({each.key: each.digest for each in unknown})
+                unknown = [each for each in unknown if each.key not in self.known]
                 self._find_chunks(unknown)
             for each in unknown:
-                if each.digest not in self.new_values and each.digest not in self.reused_values:
+                if each.digest not in self.new_values:
                     value = self.new_values[each.digest] = self._define(each)
-                    if _is_elsewhere(value):
+                    if self.reused_chunks and _is_elsewhere(value):
                         self._keep(each)
 
-    def is_too_large(self) -> bool:
+    def _is_too_large(self) -> bool:
         """Say whether this should rather be a full: by its delta, or by what a load reads."""
         state_bytes, delta = self.state_bytes, self.packer.raw_bytes
         if delta and delta >= _FULL_SHARE * state_bytes:
             return True
-        most_read_bytes = max(_MOST_READ * state_bytes, _FEW_BYTES)
-        return delta + self._reused_member_bytes() > most_read_bytes
+        most_bytes = max(_MOST_READ * state_bytes, _FEW_BYTES)
+        if delta + self._most_read_bytes() <= most_bytes:
+            return False
+        return delta + self._read_bytes() > most_bytes
 
-    def make_full(self, items: dict[str, object]) -> None:
+    def _make_full(self, items: Mapping[str, object]) -> None:
         """Store here too what was found elsewhere, so that this payload alone is enough."""
         self.is_full = True
-        elsewhere = {digest for digest, value in self.new_values.items() if _is_elsewhere(value)}
-        elsewhere |= self.reused_values.keys()
-        for digest in elsewhere:
-            self.new_values.pop(digest, None)
-        self.reused_values.clear()
+        if self.reused_chunks:
+            values = self.new_values.items()
+            self.new_values = {each: value for each, value in values if not _is_elsewhere(value)}
+        self.known.clear()
         self.reused_chunks.clear()
-        before = {key: digest for key, digest in self.digests.items() if digest in elsewhere}
-        self.add({key: self.kept.get(key, items[key]) for key in before})
+        digests = self.digests.items()
+        before = {key: digest for key, digest in digests if digest not in self.new_values}
+        self._add({key: self.kept.get(key, items[key]) for key in before})
         self.kept.clear()
         # A value that pickles differently each time has left chunks of its first pickle here.
         self.has_waste |= any(self.digests[key] != digest for key, digest in before.items())
@@ -148,92 +205,22 @@ class Staged:
             if self.sizes[key] <= left_bytes:
                 left_bytes -= self.sizes[key]
                 objects[key] = value
-        return Memory(objects, self.sizes, self.streams, self.small)
+        streams = self.streams
+        if streams:
+            streams = {each: streams[each] for each in streams.keys() & {*self.digests.values()}}
+        return Memory(objects, self.sizes, streams, self.small)
 
     # --- comparing
 
-    def _changed(self, items: Mapping[str, object]) -> Iterator[tuple[str, Serialized | Cut]]:
-        """Yield, serialized, what is not seen at once to be what its key had before.
-
-        Streams are staged here, one by one: they are never held whole.
-        """
+    def _groups(self, items: Mapping[str, object]) -> Iterator[list[Cut]]:
+        """Yield what is not seen at once to be what it was, but streams, which are staged here."""
         memory = Memory() if self.head is None or self.is_full else self.head.memory
-        small = memory.small if self.serializer.name == serialize.PICKLE else {}
-        buffers: list[memoryview] = []
-        pickled = serialize.pickler(buffers)
-        same: list[str] = []
-        for key, value in items.items():
-            if isinstance(value, StreamedValue):
-                stage(self, key, value)
-                continue
-            changed: Serialized | Cut | None = None
-            if (before := small.get(key)) is None or type(value) in _COMPARED_OTHERWISE:
-                changed = self._unlike(key, value, memory)
-            else:  # as below, in fewer steps: of ten thousand keys most of the time is steps
-                try:
-                    stream = pickled(value)
-                except Exception as error:  # noqa: BLE001 - of code that is not ours
-                    serialize.refuse(key, self.serializer, error)
-                if stream != before:
-                    parts: list[serialize.Buffer] = [stream, *buffers]
-                    buffers.clear()
-                    changed = serialize.described(key, value, self.serializer, parts)
-            if changed is None:
-                same.append(key)
-                continue
-            self._reuse(same)
-            same.clear()
-            yield key, changed
-        self._reuse(same)
-
-    def _unlike(self, key: str, value: object, memory: Memory) -> Serialized | Cut | None:
-        """Return a value, serialized; None if it is seen to be what its key had before.
-
-        That is seen by the object, if it cannot change, or by its bytes, if these are few.
-        """
-        kind, small = type(value), memory.small
-        if kind in UNCHANGEABLE:
-            self.objects[key] = value
-            before = memory.objects.get(key)
-            if before is value or (
-                kind in _SAME_IF_EQUAL and type(before) is kind and before == value
-            ):
-                return None
-        if isinstance(value, Cut):  # kept, for a full
-            return value
-        if isinstance(value, Serialized):
-            is_same = key in small and self._is_small(value) and value.parts[0] == small[key]
-            return None if is_same else value
-        parts = serialize.dump_parts(key, value, self.serializer)
-        # A view of numbers would be compared by these.
-        is_compared = key in small and len(parts) == 1 and type(parts[0]) is bytes
-        if is_compared and parts[0] == small[key]:
-            return None
-        return serialize.described(key, value, self.serializer, parts)
-
-    def _reuse(self, keys: list[str]) -> None:
-        """Note that each of these keys has what it had before."""
-        if self.head is None or not keys:
-            return
-        memory = self.head.memory
-        digests = _chosen(self.head.digests, keys)
-        self.digests |= digests
-        self.sizes |= _chosen(memory.sizes, keys)
-        values = map(self.head.values.__getitem__, keys)
-        self.reused_values |= zip(digests.values(), values, strict=True)
-        if memory.streams:
-            streams = memory.streams
-            self.streams |= {each: streams[each] for each in digests.values() if each in streams}
-        small = _chosen(memory.small, [*filter(memory.small.__contains__, keys)])
-        small_bytes = sum(map(len, small.values()))
-        if self.small_bytes + small_bytes <= _HELD_STREAM_BYTES:  # else by digest, next time
-            self.small |= small
-            self.small_bytes += small_bytes
-
-    def _groups(self, items: Iterable[tuple[str, Serialized | Cut]]) -> Iterator[list[Cut]]:
         group: list[Cut] = []
         held_bytes = 0
-        for key, found in items:
+        for key, found in unlike(items, memory, self.serializer, self.objects):
+            if isinstance(found, StreamedValue):  # one by one: they are never held whole
+                stage(self, key, found)
+                continue
             each = found if isinstance(found, Cut) else self._cut(key, found)
             group.append(each)
             held_bytes += each.serialized.layout[0]
@@ -244,60 +231,23 @@ class Staged:
             yield group
 
     def _cut(self, key: str, serialized: Serialized) -> Cut:
-        if self._is_small(serialized):
-            self._hold(key, serialized.parts[0])
+        # Of what the key had before, or was pickled into before in this save.
+        self.small_bytes -= len(self.small.pop(key, b""))
+        if is_small(serialized, self.serializer):
+            stream = serialized.parts[0]
+            if self.small_bytes + len(stream) <= _HELD_STREAM_BYTES:  # else by digest, next time
+                self.small_bytes += len(stream)
+                self.small[key] = bytes(stream)
             return uncut(key, serialized, self.cipher.digests)
-        # Of a value that was pickled before, in this save, into less.
-        self.small.pop(key, None)
-        return cut(key, serialized, self._stream_before(key), self.cipher, self.pool)
-
-    def _is_small(self, serialized: Serialized) -> bool:
-        """Say whether a value is one chunk, of the one serializer whose small ones are remembered.
-
-        A copy has values of others too: the same bytes need not be the same value there.
-        """
-        return (
-            len(serialized.layout) == 1
-            and serialized.layout[0] <= WHOLE_STREAM_BYTES
-            and serialized.serializer == self.serializer.name
-        )
-
-    def _hold(self, key: str, stream: bytes | memoryview) -> None:
-        self.small.pop(key, None)  # of a value that was pickled before, in this save
-        if self.small_bytes + len(stream) <= _HELD_STREAM_BYTES:
-            self.small_bytes += len(stream)
-            self.small[key] = bytes(stream)
+        found = cut(key, serialized, self._stream_before(key), self.cipher, self.pool)
+        if found.stream is not None:
+            self.streams[found.digest] = found.stream
+        return found
 
     def _stream_before(self, key: str) -> Stream | None:
         if self.head is None or key not in self.head.values:
             return None
         return self.head.memory.streams.get(self.head.values[key].digest)
-
-    def _is_known(self, each: Cut) -> bool:
-        self.digests[each.key] = each.digest
-        self.sizes[each.key] = each.raw_bytes
-        if each.stream is not None:
-            self.streams[each.digest] = each.stream
-        if each.digest in self.new_values or each.digest in self.reused_values:
-            return True
-        if self.head is None or self.is_full:
-            return False
-        before = self.head.values.get(each.key)
-        if before is None or before.digest != each.digest:
-            return False
-        self.reused_values[each.digest] = before
-        return True
-
-    def _without_found(self, unknown: list[Cut]) -> list[Cut]:
-        with self.database.read() as connection:
-            found = find_values(
-                connection,
-                self.pipeline_id,
-                {each.digest for each in unknown},
-                self.member_bytes,
-            )
-        self.reused_values |= found
-        return [each for each in unknown if each.digest not in found]
 
     def _find_chunks(self, unknown: list[Cut]) -> None:
         wanted: set[bytes] = set()
@@ -324,12 +274,15 @@ class Staged:
     # --- storing
 
     def _define(self, each: Cut) -> Value:
+        chunks: tuple[int | bytes, ...]
+        if len(each.lengths) > 1:
+            chunks = tuple(self._refs(each))
+        else:  # a chunk of its own, without a row
+            [data], [digest] = each.chunks(), each.digests
+            chunks = (self._store(data, digest, each, is_shared=False),)
+        serialized = each.serialized
         return Value(
-            digest=each.digest,
-            type_name=each.serialized.type_name,
-            serializer=each.serialized.serializer,
-            layout=each.serialized.layout,
-            chunks=tuple(self._refs(each)),
+            each.digest, serialized.type_name, serialized.serializer, serialized.layout, chunks
         )
 
     def _keep(self, each: Cut) -> None:
@@ -342,22 +295,27 @@ class Staged:
             self.kept_bytes += each.raw_bytes
 
     def _refs(self, each: Cut) -> Iterator[int | bytes]:
-        is_shared = len(each.lengths) > 1
         for data, digest in zip(each.chunks(), each.digests, strict=True):
-            if is_shared and digest in self.reused_chunks:
+            if digest in self.reused_chunks:
                 yield digest
                 continue
-            number = self.own_chunks.get(digest) if is_shared else None
+            number = self.own_chunks.get(digest)
             if number is None:
-                is_fixed = type(data.obj) is bytes  # a pickle; an array's buffer is the array's
-                number = self.packer.add(Chunk(data, digest, each.key, is_shared, is_fixed))
-                if is_shared:
-                    self.own_chunks[digest] = number
+                number = self.own_chunks[digest] = self._store(data, digest, each, is_shared=True)
             yield number
 
-    def _reused_member_bytes(self) -> int:
+    def _store(self, data: bytes | memoryview, digest: bytes, each: Cut, *, is_shared: bool) -> int:
+        return self.packer.add(Chunk(data, digest, each.key, is_shared, is_fixed(data)))
+
+    def _most_read_bytes(self) -> int:
+        """No less than `_read_bytes`, and known sooner: that of all members there may be."""
+        known = self.head.member_bytes if self.head else {}
+        sizes = known | self.member_bytes
+        return sum(sizes.values()) + _OPENING_BYTES * len(sizes)
+
+    def _read_bytes(self) -> int:
         """The raw bytes of all members of other payloads that a load would decompress."""
-        used = members_used(self.reused_values.values())
+        used = members_used(self.known.values())
         used |= {
             self.reused_chunks[ref].member_id
             for value in self.new_values.values()
@@ -366,10 +324,6 @@ class Staged:
         }
         known = self.head.member_bytes if self.head else {}
         return sum((self.member_bytes.get(each) or known[each]) + _OPENING_BYTES for each in used)
-
-
-def _chosen(items: Mapping[str, _T], keys: Collection[str]) -> dict[str, _T]:
-    return dict(zip(keys, map(items.__getitem__, keys), strict=True))
 
 
 def _is_elsewhere(value: Value) -> bool:

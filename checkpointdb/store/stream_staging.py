@@ -16,7 +16,6 @@ from checkpointdb.manifest import Value
 from checkpointdb.sealing import Cipher
 from checkpointdb.sources import Source
 from checkpointdb.store.flows import opened
-from checkpointdb.store.head import find_values
 from checkpointdb.store.packer import Chunk
 from checkpointdb.store.stored_stream import StoredStream
 from checkpointdb.store.stream_reader import StreamReader
@@ -95,20 +94,11 @@ def _stored_pieces(source: Source) -> Generator[list[_Piece], None, None]:
 
 def _is_known(staged: Staged, key: str, digest: bytes, raw_bytes: int) -> bool:
     """Note what value a key has, and say whether nothing of it has to be stored."""
-    staged.digests[key] = digest
-    staged.sizes[key] = raw_bytes
-    if digest in staged.new_values or digest in staged.reused_values:
+    if staged.note(key, digest, raw_bytes):
         return True
-    if staged.head is None or staged.is_full:
-        return False
-    before = staged.head.values.get(key)
-    if before is not None and before.digest == digest:
-        staged.reused_values[digest] = before
-        return True
-    with staged.database.read() as connection:
-        found = find_values(connection, staged.pipeline_id, {digest}, staged.member_bytes)
-    staged.reused_values |= found
-    return digest in found
+    if staged.head is not None and not staged.is_full:
+        staged.find({key: digest})
+    return key in staged.known
 
 
 def _find(staged: Staged, key: str, digests: Iterable[bytes]) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from functools import partial
+from itertools import repeat
 
 import pytest
 import sqlalchemy as sa
@@ -146,8 +147,12 @@ def test_who_waits_too_long_is_told_so(database, opened):
 def test_rows_get_growing_ids_whatever_is_inserted_at_once(database):
     with database.write() as connection:
         pipeline = record_pipeline(connection, "a")
-        rows = [{"uuid": str(n), "pipeline_id": pipeline, "next_depth": n} for n in range(200)]
-        ids = insert_rows(connection, chains.c.pipeline_id, [pipeline], rows)
+        columns = {
+            "uuid": map(str, range(200)),
+            "pipeline_id": repeat(pipeline, 200),
+            "next_depth": range(200),
+        }
+        ids = insert_rows(connection, chains.c.pipeline_id, [pipeline], 200, columns)
         asked = sa.select(chains.c.id, chains.c.next_depth).order_by(chains.c.id)
         assert connection.execute(asked).all() == list(zip(ids, range(200), strict=True))
 

@@ -90,9 +90,9 @@ def _parts(count: int) -> struct.Struct:
     return struct.Struct(f"<B{count + 1}Q")
 
 
-def texts(texts: Iterable[str]) -> list[bytes]:
+def texts(keys: Iterable[str]) -> list[bytes]:
     """Return texts as they are hashed: each after its length."""
-    encoded = [*map(str.encode, texts)]
+    encoded = [*map(str.encode, keys)]
     return [*map(bytes.__add__, map(_LENGTH.pack, map(len, encoded)), encoded)]
 
 

@@ -212,7 +212,7 @@ def restorer(serializer: str, trusted: TrustedGlobals | None) -> Callable[[bytes
     """Return what does as `restore` does, for a value of one part; ten thousand times a little."""
     if trusted is None and serializer == PICKLE:
         return pickle.loads
-    return lambda part: restore(serializer, [part], trusted)
+    return lambda part: restore(serializer, [memoryview(part)], trusted)
 
 
 def type_name(value: object) -> str:

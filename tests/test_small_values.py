@@ -66,6 +66,13 @@ def test_a_small_value_that_became_a_stream_is_saved_as_one(archive):
     assert loaded == {key: value for key, value in MANY.items() if key != "key 7"}
 
 
+def test_a_small_value_that_was_a_stream_for_one_save_is_saved_again(archive):
+    archive.save(MANY, "before")
+    archive.save({**MANY, "key 7": StreamedValue([b"a stream"])}, "meanwhile")
+    archive.save(MANY, "after")
+    assert archive.load("after") == MANY
+
+
 @pytest.mark.parametrize("error", [ValueError, StopIteration, RecursionError])
 def test_a_small_value_that_became_unsavable_is_named_and_nothing_is_saved(archive, error):
     archive.save(MANY, "before")

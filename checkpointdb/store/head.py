@@ -84,7 +84,7 @@ class Head:
     """A checkpoint as its writer left it; what is marked damaged is not in `values`.
 
     `digests` are those of the values. `member_bytes` gives the raw bytes of the members that these
-    lie in. `texts` are the keys as the state's digest has them, empty if that was not asked for.
+    lie in. `texts` are the keys as the state's digest has them, empty if it was read from rows.
     `damaged` is what `queries.damaged_payloads` said: when that changes, the head is no longer to
     be relied on.
     """

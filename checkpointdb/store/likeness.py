@@ -19,7 +19,7 @@ UNCHANGEABLE = {str, bytes, int, float, complex, bool}
 # Of these, two that are equal are the same value too: 0.0 equals -0.0, and 1 equals True.
 _SAME_IF_EQUAL = {str, bytes, int}
 
-_SEEN_OTHERWISE = (*UNCHANGEABLE, Serialized, Cut, StreamedValue)
+_NOT_PICKLED = (Serialized, Cut, StreamedValue)
 
 Unlike = Serialized | Cut | StreamedValue
 
@@ -36,7 +36,7 @@ def unlike(
     """
     small = memory.small if serializer.name == serialize.PICKLE else {}
     kinds = set(map(type, items.values())) if small else set()
-    by_bytes = {kind for kind in kinds if not issubclass(kind, _SEEN_OTHERWISE)}
+    by_bytes = {kind for kind in kinds - UNCHANGEABLE if not issubclass(kind, _NOT_PICKLED)}
     buffers: list[memoryview] = []
     is_in_band = serialize.kept_in_band(buffers)
     for key, value, before in zip(items, items.values(), map(small.get, items), strict=True):
@@ -62,7 +62,7 @@ def _unlike(
     serializer: Serializer,
     objects: dict[str, object],
 ) -> Unlike | None:
-    """Return a value, serialized; None if it is seen to be what its key had before."""
+    """Return what `unlike` yields for a key, None if its value is seen to be what it had before."""
     kind, small = type(value), memory.small
     if kind in UNCHANGEABLE:
         objects[key] = value

@@ -133,7 +133,10 @@ class Staged:
         self.known |= {key: found[each] for key, each in digests.items() if each in found}
 
     def _known_by_digest(self) -> dict[bytes, KnownValue]:
-        """Return the values that keys of this state have, and what was found in the pipeline."""
+        """Return the values that keys of this state have or had, and those found in the pipeline.
+
+        What a key had, it may no longer have: it lives as long as what is compared with.
+        """
         if self.by_digest is None:
             self.by_digest = {value.digest: value for value in self.known.values()}
         return self.by_digest
@@ -187,8 +190,9 @@ class Staged:
             self.new_values = {each: value for each, value in values if not _is_elsewhere(value)}
         self.known.clear()
         self.reused_chunks.clear()
-        digests = self.digests.items()
-        before = {key: digest for key, digest in digests if digest not in self.new_values}
+        before = {
+            key: self.digests[key] for key in items if self.digests[key] not in self.new_values
+        }
         self._add({key: self.kept.get(key, items[key]) for key in before})
         self.kept.clear()
         # A value that pickles differently each time has left chunks of its first pickle here.
@@ -218,6 +222,8 @@ class Staged:
         group: list[Cut] = []
         held_bytes = 0
         for key, found in unlike(items, memory, self.serializer, self.objects):
+            # Of what the key had before, or was pickled into before in this save.
+            self.small_bytes -= len(self.small.pop(key, b""))
             if isinstance(found, StreamedValue):  # one by one: they are never held whole
                 stage(self, key, found)
                 continue
@@ -231,8 +237,6 @@ class Staged:
             yield group
 
     def _cut(self, key: str, serialized: Serialized) -> Cut:
-        # Of what the key had before, or was pickled into before in this save.
-        self.small_bytes -= len(self.small.pop(key, b""))
         if is_small(serialized, self.serializer):
             stream = serialized.parts[0]
             if self.small_bytes + len(stream) <= _HELD_STREAM_BYTES:  # else by digest, next time

@@ -104,11 +104,11 @@ DELTAS = (
         "test_small_values.py",
     ),
     Mutant(
-        "a value that became large is known by what it was while it was small",
+        "a value that became large, or a stream, is known by what it was while it was small",
         "checkpointdb/store/staging.py",
         'self.small_bytes -= len(self.small.pop(key, b""))',
         "pass",
-        "test_state_errors.py",
+        "test_state_errors.py test_small_values.py",
     ),
     Mutant(
         "an object that may have changed is taken for the same",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from hypothesis import strategies as st
-from modelled_states import same
+from modelled_states import edited, same
 
 from checkpointdb import (
     CheckReport,
@@ -312,7 +312,10 @@ class Store:
         self.directory = target
         self.manifests.clear()  # what nothing is left of, another file may have the name of
         self.observer = self.open(retention_policy=RetentionPolicy.KEEP_ALL)
-        self.states = {each: self.observer.load(each) for each in in_order(self.observer)}
+        # Copies: a stream that was loaded is read from the store, by a key that may be replaced.
+        self.states = {
+            each: edited(self.observer.load(each), []) for each in in_order(self.observer)
+        }
         self.versions = versions_in(self.observer)
         self.pinned = set(self.states)
         self.strays = {each.subject for each in self.observer.check().problems}

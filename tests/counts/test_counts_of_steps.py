@@ -23,9 +23,9 @@ def handle(tmp_path):
 
 # Where it says less than one, all keys are gone through by functions of C, or by loops.
 PATHS = {
-    "a save of which one key changed": (lambda handle: handle.save(STATE, "next"), 1),
-    "a save of new keys": (lambda handle: handle.save({"new " + k: STATE[k] for k in STATE}), 50),
-    "a load": (lambda handle: handle.load("second"), 7),
+    "a save of which one key changed": (lambda handle: handle.save(STATE, "next"), 0.5),
+    "a save of new keys": (lambda handle: handle.save({"new " + k: STATE[k] for k in STATE}), 40),
+    "a load": (lambda handle: handle.load("second"), 2),
 }
 
 

@@ -13,7 +13,7 @@ PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3
 # The tests start many interpreters: none compiles again what another has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-others bench-growth load mutants fuzz clean
+.PHONY: help demo test test-long test-crashes test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,8 +24,9 @@ help:
 	@echo 'make test-servers  what is tested on real servers: Ceph, and PostgreSQL that fails over (root gets them by apt-get)'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
-	@echo 'make bench   benchmarks beside the naive way'
-	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict and LangGraph'
+	@echo 'make bench   both of the next two, with JSON and pictures in build/: an hour'
+	@echo 'make bench-naive   each part beside the naive way'
+	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict, LangGraph, DVC and restic'
 	@echo 'make bench-growth  how each of these grows, to ten thousand checkpoints and to 2 GB'
 	@echo 'make mutants plant bugs, one by one, and see which test catches each'
 	@echo 'make load    twenty writers in one store on PostgreSQL'
@@ -72,12 +73,21 @@ docs: $(STAMP)
 load: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
-bench: $(STAMP)
+# One after the other, also under `make -j`: they would measure each other.
+bench:
+	$(MAKE) bench-naive ARGS="--json build/bench/naive.json"
+	$(MAKE) bench-others ARGS="--json build/bench/others.json --pictures build/bench"
+
+bench-naive: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-# Not a part of `dev`: what it is compared with is needed for nothing else.
+# Not a part of `dev`: what it is compared with is needed for nothing else. Where restic cannot be
+# had, the table says that it failed.
 bench-others: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get install -qq -y --no-install-recommends restic >/dev/null || \
+		echo 'restic could not be installed'; fi
 	$(BIN)/python -m tests.benchmarks.rivals $(ARGS)
 
 bench-growth: $(STAMP)

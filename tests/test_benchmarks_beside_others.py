@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from tests.benchmarks.figures import stored
 from tests.benchmarks.rivals import growth
 from tests.benchmarks.rivals.contestants import CONTESTANTS
+from tests.benchmarks.rivals.made_of import made_of
 from tests.benchmarks.rivals.pictures import bars
-from tests.benchmarks.rivals.report import insert, page
+from tests.benchmarks.rivals.report import PARTS, draw, insert, page
 
 NAMES = ("checkpointdb", "naive", "joblib", "floor", "floor and rows")
 
@@ -18,6 +21,7 @@ def figures(**changed):
     measured = {
         "steps": 3,
         "save_seconds": 2.0,
+        "first_save_seconds": 1.5,
         "load_seconds": 0.5,
         "key_seconds": 0.002,
         "stored_bytes": 4_000_000,
@@ -31,7 +35,7 @@ def figures(**changed):
 def results():
     return {
         "text": {
-            "checkpointdb": figures(),
+            "checkpointdb": figures(made_of=dict.fromkeys(PARTS, 1_000_000)),
             "naive": figures(save_seconds=8.0, stored_bytes=40_000_000),
             "joblib": {"error": "it was killed"},
             "floor": figures(save_seconds=1.6),
@@ -51,6 +55,7 @@ def test_a_page_says_which_targets_are_missed_and_what_failed(results):
     assert "| many_keys | 2.00 ✗ | 1.00 ✓ | 1.00 ✓ | 4.00 ✗ | 1.00 ✓ | 1.00 ✓ |" in lines
     assert "| text | 2.0 s | 8.0 s | failed | 1.6 s | 2.0 s |" in lines
     assert "- text, joblib: it was killed" in lines
+    assert f"| text | {' | '.join(['1.0 MB'] * len(PARTS))} |" in lines
 
 
 def test_a_picture_has_a_bar_for_each_that_did_not_fail(results):
@@ -65,12 +70,15 @@ def test_a_picture_has_a_bar_for_each_that_did_not_fail(results):
 def test_a_run_takes_the_place_of_the_one_before_it_on_its_page(results, tmp_path):
     shown = tmp_path / "explanation" / "page.md"
     shown.parent.mkdir()
-    (tmp_path / "pictures").mkdir()
     shown.write_text("# Words\n\n## One run\n\nolder figures\n")
-    insert(shown, page(results, {}), results)
+    insert(shown, page(results, {}))
     text = shown.read_text()
     assert text.startswith("# Words\n\n## One run\n")
     assert "older" not in text
+
+
+def test_each_measure_that_has_a_picture_is_drawn(results, tmp_path):
+    draw(tmp_path / "pictures", results)
     assert len(list((tmp_path / "pictures").glob("beside-others-*.svg"))) == 3
 
 
@@ -95,6 +103,28 @@ def test_a_page_shows_how_far_each_grew_and_what_ended_it(tmp_path):
     page.write_text("# P\n\n## How it grows\n\nold\n\n## One run\n\nrun\n")
     growth.insert(page, "new")
     assert page.read_text() == "# P\n\n## How it grows\n\nnew\n\n## One run\n\nrun\n"
+
+
+def test_what_a_store_consists_of_adds_up_to_its_files(tmp_path):
+    store = CONTESTANTS["checkpointdb"](tmp_path)
+    state = {"noise": np.random.default_rng(1).bytes(1_000_000), "step": 0}
+    for step in range(3):
+        store.save(step, {**state, "step": step})
+    store.save(3, {"noise": np.random.default_rng(2).bytes(1000)})
+    store.close()
+    parts = made_of(tmp_path)
+    of_files = sum(parts[each] for each in ("first_full", "later_fulls", "incrementals"))
+    assert of_files == stored(tmp_path, "*.ckpt.gz")
+    assert parts["rows"] == stored(tmp_path, "checkpoints.db*")
+    assert parts["first_full"] > parts["stored_as_is"] >= 1_000_000 > parts["incrementals"] > 0
+    assert 0 < parts["later_fulls"] < 10_000
+    assert 990_000 < parts["deflated"] < 1_010_000
+
+
+@pytest.mark.parametrize("most", [1, 10])
+def test_growth_by_steps_ends_with_the_last_that_was_asked_for(tmp_path, most):
+    found = list(growth.steps(CONTESTANTS["naive"](tmp_path), tmp_path, most))
+    assert [point["at"] for point in found] == sorted({1, most})
 
 
 def test_growth_is_measured_in_what_a_contestant_stores(tmp_path):

@@ -1,4 +1,4 @@
-"""Run the benchmarks and print their figures: `python -m tests.benchmarks` or `make bench`."""
+"""Run the benchmarks and print their figures: `python -m tests.benchmarks` or `make bench-naive`."""
 
 from __future__ import annotations
 
@@ -124,6 +124,7 @@ def main() -> None:
         insert(options.page, text)
     if options.json:
         samples = json.dumps(as_json(named, about), indent=1, ensure_ascii=False)
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(samples + "\n", encoding="utf-8")
 
 

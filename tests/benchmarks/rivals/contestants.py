@@ -16,6 +16,7 @@ from typing import Any
 from ..naive import write
 from .contestant import Contestant, State, Whole, flush, flush_folder, flush_new
 from .floors import Floor, RecordedFloor
+from .programs import Dvc, Restic
 
 
 class Ours:
@@ -207,6 +208,8 @@ CONTESTANTS: dict[str, Callable[[Path], Contestant]] = {
     "disk-objectstore": DiskObjectstore,
     "sqlitedict": Sqlitedict,
     "LangGraph": LangGraph,
+    "DVC": Dvc,
+    "restic": Restic,
     "floor": Floor,
     "floor and rows": RecordedFloor,
 }

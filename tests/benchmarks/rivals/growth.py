@@ -1,6 +1,7 @@
 """How each contestant grows: `python -m tests.benchmarks.rivals.growth`.
 
-With the number of checkpoints, each of a kilobyte, and with the size of a state, all of it new. As
+With the number of checkpoints, each of a kilobyte; with the steps of one state that changes a
+little, which is as far as a chain of ours goes; and with the size of a state, all of it new. As
 everywhere here each save is flushed, so that a million of them take an hour per contestant: ten
 thousand unless told. Needs the extra `bench`.
 """
@@ -57,6 +58,32 @@ def number(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, flo
             }
 
 
+def steps(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float]]:
+    """Save a hundred texts of which three change, and look at some of the steps."""
+    numbers = np.random.default_rng(11)
+    words = [f"word{number}" for number in range(2000)]
+
+    def text() -> str:
+        return " ".join(words[each] for each in numbers.integers(0, len(words), 1200))
+
+    state: State = {f"text-{number}": text() for number in range(100)}
+    saves: list[float] = []
+    for step in range(most):
+        if step:
+            changed = numbers.choice(100, 3, replace=False)
+            state = {**state, **{f"text-{each}": text() for each in changed}}
+        saves.append(seconds(lambda step=step, state=state: store.save(step, state)))
+        if step + 1 in {1, 10, 50, 100, most}:
+            check_same(store.load(step), state)
+            loads = [seconds(lambda step=step: store.load(step)) for _ in range(_LOADS)]
+            yield {
+                "at": step + 1,
+                "save_seconds": statistics.median(saves[-10:]),
+                "load_seconds": statistics.median(loads),
+                "stored_bytes": stored(folder) / 1e6,
+            }
+
+
 def size(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float]]:
     """Save one array, four times as large at each step."""
     numbers = np.random.default_rng(10)
@@ -79,7 +106,10 @@ def size(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float
 
 
 Growth = Callable[[Contestant, Path, int], Iterator[dict[str, float]]]
-GROWTHS: dict[str, Growth] = {each.__name__: each for each in (number, size)}
+GROWTHS: dict[str, Growth] = {each.__name__: each for each in (number, steps, size)}
+# Each save of these takes longer the more there are, or half a second at once: ten thousand of
+# them would take a day.
+_FOR_FEW = {"DVC", "restic"}
 
 
 def measure(growth: str, contestant: str, folder: str, most: str) -> None:
@@ -118,6 +148,14 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("load_seconds", "A load of any of them (median of twenty)"),
         ("stored_bytes", "Bytes on the disk for each"),
     ),
+    "steps": (
+        (
+            "save_seconds",
+            "A save in which three of a hundred texts are new, by step (median of ten)",
+        ),
+        ("load_seconds", "A load of the last (median of twenty)"),
+        ("stored_bytes", "Megabytes on the disk for all of them"),
+    ),
     "size": (
         ("save_seconds", "A save of an array of so many bytes"),
         ("load_seconds", "A load of it"),
@@ -150,7 +188,7 @@ def _table(
     yield f"| | {' | '.join(found)} |"
     yield f"|--:|{'--:|' * len(found)}"
     for at in ats:
-        row = f"{at:,.0f}" if growth == "number" else f"{at / 1e6:,.0f} MB"
+        row = f"{at / 1e6:,.0f} MB" if growth == "size" else f"{at:,.0f}"
         cells = (
             next((_shown(what, each[what]) for each in points if each["at"] == at), "failed")
             for points, _ in found.values()
@@ -160,7 +198,7 @@ def _table(
 
 def _shown(what: str, value: float) -> str:
     if what == "stored_bytes":
-        return f"{value:,.0f}"
+        return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
     if what.endswith("bytes"):
         return f"{value / 1e6:,.0f} MB"
     return f"{value:,.1f} s" if value >= 1 else f"{value * 1000:,.2f} ms"
@@ -177,19 +215,26 @@ def main(arguments: Iterable[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.rivals.growth", description=__doc__
     )
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(GROWTHS)}; all if none")
     parser.add_argument("--only", nargs="*", metavar="NAME", choices=CONTESTANTS)
     parser.add_argument("--count", type=int, default=10_000, help="of checkpoints, at most")
+    parser.add_argument("--steps", type=int, default=200, help="of one state, at most")
     parser.add_argument("--bytes", type=int, default=2 << 30, help="of a state, at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--page", type=Path, metavar="FILE", help="show this run on a page")
     parser.add_argument("--folder", type=Path, help="measure on this file system")
     options = parser.parse_args(list(arguments))
+    if unknown := set(options.names) - set(GROWTHS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     folder = options.folder or Path(tempfile.gettempdir())
     about = f"{machine.load()} before"
     results: Results = {}
-    for growth, most in (("number", options.count), ("size", options.bytes)):
-        results[growth] = {}
+    sizes = {"number": options.count, "steps": options.steps, "size": options.bytes}
+    for growth in options.names or GROWTHS:
+        most, results[growth] = sizes[growth], {}
         for contestant in options.only or CONTESTANTS:
+            if growth == "number" and contestant in _FOR_FEW:
+                continue
             results[growth][contestant] = measured(growth, contestant, folder, most)
             print(f"{growth:8} {contestant:18} {results[growth][contestant]}", flush=True)
     moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..figures import seconds, stored
 from .contestants import CONTESTANTS, State
+from .made_of import made_of
+from .pictures import OURS
 from .workloads import WORKLOADS
 
 _LOADS = 5
@@ -47,7 +49,9 @@ def measured(workload: str, contestant: str, folder: Path, most_steps: int) -> d
     keys = [seconds(lambda: store.load_key(step, key)) for _ in range(_LOADS)]
     _, load_peak = with_peak(lambda: store.load(step))
     store.close()
+    parts = {"made_of": made_of(folder)} if contestant == OURS else {}
     return {
+        **parts,
         "steps": len(saves),
         "save_seconds": sum(saves),
         "first_save_seconds": saves[0],

@@ -25,6 +25,7 @@ def _megabytes(value: float) -> str:
 
 MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "save_seconds": ("Saving all steps", _seconds),
+    "first_save_seconds": ("Of that the first step", _seconds),
     "load_seconds": ("Loading the last state", _seconds),
     "key_seconds": ("Loading one key of it", _seconds),
     "stored_bytes": ("Bytes on the disk after the run", _megabytes),
@@ -45,6 +46,7 @@ def page(results: dict[str, dict[str, Any]], about: dict[str, str]) -> str:
             *_workloads(results),
             *_targets(results),
             *_tables(results),
+            *_made_of(results),
         ]
     )
 
@@ -135,10 +137,43 @@ def _cell(found: dict[str, Any], measure: str, shown: Callable[[float], str]) ->
     return "failed" if "error" in found else shown(found[measure])
 
 
-def insert(path: Path, text: str, results: dict[str, dict[str, Any]]) -> None:
-    """Replace the run that a page of docs/ shows, and its pictures in docs/pictures."""
+PARTS = {
+    "first_full": "the first full",
+    "later_fulls": "later fulls",
+    "incrementals": "incrementals",
+    "rows": "rows",
+    "stored_as_is": "of these files stored as it is",
+    "deflated": "which ISA-L would make",
+}
+
+
+def _made_of(results: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What periodic fulls cost, and what is stored since it hardly shrinks."""
+    found = {name: each[OURS]["made_of"] for name, each in results.items() if _has_parts(each)}
+    if not found:
+        return
+    yield f"### Of what the bytes of {OURS} consist"
+    yield ""
+    yield f"| | {' | '.join(PARTS.values())} |"
+    yield f"|---|{'--:|' * len(PARTS)}"
+    for workload, parts in found.items():
+        yield f"| {workload} | {' | '.join(_megabytes(parts[each]) for each in PARTS)} |"
+    yield ""
+
+
+def _has_parts(found: dict[str, Any]) -> bool:
+    return "made_of" in found.get(OURS, {})
+
+
+def insert(path: Path, text: str) -> None:
+    """Replace the run that a page of docs/ shows."""
     before, heading, _ = path.read_text(encoding="utf-8").partition(_HEADING)
     path.write_text(f"{before}{heading}\n{text}", encoding="utf-8")
+
+
+def draw(folder: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Draw each measure that has a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
     for measure, name in PICTURES.items():
-        picture = path.parents[1] / "pictures" / f"beside-others-{name}.svg"
+        picture = folder / f"beside-others-{name}.svg"
         picture.write_text(bars(results, measure, MEASURES[measure][0]), encoding="utf-8")

@@ -66,6 +66,8 @@ def network() -> Iterator[State]:
         warnings.simplefilter("ignore")
         for epoch in range(10):
             model.partial_fit(inputs, classes, classes=np.arange(10))
+            # The weights that it began with, which sklearn keeps and never changes.
+            vars(model).pop("_best_coefs", None)
             yield {"model": model, "epoch": epoch, "loss": list(model.loss_curve_)}
 
 

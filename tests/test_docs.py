@@ -79,6 +79,7 @@ def test_the_page_of_the_architecture_has_every_module():
     package = ROOT / "checkpointdb"
     names = {path.stem for path in package.glob("*.py")} - {"__init__"}
     names |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    names -= {"migrations/"}  # which the tree has above the package, and the wheel within
     assert len(names) > 40
     assert {name for name in names if f"`{name}`" not in page} == set()
 

@@ -7,6 +7,15 @@ from .deltas import DELTAS
 from .flushes import FLUSHES
 from .mutant import Mutant
 
+# The same line means the same: whoever finds it fails in every copy.
+CONTROL = Mutant(
+    "a harmless change",
+    "checkpointdb/store/likeness.py",
+    "if stream == before:",
+    "if before == stream:",
+    "test_small_values.py",
+)
+
 MUTANTS = (
     # --- what must be on the disk before a save is acknowledged
     *FLUSHES,

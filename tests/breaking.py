@@ -118,19 +118,19 @@ def run_well(program: str, *arguments: object, under: tuple[str, ...] = ()) -> l
     return end_well(start(program, *arguments, under=under))
 
 
-def end_well(*victims: subprocess.Popen[str]) -> list[str]:
-    """Wait for victims that must end well, and return the lines of all."""
+def end_well(*victims: subprocess.Popen[str], longer: float = 0) -> list[str]:
+    """Wait, so many seconds longer, for victims that must end well; return the lines of all."""
     lines = []
-    for victim, (output, errors) in [(each, _ended(each)) for each in victims]:
+    for victim, (output, errors) in [(each, _ended(each, longer)) for each in victims]:
         assert victim.returncode == 0, errors
         lines += output
     return lines
 
 
-def _ended(victim: subprocess.Popen[str]) -> tuple[list[str], str]:
+def _ended(victim: subprocess.Popen[str], longer: float = 0) -> tuple[list[str], str]:
     with victim:
         try:
-            output, errors = victim.communicate(timeout=_PATIENCE_SECONDS)
+            output, errors = victim.communicate(timeout=_PATIENCE_SECONDS + longer)
         except subprocess.TimeoutExpired:
             os.killpg(victim.pid, signal.SIGKILL)
             raise

@@ -41,7 +41,7 @@ def witnessed(room: Room) -> list[str]:
     room.open().close()
     crowd = [start("work", room.directory, f"p{n}", THREADS, SECONDS) for n in range(PROCESSES)]
     crowd.append(start("upkeep", room.directory, "upkeep", SECONDS))
-    with start("work", room.directory, KILLED, 1, 1000) as victim:
+    with start("work", room.directory, KILLED, 1, SECONDS + 1000) as victim:
         for each in [*crowd, victim]:
             assert each.stdout.readline() == "ready\n", each.stderr.read()
         for each in [*crowd, victim]:
@@ -52,7 +52,7 @@ def witnessed(room: Room) -> list[str]:
         victim.wait()
         time.sleep(0.5)  # a server may still commit what it was sent
         Log(room.directory / f"{KILLED}.log").died()
-    return end_well(*crowd)
+    return end_well(*crowd, longer=SECONDS)
 
 
 def look_at_the_end(room: Room) -> None:
@@ -78,6 +78,8 @@ CASES = {
 ON = [(backend, case) for backend in ("sqlite", "postgresql") for case in CASES]
 
 
+# The limit of every test, and longer by what is asked for and by what it takes to explain that.
+@pytest.mark.timeout(300 + 4 * SECONDS)
 @pytest.mark.parametrize(("backend", "case"), ON if LONG else [ON[0], ON[1], ON[5]])
 def test_what_all_saw_is_explained_by_one_call_at_a_time(tmp_path, request, backend, case):
     sealed, retained = CASES[case]
@@ -89,5 +91,6 @@ def test_what_all_saw_is_explained_by_one_call_at_a_time(tmp_path, request, back
     assert [line for line in lines if line.startswith("failed")] == []
     told = unexplained(history)
     assert told is None, told
-    print("calls:", dict(Counter(each.what for each in history)))
+    counts = Counter(each.what for each in history)
+    print(f"{len(history)} calls in {SECONDS:g} s are explained:", dict(counts))
     print(*[line for line in lines if line.startswith("upkeep")], sep=", ")

@@ -36,9 +36,19 @@ from checkpointdb import (
     StoreUnavailableError,
     StreamedValue,
 )
+from checkpointdb.sqlite_backup import use_log
 
 LEGACY = Path(__file__).parents[1] / "legacy" / "plain"
 LEGACY_IDS = {f"PDM2024-ANT-MED_stage_{number}" for number in range(1, 6)}
+
+
+# --- a database that is one file alone
+
+
+def by_a_journal(room: Path) -> None:
+    """SQLite keeps no log then: so is the backup that an upgrade makes, when it is put back."""
+    three_saved(room)
+    use_log(room / "store" / "checkpoints.db", is_used=False)
 
 
 # --- keys
@@ -266,6 +276,12 @@ FURTHER = {
         {"a": "aaa", "d": "ddd"},
         look=tags_of_streams,
         go_on=next_stream,
+    ),
+    "save by a journal": Operation(
+        by_a_journal,
+        acting(lambda handle: handle.save(state_of("ddd"), "d")),
+        ABC,
+        {**ABC, "d": "ddd"},
     ),
     "save behind": Operation(
         three_saved,

@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "commits of a durable store are not flushed",
         "checkpointdb/sqlite_connection.py",
-        "connection.execute(f\"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}\")",
+        "connection.execute(f\"PRAGMA synchronous = {'EXTRA' if durable else 'NORMAL'}\")",
         'connection.execute("PRAGMA synchronous = NORMAL")',
         "crash/test_stopped_anywhere.py",
     ),

@@ -1,9 +1,12 @@
 """Stop operations everywhere: by SIGKILL before each effect on files, by power cuts after each.
 
     python tests/crash [--kills N] [--cuts N] [OPERATION ...]
+    python tests/crash --losses [OPERATION ...]
 
 All points of all operations unless told: N of each, evenly, 0 for none. Each line says how many
 were tried. Exit code 1 at the first that loses something.
+
+`--losses` asks for a verdict on what was acknowledged and never done. Exit code 1 if one passes.
 """
 
 from __future__ import annotations
@@ -24,10 +27,13 @@ def main() -> int:
     parser.add_argument("operations", nargs="*", metavar="OPERATION")
     parser.add_argument("--kills", type=int, metavar="N")
     parser.add_argument("--cuts", type=int, metavar="N")
+    parser.add_argument("--losses", action="store_true")
     options = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    if options.losses:
+        return lose_each(options.operations)
     if not AVAILABLE:
         sys.exit("effects are traced on Linux on x86-64 alone")
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     return stop_everywhere(options.operations, options.kills, options.cuts)
 
 
@@ -53,6 +59,19 @@ def stop_everywhere(names: list[str], most_kills: int | None, most_cuts: int | N
         print(f"{name:20} {tried:5} kills {disks:5} disks after a power cut", flush=True)
     print(f"{kills} kills and {cuts} disks after power cuts: nothing lost")
     return 0
+
+
+def lose_each(names: list[str]) -> int:
+    import numpy  # noqa: F401 - before the forks, each of which would import it
+    from further import EVERY
+    from trying import is_loss_refused
+
+    names = names or list(EVERY)
+    passed = [name for name in names if not is_loss_refused(EVERY[name])]
+    for name in passed:
+        print(f"{name}: acknowledged, lost, and not seen")
+    print(f"{len(names) - len(passed)} of {len(names)} losses are refused")
+    return 1 if passed else 0
 
 
 if __name__ == "__main__":

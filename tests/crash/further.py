@@ -1,4 +1,4 @@
-"""More operations: keys alone, streams, saves in the background, copies, imports, a rebuild.
+"""More operations: a journal, keys, streams, saves in the background, copies, imports, a rebuild.
 
 What goes on one checkpoint after another may be stopped between two: then what is there so far is
 whole, and the same call goes on.
@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from breaking import KEEP_ALL, state_of, tags_of
+from maintenance import UPKEEP, by_key, keys_that_open
 from operations import (
     ABC,
     ENCRYPTED,
@@ -30,7 +31,6 @@ from operations import (
 )
 
 from checkpointdb import (
-    EncryptionError,
     KeepNewest,
     PipelineCheckpoint,
     StoreUnavailableError,
@@ -58,23 +58,6 @@ def two_keys(room: Path) -> None:
     three_saved(room, **ENCRYPTED)
     with opened(room, **ENCRYPTED) as handle:
         handle.add_key(KEYS[1])
-
-
-def by_key(number: int) -> dict[str, object]:
-    return {"encryption_key": KEYS[number], "enable_encryption": True}
-
-
-def keys_that_open(room: Path) -> tuple[list[int], dict[str, str]]:
-    """Which of the two keys open the store, and what is in it."""
-    opening, found = [], {}
-    for number in range(2):
-        try:
-            with opened(room, **by_key(number)) as handle:
-                found = tags_of(handle)
-        except EncryptionError:
-            continue
-        opening.append(number)
-    return opening, found
 
 
 def next_save_by_first(room: Path) -> None:
@@ -200,6 +183,16 @@ def prune_the_remote(room: Path, done: Done) -> None:
     acting(lambda handle: handle.prune_backup(KeepNewest(1), remote=room / "remote"))(room, done)
 
 
+def pruned_remote(room: Path) -> tuple[dict[str, str], bool]:
+    """What a pull brings back, and whether there is one snapshot, and no file that it needs not."""
+    found = remote_tags(room)
+    with opened(room) as handle:
+        snapshots = handle.list_backups(room / "remote")
+        needed = handle.verify_backup(room / "remote").payloads
+    files = list((room / "remote").glob("payloads/*/*"))
+    return found, (len(snapshots), len(files)) == (1, needed)
+
+
 def next_prune_of_the_remote(room: Path) -> None:
     """Whatever snapshots were left, each is whole; the next prune takes the rest."""
     with opened(room) as handle:
@@ -207,9 +200,7 @@ def next_prune_of_the_remote(room: Path) -> None:
             assert handle.verify_backup(room / "remote", snapshot=each.name, read_data=True).is_ok
         grow_old(room)  # a disk after a power cut was written anew
         handle.prune_backup(KeepNewest(1), remote=room / "remote")
-        assert len(handle.list_backups(room / "remote")) == 1
-        needed = handle.verify_backup(room / "remote").payloads
-    assert len(list((room / "remote").glob("payloads/*/*"))) == needed
+    assert pruned_remote(room) == (WITHOUT_A, True)
     next_push(room)
 
 
@@ -248,9 +239,9 @@ FURTHER = {
     "prune a remote": Operation(
         twice_pushed,
         prune_the_remote,
-        WITHOUT_A,
-        WITHOUT_A,
-        look=remote_tags,
+        (WITHOUT_A, False),
+        (WITHOUT_A, True),
+        look=pruned_remote,
         go_on=next_prune_of_the_remote,
     ),
     "add a key": Operation(
@@ -314,4 +305,4 @@ FURTHER = {
     ),
     "rebuild": Operation(without_database, rebuild, {}, ABC, look=rebuilt, go_on=next_rebuild),
 }
-EVERY = {**OPERATIONS, **FURTHER}
+EVERY = {**OPERATIONS, **UPKEEP, **FURTHER}

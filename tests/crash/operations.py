@@ -6,7 +6,6 @@ An operation acts in a `room`, a directory that holds the store and what else it
 from __future__ import annotations
 
 import base64
-import runpy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,15 +15,11 @@ from pathlib import Path
 from breaking import HARMLESS, KEEP_ALL, array_state_of, state_of, tag_of, tags_of
 from sqlalchemy import select
 
-from checkpointdb import EncryptionError, KeepNewest, PipelineCheckpoint
+from checkpointdb import KeepNewest, PipelineCheckpoint
 from checkpointdb.sweep import sweep
 
-OLD = Path(__file__).parents[1] / "upgrades" / "plain_0007"
-OLD_STATES = runpy.run_path(str(OLD.with_name("make_plain_0007.py")))["STATES"]
 ABC = {each: each * 3 for each in "abc"}
 WITHOUT_A = {"b": "bbb", "c": "ccc", "d": "ddd"}
-REWRITTEN = {each: each * 3 for each in "bdef"}  # what `mostly_dead` leaves
-DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
 KEYS = [base64.urlsafe_b64encode(bytes([each]) * 32) for each in range(2)]
 ENCRYPTED = {"encryption_key": KEYS[0], "enable_encryption": True}
 
@@ -43,30 +38,6 @@ def three_saved(room: Path, **options: object) -> None:
     with opened(room, **options) as handle:
         for each, tag in ABC.items():
             handle.save(state_of(tag), each)
-
-
-def mostly_dead(room: Path) -> None:
-    """Save upon one another and forget some, the first, whose chunks the others share, too."""
-    with opened(room) as handle:
-        for each in "abcdef":
-            handle.save(array_state_of(each * 3), each)
-        for each in "ac":
-            handle.delete_checkpoint(each)
-
-
-def damaged(room: Path) -> None:
-    """Lose the payload of a checkpoint that is forgotten; a full has what others had there."""
-    with opened(room) as handle:
-        for each in "abc":
-            handle.save(array_state_of(each * 3), each)
-        lost = handle.get_checkpoint_info("a").file_path
-        handle.delete_checkpoint("a")
-        handle.save(array_state_of("ccc"), "full", force_full=True)
-    Path(lost).unlink()
-
-
-def old(room: Path) -> None:
-    shutil.copytree(OLD, room / "store")
 
 
 def half_pushed(room: Path) -> None:
@@ -90,10 +61,6 @@ def acting(act: Callable[[PipelineCheckpoint], object], **options: object) -> Ca
 
 def save_elsewhere(room: Path, done: Done) -> None:
     acting(lambda handle: handle.save(state_of("aaa"), "a"), **elsewhere(room))(room, done)
-
-
-def upgrade(room: Path, done: Done) -> None:
-    acting(lambda handle: handle)(room, done)
 
 
 def push(room: Path, done: Done) -> None:
@@ -124,6 +91,7 @@ def tags_in(room: Path) -> dict[str, str]:
 def rebuilt_tags(room: Path, **options: object) -> dict[str, str]:
     """What is there, which the files alone bring back, too."""
     again = room / "again"
+    shutil.rmtree(again, ignore_errors=True)
     if (room / "store").exists():  # as it was left: opening it may mend files
         shutil.copytree(room / "store", again / "store", ignore=shutil.ignore_patterns("*.db*"))
     with opened(room, **options) as handle:
@@ -149,23 +117,6 @@ def elsewhere(room: Path) -> dict[str, object]:
     return {"payload_url": (room / "payloads").as_uri()}
 
 
-def tags_by_key(room: Path) -> dict[str, str]:
-    """What is there for the first of two keys that opens the store."""
-    with opened(room, **opening(room)) as handle:
-        return tags_of(handle)
-
-
-def opening(room: Path) -> dict[str, object]:
-    for key in KEYS:
-        options = {"encryption_key": key, "enable_encryption": True}
-        try:
-            opened(room, **options).close()
-        except EncryptionError:
-            continue
-        return options
-    raise AssertionError("no key opens the store")
-
-
 def exported_tags(room: Path, **options: object) -> dict[str, str]:
     """What the file of an export brings into another store; the store itself is what it was."""
     with opened(room, **options) as handle:
@@ -181,22 +132,12 @@ def exported_encrypted_tags(room: Path) -> dict[str, str]:
     return exported_tags(room, **ENCRYPTED)
 
 
-def old_states(room: Path) -> dict[str, object]:
-    with opened(room) as handle:
-        return {each: handle.load(each) for each in OLD_STATES}
-
-
-def repaired(room: Path) -> dict[str, str]:
-    with opened(room) as handle:
-        assert handle.repair().lost == ()
-        return tags_of(handle)
-
-
 def remote_tags(room: Path) -> dict[str, str]:
     """What a pull brings back; the store itself is what it was."""
     assert tags_in(room) in (ABC, WITHOUT_A)
     if not list((room / "remote").glob("*.json")):
         return {}
+    shutil.rmtree(room / "found", ignore_errors=True)
     PipelineCheckpoint.pull_backup(room / "remote", room / "found")
     with PipelineCheckpoint(room / "found", **KEEP_ALL) as handle:
         assert handle.check(read_data=True).problems == ()
@@ -234,21 +175,6 @@ def next_save_elsewhere(room: Path) -> None:
     next_save(room, **elsewhere(room))
 
 
-def next_save_by_key(room: Path) -> None:
-    next_save(room, **opening(room))
-
-
-def next_save_after_repair(room: Path) -> None:
-    next_save(room, allowed={*HARMLESS, "missing"})
-
-
-def next_compact(room: Path) -> None:
-    next_save(room)
-    with opened(room) as handle:
-        handle.compact(min_dead=0.01)
-        assert tags_of(handle) == REWRITTEN
-
-
 def next_push(room: Path) -> None:
     """The next push goes on: it copies what is not there yet."""
     next_save(room)
@@ -275,7 +201,8 @@ def next_pull(room: Path) -> None:
 class Operation:
     """One operation. `look` says what is there: `before` or `after`, and `after` once it is done.
 
-    `act` calls what it is given as soon as all is done that it is asked for.
+    `act` calls what it is given as soon as all is done that it is asked for. What is done must be
+    seen: where a load shows nothing, by what else the operation is for.
     """
 
     prepare: Callable[[Path], None]
@@ -284,6 +211,9 @@ class Operation:
     after: object
     look: Callable[[Path], object] = tags_in
     go_on: Callable[[Path], None] = field(default=next_save)
+
+    def __post_init__(self) -> None:
+        assert self.before != self.after, "one that is acknowledged and lost would pass"
 
 
 OPERATIONS = {
@@ -341,45 +271,6 @@ OPERATIONS = {
         acting(lambda handle: handle.prune(KeepNewest(1))),
         ABC,
         {"c": "ccc"},
-    ),
-    "compact": Operation(
-        mostly_dead,
-        acting(lambda handle: handle.compact(min_dead=0.01)),
-        REWRITTEN,
-        REWRITTEN,
-        look=rebuilt_tags,
-        go_on=next_compact,
-    ),
-    "merge": Operation(
-        mostly_dead,
-        acting(lambda handle: handle.merge("d")),
-        REWRITTEN,
-        REWRITTEN,
-        look=rebuilt_tags,
-        go_on=next_compact,
-    ),
-    "re-encrypt": Operation(
-        lambda room: three_saved(room, **ENCRYPTED),
-        acting(lambda handle: handle.rotate_key(KEYS[1], reencrypt=True), **ENCRYPTED),
-        ABC,
-        ABC,
-        look=tags_by_key,
-        go_on=next_save_by_key,
-    ),
-    "repair": Operation(
-        damaged,
-        acting(lambda handle: handle.repair()),
-        DAMAGED,
-        DAMAGED,
-        look=repaired,
-        go_on=next_save_after_repair,
-    ),
-    "upgrade": Operation(
-        old,
-        upgrade,
-        OLD_STATES,
-        OLD_STATES,
-        look=old_states,
     ),
     "export": Operation(three_saved, export, {}, {"b": "bbb"}, look=exported_tags),
     "export encrypted": Operation(

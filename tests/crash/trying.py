@@ -13,6 +13,7 @@ from pathlib import Path
 from operations import Operation
 
 ACKNOWLEDGED = "acknowledged"  # a file of the room that is made when the operation is done
+LOST = "acknowledged, and lost"
 
 
 def in_a_child(do: Callable[[], None]) -> str | None:
@@ -56,12 +57,19 @@ def verdict(operation: Operation, room: Path) -> str | None:
     def judge() -> None:
         found = operation.look(room)
         if (room / ACKNOWLEDGED).exists():
-            assert found == operation.after, f"acknowledged, and lost: {found}"
+            assert found == operation.after, f"{LOST}: {found!s:.2000}"
         else:
-            assert found in (operation.before, operation.after), f"neither nor: {found}"
+            assert found in (operation.before, operation.after), f"neither nor: {found!s:.2000}"
         operation.go_on(room)
 
     try:
         return in_a_child(judge)
     finally:
         shutil.rmtree(room)
+
+
+def is_loss_refused(operation: Operation) -> bool:
+    """Say whether the verdict on a room where nothing was done, but acknowledged, is that."""
+    with prepared(operation) as place:
+        (place / "room" / ACKNOWLEDGED).touch()
+        return f"AssertionError: {LOST}" in (verdict(operation, place / "room") or "")

@@ -1,0 +1,185 @@
+"""What changes nothing that a load shows: that it is done is seen by what it is for.
+
+Each look says what is there, and whether nothing of it is left to do.
+"""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+
+from breaking import HARMLESS, array_state_of, tags_of
+from operations import (
+    ABC,
+    ENCRYPTED,
+    KEYS,
+    Done,
+    Operation,
+    acting,
+    next_save,
+    opened,
+    rebuilt_tags,
+    three_saved,
+)
+from sqlalchemy import select
+
+from checkpointdb import CorruptionError, EncryptionError, PipelineCheckpoint
+
+OLD = Path(__file__).parents[1] / "upgrades" / "plain_0007"
+OLD_STATES = runpy.run_path(str(OLD.with_name("make_plain_0007.py")))["STATES"]
+REWRITTEN = {each: each * 3 for each in "bdef"}  # what `mostly_dead` leaves
+DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
+
+
+# --- compactions and merges
+
+
+def mostly_dead(room: Path) -> None:
+    """Save upon one another and forget some, the first, whose chunks the others share, too."""
+    with opened(room) as handle:
+        for each in "abcdef":
+            handle.save(array_state_of(each * 3), each)
+        for each in "ac":
+            handle.delete_checkpoint(each)
+
+
+def compacted(room: Path) -> tuple[dict[str, str], bool]:
+    found = rebuilt_tags(room)
+    with opened(room) as handle:
+        return found, handle.compact(min_dead=0.01, dry_run=True).rewritten == ()
+
+
+def merged(room: Path) -> tuple[dict[str, str], bool]:
+    """What is there, and whether "d" is a full; if so, it is one by the files alone, too."""
+    found = rebuilt_tags(room)
+    is_full, is_rebuilt_full = (is_d_full(each) for each in (room, room / "again"))
+    assert is_rebuilt_full or not is_full
+    return found, is_full
+
+
+def is_d_full(room: Path) -> bool:
+    with opened(room) as handle:
+        return not handle.get_checkpoint_info("d").is_incremental
+
+
+def next_compact(room: Path) -> None:
+    next_save(room)
+    with opened(room) as handle:
+        handle.compact(min_dead=0.01)
+    assert compacted(room) == (REWRITTEN, True)
+
+
+# --- keys
+
+
+def by_key(number: int) -> dict[str, object]:
+    return {"encryption_key": KEYS[number], "enable_encryption": True}
+
+
+def keys_that_open(room: Path) -> tuple[list[int], dict[str, str]]:
+    """Which of the two keys open the store, and what is in it for each of them."""
+    opening, found = [], []
+    for number in range(2):
+        try:
+            with opened(room, **by_key(number)) as handle:
+                found.append(tags_of(handle))
+        except EncryptionError:
+            continue
+        opening.append(number)
+    assert all(each == found[0] for each in found), found
+    return opening, found[0]
+
+
+def reencrypted(room: Path) -> tuple[dict[str, str], bool]:
+    """What is there, by the files alone too; and whether the new key alone opens all of it."""
+    opening, found = keys_that_open(room)
+    newest = by_key(opening[-1])
+    assert rebuilt_tags(room, **newest) == found
+    with opened(room, **newest) as handle, handle.query() as connection:
+        epochs = set(connection.execute(select(handle.tables.payloads.c.key_epoch)).scalars())
+    return found, (opening, epochs) == ([1], {2})
+
+
+def next_save_by_last(room: Path) -> None:
+    next_save(room, **by_key(keys_that_open(room)[0][-1]))
+
+
+# --- repairs and upgrades
+
+
+def damaged(room: Path) -> None:
+    """Lose the payload of a checkpoint that is forgotten; a full has what others had there."""
+    with opened(room) as handle:
+        for each in "abc":
+            handle.save(array_state_of(each * 3), each)
+        lost = handle.get_checkpoint_info("a").file_path
+        handle.delete_checkpoint("a")
+        handle.save(array_state_of("ccc"), "full", force_full=True)
+    Path(lost).unlink()
+
+
+def repaired(room: Path) -> tuple[dict[str, str], bool]:
+    """What is there, and whether that took no repair more."""
+    with opened(room) as handle:
+        try:
+            return tags_of(handle), True
+        except CorruptionError:
+            assert handle.repair().lost == ()
+            return tags_of(handle), False
+
+
+def next_save_after_repair(room: Path) -> None:
+    next_save(room, allowed={*HARMLESS, "missing"})
+
+
+def old(room: Path) -> None:
+    shutil.copytree(OLD, room / "store")
+
+
+def upgrade(room: Path, done: Done) -> None:
+    acting(lambda handle: handle)(room, done)
+
+
+def upgraded(room: Path) -> tuple[dict[str, object], bool]:
+    """What is there, and whether the schema was the newest before anybody opened it."""
+    is_current = PipelineCheckpoint.database_info(room / "store").state == "current"
+    with opened(room) as handle:
+        return {each: handle.load(each) for each in OLD_STATES}, is_current
+
+
+UPKEEP = {
+    "compact": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.compact(min_dead=0.01)),
+        (REWRITTEN, False),
+        (REWRITTEN, True),
+        look=compacted,
+        go_on=next_compact,
+    ),
+    "merge": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.merge("d")),
+        (REWRITTEN, False),
+        (REWRITTEN, True),
+        look=merged,
+        go_on=next_compact,
+    ),
+    "re-encrypt": Operation(
+        lambda room: three_saved(room, **ENCRYPTED),
+        acting(lambda handle: handle.rotate_key(KEYS[1], reencrypt=True), **ENCRYPTED),
+        (ABC, False),
+        (ABC, True),
+        look=reencrypted,
+        go_on=next_save_by_last,
+    ),
+    "repair": Operation(
+        damaged,
+        acting(lambda handle: handle.repair()),
+        (DAMAGED, False),
+        (DAMAGED, True),
+        look=repaired,
+        go_on=next_save_after_repair,
+    ),
+    "upgrade": Operation(old, upgrade, (OLD_STATES, False), (OLD_STATES, True), look=upgraded),
+}

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import numpy  # noqa: F401 - before the forks, each of which would import it
 from further import EVERY
-from kills import killed_everywhere
+from kills import Kills, killed_everywhere
 from operations import Operation
 from power_cuts import cut_everywhere
 
 
 def stopped_everywhere(
     name: str, *, most_kills: int | None, most_cuts: int | None
-) -> tuple[int, int, str | None]:
-    """Return how many kills and disks were tried, and what was wrong."""
+) -> tuple[Kills, int, str | None]:
+    """Return the kills, how many disks were tried, and what was wrong."""
     operation = EVERY[name]
     try:
         _warm_up(operation)
         disks = 0 if most_cuts == 0 else cut_everywhere(operation, most_cuts)
-        tried = 0 if most_kills == 0 else killed_everywhere(operation, most_kills)
+        kills = Kills(0, 0) if most_kills == 0 else killed_everywhere(operation, most_kills)
     except AssertionError as error:
-        return 0, 0, str(error)
-    return tried, disks, None
+        return Kills(0, 0), 0, str(error)
+    return kills, disks, None
 
 
 def _warm_up(operation: Operation) -> None:

@@ -16,7 +16,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     RetentionPolicy,
 )
-from checkpointdb.directories import sync_directory
+from checkpointdb.directories import make_directories, sync_directory
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
 
@@ -69,7 +69,7 @@ class Session:
                 yield handle
             return
         store = self.store.absolute()
-        store.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(store.parent, durable=True)
         with TemporaryDirectory(prefix=f".{store.name[:60]}.", dir=store.parent) as room:
             made = Path(room) / "store"
             with replace(self, store=made).open_or_make() as handle:

@@ -6,10 +6,13 @@ whole, and the same call goes on.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import pytest
 from breaking import KEEP_ALL, state_of, tags_of
 from maintenance import UPKEEP, by_key, keys_that_open
 from operations import (
@@ -36,6 +39,7 @@ from checkpointdb import (
     StoreUnavailableError,
     StreamedValue,
 )
+from checkpointdb.cli.application import cli
 from checkpointdb.sqlite_backup import use_log
 
 LEGACY = Path(__file__).parents[1] / "legacy" / "plain"
@@ -99,6 +103,18 @@ def next_stream(room: Path) -> None:
     next_save(room)
 
 
+def save_to_a_file(room: Path, done: Done) -> None:
+    acting(lambda handle: handle.lazy("a")["stream"].save_to(room / "file"))(room, done)
+
+
+def in_a_file(room: Path) -> bool:
+    """Whether there is the file, and so all of it; the store itself is what it was."""
+    assert tags_of_streams(room) == {"a": "aaa"}
+    there = room / "file"
+    assert not there.exists() or there.read_bytes() == content_of("aaa")
+    return there.exists()
+
+
 # --- what goes on one after the other
 
 
@@ -157,6 +173,22 @@ def next_import_of_a_file(room: Path) -> None:
         handle.import_checkpoint(room / "b.ckpt", on_conflict="skip")
     assert tags_in(room) == {"a": "aaa", "c": "ccc", "b": "bbb"}
     next_save(room)
+
+
+def import_by_command(room: Path, done: Done) -> None:
+    words = ["--store", str(room / "deep" / "new"), "import", str(room / "b.ckpt")]
+    with redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 0
+    done()
+
+
+def tags_of_new(room: Path) -> dict[str, str]:
+    """What is in the store that appears when all is in it."""
+    if not (room / "deep" / "new").exists():
+        return {}
+    with PipelineCheckpoint(room / "deep" / "new", **KEEP_ALL) as handle:
+        return tags_of(handle)
 
 
 # --- the retention of a remote
@@ -268,6 +300,9 @@ FURTHER = {
         look=tags_of_streams,
         go_on=next_stream,
     ),
+    "save to a file": Operation(
+        one_streamed, save_to_a_file, False, True, look=in_a_file, go_on=next_stream
+    ),
     "save by a journal": Operation(
         by_a_journal,
         acting(lambda handle: handle.save(state_of("ddd"), "d")),
@@ -302,6 +337,13 @@ FURTHER = {
         {"a": "aaa", "c": "ccc"},
         {"a": "aaa", "c": "ccc", "b": "bbb"},
         go_on=next_import_of_a_file,
+    ),
+    "import by command": Operation(
+        exported,
+        import_by_command,
+        {},
+        {"b": "bbb"},
+        look=tags_of_new,
     ),
     "rebuild": Operation(without_database, rebuild, {}, ABC, look=rebuilt, go_on=next_rebuild),
 }

@@ -67,8 +67,13 @@ def push(room: Path, done: Done) -> None:
     acting(lambda handle: handle.push_backup(room / "remote"))(room, done)
 
 
+def pulled_in(room: Path) -> Path:
+    """Where a pull makes a store, and the directory above it."""
+    return room / "deep" / "pulled"
+
+
 def pull(room: Path, done: Done) -> None:
-    PipelineCheckpoint.pull_backup(room / "remote", room / "pulled")
+    PipelineCheckpoint.pull_backup(room / "remote", pulled_in(room))
     done()
 
 
@@ -145,9 +150,9 @@ def remote_tags(room: Path) -> dict[str, str]:
 
 
 def pulled_tags(room: Path) -> dict[str, str]:
-    if not (room / "pulled").exists():
+    if not (pulled_in(room)).exists():
         return {}
-    with PipelineCheckpoint(room / "pulled", **KEEP_ALL) as handle:
+    with PipelineCheckpoint(pulled_in(room), **KEEP_ALL) as handle:
         assert handle.check(read_data=True).problems == ()
         return tags_of(handle)
 
@@ -189,12 +194,12 @@ def next_push(room: Path) -> None:
 
 def next_pull(room: Path) -> None:
     """The next pull goes on: it fetches what is not there yet."""
-    if not (room / "pulled").exists():
-        here = list(room.glob(".pulled.pull/payloads/p-*/*"))
-        report = PipelineCheckpoint.pull_backup(room / "remote", room / "pulled")
+    if not (pulled_in(room)).exists():
+        here = list(room.glob("deep/.pulled.pull/payloads/p-*/*"))
+        report = PipelineCheckpoint.pull_backup(room / "remote", pulled_in(room))
         assert (report.payloads, report.fetched_bytes == 0) == (3, len(here) == 3)
     assert pulled_tags(room) == ABC
-    assert [path.name for path in room.glob(".*")] == []
+    assert [path.name for path in (room / "deep").glob(".*")] == []
 
 
 @dataclass(frozen=True)

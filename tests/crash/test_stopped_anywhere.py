@@ -18,7 +18,14 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="effects are traced on Lin
 
 
 # Of these, `make test` takes a few: each of them takes as long as a hundred other tests.
-FEW = ("prune a remote", "remove a key", "save a stream", "rebuild")
+FEW = (
+    "prune a remote",
+    "remove a key",
+    "save a stream",
+    "save to a file",
+    "import by command",
+    "rebuild",
+)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Stop operations everywhere: by SIGKILL before each effect on files, by power cuts after each.
 
     python tests/crash [--kills N] [--cuts N] [OPERATION ...]
+    python tests/crash --exits [--kills N] [OPERATION ...]
     python tests/crash --losses [OPERATION ...]
 
 All points of all operations unless told: N of each, evenly, 0 for none. Each line says how many
 were tried. Exit code 1 at the first that loses something.
+
+`--exits` ends some operations by `os._exit`, at steps that Python and SQLite tell of.
 
 `--losses` asks for a verdict on what was acknowledged and never done. Exit code 1 if one passes.
 """
@@ -27,11 +30,14 @@ def main() -> int:
     parser.add_argument("operations", nargs="*", metavar="OPERATION")
     parser.add_argument("--kills", type=int, metavar="N")
     parser.add_argument("--cuts", type=int, metavar="N")
+    parser.add_argument("--exits", action="store_true")
     parser.add_argument("--losses", action="store_true")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
     if options.losses:
         return lose_each(options.operations)
+    if options.exits:
+        return exit_everywhere(options.operations, options.kills)
     if not AVAILABLE:
         sys.exit("effects are traced on Linux on x86-64 alone")
     return stop_everywhere(options.operations, options.kills, options.cuts)
@@ -61,6 +67,25 @@ def stop_everywhere(names: list[str], most_kills: int | None, most_cuts: int | N
     print(f"{kills} kills and {cuts} disks after power cuts: nothing lost")
     if unreached:
         print(f"{unreached} more effects were not reached again, and nothing was killed there")
+    return 0
+
+
+def exit_everywhere(names: list[str], most: int | None) -> int:
+    from exits import ENDING, exited_everywhere
+    from further import EVERY
+    from stopping import warm_up
+
+    exits = 0
+    for name in names or ENDING:
+        warm_up(EVERY[name])
+        try:
+            found, count = exited_everywhere(EVERY[name], most)
+        except AssertionError as error:
+            print(f"{name}: {error}")
+            return 1
+        exits += found.happened
+        print(f"{name:20} {found.happened:5} exits, of {count} steps", flush=True)
+    print(f"{exits} exits: nothing lost")
     return 0
 
 

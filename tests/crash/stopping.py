@@ -19,7 +19,7 @@ def stopped_everywhere(
     """Return the kills, how many disks were tried, and what was wrong."""
     operation = EVERY[name]
     try:
-        _warm_up(operation)
+        warm_up(operation)
         disks = 0 if most_cuts == 0 else cut_everywhere(operation, most_cuts)
         kills = Kills(0, 0) if most_kills == 0 else killed_everywhere(operation, most_kills)
     except AssertionError as error:
@@ -27,7 +27,7 @@ def stopped_everywhere(
     return kills, disks, None
 
 
-def _warm_up(operation: Operation) -> None:
+def warm_up(operation: Operation) -> None:
     """Do it once in this process: what that imports and compiles, no fork does again."""
     with tempfile.TemporaryDirectory() as name:
         operation.prepare(Path(name))

@@ -29,7 +29,9 @@ FEW = (
 
 
 @pytest.mark.parametrize(
-    "operation", [name for name in EVERY if LONG or name not in FURTHER or name in FEW]
+    "operation",
+    [name for name in EVERY if LONG or name not in FURTHER or name in FEW],
+    ids=lambda name: name.replace(" ", "-"),
 )
 def test_what_is_stopped_anywhere_leaves_the_state_before_or_after(operation):
     sample = str(some(2, long=50))

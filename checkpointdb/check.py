@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -18,6 +19,7 @@ from checkpointdb import format, invariants, queries
 from checkpointdb.batches import BATCH
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
+from checkpointdb.database_errors import unread
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.inventory import (
@@ -33,6 +35,7 @@ from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher
+from checkpointdb.sqlite_reads import is_sound_or_unread
 from checkpointdb.statements import Prepared
 from checkpointdb.verifying import Progress, Scope, affected_by, verify_payloads
 
@@ -59,7 +62,7 @@ def check(
         with database.read() as connection:
             rows = payload_rows(connection)
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
-            problems = list(_check_rows(connection, cipher.digests if cipher else None))
+            problems = list(_check_rows(database, connection, cipher.digests if cipher else None))
     except CorruptionError as error:  # SQLite cannot even read it
         return CheckReport(0, 0, 0, (Problem("database", database.where, str(error)),))
     problems += _check_files(database, payloads, rows)
@@ -77,7 +80,7 @@ def check_rows(database: Database, cipher: Cipher | None = PLAIN) -> CheckReport
     try:
         with database.read() as connection:
             count = connection.scalar(select(func.count()).select_from(checkpoints)) or 0
-            problems = tuple(_check_rows(connection, cipher.digests if cipher else None))
+            problems = tuple(_check_rows(database, connection, cipher.digests if cipher else None))
     except CorruptionError as error:
         problems = (Problem("database", database.where, str(error)),)
         count = 0
@@ -87,9 +90,11 @@ def check_rows(database: Database, cipher: Cipher | None = PLAIN) -> CheckReport
 # --- rows against rows
 
 
-def _check_rows(connection: Connection, digests: Digests | None) -> Iterator[Problem]:
-    if connection.dialect.name == "sqlite":
-        yield from _check_sqlite(connection)
+def _check_rows(
+    database: Database, connection: Connection, digests: Digests | None
+) -> Iterator[Problem]:
+    if database.path is not None:
+        yield from _check_sqlite(connection, database.path)
     for invariant in invariants.INVARIANTS:
         columns = invariant.violations.selected_columns.keys()
         for row in _prepared(invariant.violations).run(connection, {}):
@@ -109,10 +114,12 @@ def _subject(columns: Sequence[str], row: tuple[Any, ...]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in zip(columns, row, strict=True))
 
 
-def _check_sqlite(connection: Connection) -> Iterator[Problem]:
-    for (answer,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-        if answer != "ok":
-            yield Problem("database", "integrity_check", answer)
+def _check_sqlite(connection: Connection, path: Path) -> Iterator[Problem]:
+    answers = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    if answers != ["ok"]:
+        if is_sound_or_unread(path):
+            raise unread(path)
+        yield from (Problem("database", "integrity_check", each) for each in answers)
     for table, row, referred, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield Problem("database", f"{table} row {row}", f"it refers to a missing row of {referred}")
 

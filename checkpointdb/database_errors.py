@@ -18,6 +18,7 @@ from checkpointdb.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
+from checkpointdb.sqlite_reads import is_only_unread
 
 
 class LostRace(Exception):
@@ -121,6 +122,8 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
     if "locked" in text or "busy" in text:
         return busy(busy_seconds)
     if any(symptom in text for symptom in _DAMAGED):
+        if is_only_unread(error, where):
+            return unread(where)
         return CorruptionError(
             f"the database {where!r} is damaged ({shortened(error)}): restore a backup"
         )
@@ -128,6 +131,14 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
         if symptom in text:
             return StoreUnavailableError(f"the database {where!r} failed ({error}): {advice}")
     return StoreUnavailableError(f"the database {where!r} failed: {error}")
+
+
+def unread(where: object) -> StoreUnavailableError:
+    """Return the error for a SQLite file that could not be read."""
+    return StoreUnavailableError(
+        f"the database {str(where)!r} could not be read: its disk failed, or is not there any "
+        "more; nothing says that what it holds is damaged: look at the system's log, and retry"
+    )
 
 
 # What a server says, by the beginning of its SQLSTATE, the longest that fits.

@@ -8,6 +8,7 @@ ROOT/claim, ROOT/keyring.json                            notes, where the root i
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import stat
 import threading
@@ -108,7 +109,7 @@ class LocalPayloads:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise unavailable(error, self._root) from error
+            raise unavailable(error, self._root, "read") from error
         return True
 
     def open(self, name: str) -> LocalReader:
@@ -117,7 +118,7 @@ class LocalPayloads:
             return LocalReader(path)
         except FileNotFoundError as error:
             if not self._root.is_dir():  # not this payload alone: the store
-                raise unavailable(error, self._root) from error
+                raise unavailable(error, self._root, "read") from error
             raise
 
     def delete(self, name: str) -> None:
@@ -136,9 +137,7 @@ class LocalPayloads:
         return failed
 
     def files(self) -> Iterator[PayloadFile]:
-        if not self._root.is_dir():
-            return
-        for directory in sorted(self._root.glob("p-*")):
+        for directory in _listed(self._root, "p-*", self._root):
             yield from _files(directory, "*.ckpt.gz", self._root)
 
     def unfinished(self) -> Iterator[PayloadFile]:
@@ -164,7 +163,7 @@ class LocalPayloads:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise unavailable(error, self._root) from error
+            raise unavailable(error, self._root, "read") from error
 
     def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
         try:
@@ -211,7 +210,7 @@ def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
     """Yield what lies in a directory; links as links, names that are no text not at all."""
     if directory.is_symlink():
         return
-    for path in sorted(directory.glob(pattern)):
+    for path in _listed(directory, pattern, root):
         try:
             found = path.lstat()
             name = path.relative_to(root).as_posix()
@@ -220,6 +219,20 @@ def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
             continue
         modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
         yield PayloadFile(name, found.st_size, modified_at)
+
+
+def _listed(directory: Path, pattern: str, root: Path) -> list[Path]:
+    """Return what lies in a directory, in the order of names.
+
+    Not by `Path.glob`, to which a directory that may not be read is an empty one.
+    """
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unavailable(error, root, "read") from error
+    return [directory / each for each in sorted(fnmatch.filter(names, pattern))]
 
 
 class LocalWriter:
@@ -338,10 +351,10 @@ _ADVICE = {  # by name: not every system has all of them
 }
 
 
-def unavailable(error: OSError, root: Path) -> StoreUnavailableError:
+def unavailable(error: OSError, root: Path, done: str = "written") -> StoreUnavailableError:
     """Return the error for a failed file operation, with the cause's number and advice."""
     result = StoreUnavailableError(
-        f"the payload directory {str(root)!r} cannot be written ({error.strerror}): {advice(error)}"
+        f"the payload directory {str(root)!r} cannot be {done} ({error.strerror}): {advice(error)}"
     )
     result.errno = error.errno
     return result

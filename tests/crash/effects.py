@@ -88,7 +88,7 @@ class Recorder:
 
     def _before(self, stop: Stop) -> _Before:
         if stop.call in _PATHS:
-            paths = [_path(stop, *at) for at in _PATHS[stop.call]]
+            paths = files_of(stop)
             return _Before(paths, [os.path.lexists(each) for each in paths], 0)
         is_at = stop.call in WRITES and stop.call != "pwrite64"
         return _Before([], [], _position(stop) if is_at else 0)
@@ -160,6 +160,13 @@ _PATHS = {
     "renameat": [(0, 1), (2, 3)],
     "renameat2": [(0, 1), (2, 3)],
 }
+
+
+def files_of(stop: Stop) -> list[Path]:
+    """Return the paths that a call names, or of the file that it has open."""
+    if stop.call in _PATHS:
+        return [_path(stop, *at) for at in _PATHS[stop.call]]
+    return [_opened(stop)]
 
 
 def _descriptor(stop: Stop) -> int:

@@ -14,8 +14,9 @@ import struct
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 # Of x86-64; "openat" is one if it creates or empties.
@@ -46,13 +47,21 @@ CALLS = {
 AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
 CREATES = os.O_CREAT | os.O_TRUNC
 
+# What has no effect, and may fail as well.
+READS = {0: "read", 17: "pread64", 217: "getdents64"}
+
 _TRACE_ME, _CONTINUE, _SYSCALL, _SET_OPTIONS, _GET_SYSCALL_INFO = 0, 7, 24, 0x4200, 0x420E
+_SET_REGISTER = 6
 _NEW_TASKS, _SECCOMP_EVENT = 0x2 | 0x4 | 0x8, 7
 _OPTIONS = 0x1 | _NEW_TASKS | 0x80 | 0x100000  # mark system calls, seccomp, kill the child on exit
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER_MODE = 38, 22, 2
 _ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _WALL = 0x40000000
+# Where the registers are that hold what a call returns, its number, and its arguments.
+_RESULT, _NUMBER, _ARGUMENTS = 80, 120, (112, 104, 96, 56, 72, 64)
+_LENGTHS = {"write": 2, "pwrite64": 2, "sendfile": 3, "copy_file_range": 4}  # which argument
+_MOST_SHORT_BYTES = 1_000  # of a short write, whose length may be more than there is
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -69,13 +78,17 @@ class Stop(NamedTuple):
 
 
 class Child:
-    """A child process under trace, from its start to its end."""
+    """A child process under trace, from its start to its end.
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    It stops at effects alone; or at `calls`, and then at each "openat".
+    """
+
+    def __init__(self, act: Callable[[], None], calls: Mapping[int, str] = CALLS) -> None:
         self.exit: int | None = None
+        self._calls = calls
         self.pid = os.fork()
         if self.pid == 0:
-            _run(act)
+            _run(act, calls)
         os.waitpid(self.pid, _WALL)
         _ptrace(_SET_OPTIONS, self.pid, 0, _OPTIONS)
         _ptrace(_CONTINUE, self.pid, 0, 0)
@@ -96,7 +109,7 @@ class Child:
                 if inside:
                     waiting.append(found)
                     continue
-                if stop := _entered(thread):
+                if stop := self._entered(thread):
                     yield stop
                     if with_results:
                         inside, how = stop, _SYSCALL
@@ -114,6 +127,12 @@ class Child:
         while self._wait() is not None:
             pass
 
+    def _entered(self, thread: int) -> Stop | None:
+        number, *arguments = struct.unpack_from("7Q", _info(thread), 24)
+        if self._calls is CALLS and CALLS[number] == "openat" and not arguments[2] & CREATES:
+            return None
+        return Stop(thread, self._calls[number], tuple(arguments))
+
     def _wait(self) -> tuple[int, int] | None:
         """Wait until a thread stops; None when the process has ended."""
         while self.exit is None:
@@ -125,11 +144,41 @@ class Child:
         return None
 
 
-def _run(act: Callable[[], None]) -> None:
+def fail(stop: Stop, error: int) -> None:
+    """Let a call return an error instead of what it does."""
+    _ptrace(_SET_REGISTER, stop.thread, _NUMBER, -1)
+    _ptrace(_SET_REGISTER, stop.thread, _RESULT, -error)
+
+
+def is_short(stop: Stop) -> bool:
+    """Say whether a write has a single byte, which it takes or not."""
+    return stop.call in _LENGTHS and stop.arguments[_LENGTHS[stop.call]] < 2
+
+
+def shorten(stop: Stop) -> Callable[[], None]:
+    """Let a write take some of its bytes; return what is to be called behind it."""
+    changed = dict(enumerate(stop.arguments))
+    at = _LENGTHS.get(stop.call, 2)
+    if stop.call == "writev":  # becomes a write of its first piece
+        _ptrace(_SET_REGISTER, stop.thread, _NUMBER, 1)
+        with Path(f"/proc/{stop.thread}/mem").open("rb", buffering=0) as memory:
+            memory.seek(stop.arguments[1])
+            changed[1], changed[2] = struct.unpack("2Q", memory.read(16))
+    changed[at] = max(1, min(changed[at] // 2, _MOST_SHORT_BYTES))
+    _set_arguments(stop.thread, changed.values())
+    return lambda: _set_arguments(stop.thread, stop.arguments)  # its caller finds them unchanged
+
+
+def _set_arguments(thread: int, arguments: Iterable[int]) -> None:
+    for register, value in zip(_ARGUMENTS, arguments, strict=True):
+        _ptrace(_SET_REGISTER, thread, register, value)
+
+
+def _run(act: Callable[[], None], calls: Mapping[int, str]) -> None:
     try:
         _ptrace(_TRACE_ME, 0, 0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-        _stop_at_effects()
+        _stop_at(calls)
         act()
         os._exit(0)
     except BaseException:  # noqa: BLE001 - told by the parent
@@ -138,9 +187,9 @@ def _run(act: Callable[[], None]) -> None:
         os._exit(1)
 
 
-def _stop_at_effects() -> None:
+def _stop_at(calls: Mapping[int, str]) -> None:
     lines = [(_LOAD, 0, 0, 0)]
-    lines += [(_JUMP_IF_EQUAL, len(CALLS) - at, 0, call) for at, call in enumerate(CALLS)]
+    lines += [(_JUMP_IF_EQUAL, len(calls) - at, 0, call) for at, call in enumerate(calls)]
     lines += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
     program = ctypes.create_string_buffer(
@@ -161,13 +210,6 @@ def _info(thread: int) -> bytes:
     found = ctypes.create_string_buffer(88)
     _ptrace(_GET_SYSCALL_INFO, thread, len(found), found)
     return found.raw
-
-
-def _entered(thread: int) -> Stop | None:
-    number, *arguments = struct.unpack_from("7Q", _info(thread), 24)
-    if CALLS[number] == "openat" and not arguments[2] & CREATES:
-        return None
-    return Stop(thread, CALLS[number], tuple(arguments))
 
 
 def _result(thread: int) -> int:

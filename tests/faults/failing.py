@@ -1,0 +1,161 @@
+"""Let the calls of an operation fail, one after the other, and look at what is left."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from effects import files_of
+from kinds import KINDS, Kind
+from loads import OPERATIONS
+from operations import Operation
+from stopping import warm_up
+from tracing import CALLS, READS, Child, Stop, fail, is_short, shorten
+from trying import ACKNOWLEDGED, prepared, verdict
+
+from checkpointdb import CheckpointError
+
+_NUMBERS = {name: number for number, name in (CALLS | READS).items()}
+
+
+class Fault(NamedTuple):
+    """The n-th call of a kind fails; or, if it lasts, each from there on."""
+
+    kind: str
+    point: int
+    lasts: bool
+
+
+class Tried(NamedTuple):
+    """How many faults of each kind, and how many of all made the operation fail."""
+
+    kinds: Counter[str]
+    failed: int
+
+
+def tried_on(name: str, *, sample: int | None) -> tuple[Tried | None, str]:
+    """Let calls of an operation fail; return how many did, or None and what was wrong."""
+    try:
+        warm_up(OPERATIONS[name])
+        outcomes = list(failed_everywhere(OPERATIONS[name], sample))
+        failed = sum(told != "" for _, told in outcomes)
+        assert failed, "it never failed: calls return no errors"
+    except AssertionError as error:
+        return None, str(error)
+    return Tried(Counter(fault.kind for fault, _ in outcomes), failed), ""
+
+
+def failed_everywhere(operation: Operation, sample: int | None) -> Iterator[tuple[Fault, str]]:
+    """Yield each fault after which nothing was wrong, and what it made the operation say.
+
+    Without a sample, those of each call.
+    """
+    with prepared(operation) as place:
+        counts = _counts(operation, shutil.copytree(place / "room", place / "counted"))
+        for fault in chain.from_iterable(_chosen(*each, sample) for each in counts.items()):
+            room = shutil.copytree(place / "room", place / "failed")
+            first = _fail(operation, room, fault)
+            where = f"{fault} of {counts[fault.kind]}"
+            assert first, f"{where}: the operation did not come that far"
+            yield fault, _judge(operation, room, f"{where}, {first}")
+
+
+def _chosen(kind: str, count: int, sample: int | None) -> Iterator[Fault]:
+    """Each call once and from there on; of a sample, the one and the other in turn."""
+    if sample is None or count <= sample:
+        points = range(1, count + 1)
+        yield from (Fault(kind, point, lasts) for point in points for lasts in (False, True))
+    else:
+        for at in range(sample):
+            yield Fault(kind, 1 + (2 * at + 1) * count // (2 * sample), bool(at % 2))
+
+
+def _counts(operation: Operation, room: Path) -> dict[str, int]:
+    """How many calls of each kind the operation makes by itself."""
+    counts: Counter[str] = Counter()
+    child = Child(_telling(operation, room), CALLS | READS)
+    for stop in child.stops():
+        counts.update(name for name, kind in KINDS.items() if _is_hit(kind, room, stop))
+    assert child.exit == 0, f"it fails by itself: {child.exit}"
+    _judge(operation, room, "without a fault")
+    return counts
+
+
+def _fail(operation: Operation, room: Path, fault: Fault) -> str:
+    """Do it with a fault; return which call failed first, and of what, "" if none did."""
+    kind = KINDS[fault.kind]
+    number, first = 0, ""
+    mend: Callable[[], None] | None = None
+    child = Child(_telling(operation, room), {_NUMBERS[each]: each for each in kind.calls})
+    for stop in child.stops(with_results=kind.error is None):
+        if stop.result is not None:
+            if mend is not None:
+                mend()
+            mend = None
+        elif _is_hit(kind, room, stop):
+            number += 1
+            if number == fault.point or (fault.lasts and number > fault.point):
+                first = first or f"{stop.call} of {', '.join(map(str, files_of(stop)))}"
+                mend = _let_fail(kind, stop)
+    assert child.exit == 0, f"{fault}, {first}: it ended with {child.exit}"
+    return first
+
+
+def _let_fail(kind: Kind, stop: Stop) -> Callable[[], None] | None:
+    if kind.error is None:
+        return shorten(stop)
+    fail(stop, kind.error)
+    return None
+
+
+def _is_hit(kind: Kind, room: Path, stop: Stop) -> bool:
+    """Say whether a call may fail in this way, and is about a file of the room, as all are."""
+    if stop.call not in kind.calls or (kind.error is None and is_short(stop)):
+        return False
+    try:
+        paths = files_of(stop)
+    except FileNotFoundError:  # no open file
+        return False
+    return any(each.is_relative_to(room) and each.name != ACKNOWLEDGED for each in paths)
+
+
+def _telling(operation: Operation, room: Path) -> Callable[[], None]:
+    """The operation, which makes a file when it is done, and one that tells of an error."""
+
+    def act() -> None:
+        try:
+            operation.act(room, (room / ACKNOWLEDGED).touch)
+        except CheckpointError as error:
+            _told(room).write_text(f"{type(error).__name__}: {error}")
+
+    return act
+
+
+def _told(room: Path) -> Path:
+    return room.with_name(f"{room.name}-told")
+
+
+def _judge(operation: Operation, room: Path, where: str) -> str:
+    """It is done, or said why not, in words that name the store; what was there is there.
+
+    Return what was said.
+    """
+    is_done = (room / ACKNOWLEDGED).exists()
+    told = _told(room).read_text() if _told(room).exists() else ""
+    _told(room).unlink(missing_ok=True)
+    failed = verdict(operation, room)
+    assert failed is None, f"{where}: {told or 'done'}: {failed}"
+    assert is_done or told, f"{where}: it is neither done nor failed"
+    assert not told or _is_clear(operation, room, told), f"{where}: misleading: {told}"
+    return told
+
+
+def _is_clear(operation: Operation, room: Path, told: str) -> bool:
+    """Say whether an error is the one for what cannot be read or written, and says where."""
+    if operation is OPERATIONS["re-encrypt"] and told.startswith("EncryptionError: "):
+        return "older master key" in told  # files stayed that could not be unlinked
+    return told.startswith("StoreUnavailableError: ") and str(room) in told

@@ -1,0 +1,83 @@
+"""What is tried with calls that fail: what is stopped by crashes, too, and what only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from breaking import tag_of, tags_of
+from further import EVERY, one_streamed, tags_of_streams
+from operations import (
+    ABC,
+    ENCRYPTED,
+    REWRITTEN,
+    Done,
+    Operation,
+    acting,
+    mostly_dead,
+    next_save,
+    next_save_encrypted,
+    opened,
+    three_saved,
+)
+
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+
+
+def finds(expected: dict[str, str]) -> Callable[[PipelineCheckpoint], None]:
+    """Load all, which must be what was saved: other bytes would be worse than an error."""
+
+    def load(handle: PipelineCheckpoint) -> None:
+        assert tags_of(handle) == expected
+
+    return load
+
+
+def load_one_by_one(handle: PipelineCheckpoint) -> None:
+    """Load the keys of each checkpoint when they are asked for."""
+    for each, tag in ABC.items():
+        assert tag_of(dict(handle.lazy(each))) == tag
+
+
+def load_streams(room: Path, done: Done) -> None:
+    assert tags_of_streams(room) == {"a": "aaa"}
+    done()
+
+
+def push(handle: PipelineCheckpoint) -> None:
+    """A push that leaves out what it cannot read says so, and is not done."""
+    report = handle.push_backup(handle.checkpoint_dir.parent / "remote")
+    if not report.is_ok:
+        raise StoreUnavailableError(f"{handle.checkpoint_dir}: {report.unreadable}")
+
+
+def tags_encrypted(room: Path) -> dict[str, str]:
+    with opened(room, **ENCRYPTED) as handle:
+        return tags_of(handle)
+
+
+OPERATIONS = {
+    **EVERY,
+    "push": replace(EVERY["push"], act=acting(push)),
+    "push first": replace(EVERY["push first"], act=acting(push)),
+    "load": Operation(three_saved, acting(finds(ABC)), ABC, ABC),
+    "load one by one": Operation(three_saved, acting(load_one_by_one), ABC, ABC),
+    "load arrays": Operation(mostly_dead, acting(finds(REWRITTEN)), REWRITTEN, REWRITTEN),
+    "load encrypted": Operation(
+        lambda room: three_saved(room, **ENCRYPTED),
+        acting(finds(ABC), **ENCRYPTED),
+        ABC,
+        ABC,
+        look=tags_encrypted,
+        go_on=next_save_encrypted,
+    ),
+    "load a stream": Operation(
+        one_streamed,
+        load_streams,
+        {"a": "aaa"},
+        {"a": "aaa"},
+        look=tags_of_streams,
+        go_on=next_save,
+    ),
+}

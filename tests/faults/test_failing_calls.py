@@ -1,0 +1,36 @@
+"""Any call of an operation fails: the error is ours, what was there is there, the next one works.
+
+Here a sample of the calls of most operations; `make test-faults` takes every one of all.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from effort import some
+
+from tests.crash.tracing import AVAILABLE
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="calls are traced on Linux on x86-64")
+
+# Of `make test`. One command for several: it takes as long to start as ten faults.
+GROUPS = {
+    "saving": ["save", "replace", "save a stream"],
+    "loading": ["load", "load arrays", "load encrypted", "load a stream"],
+    "forgetting": ["delete", "prune", "repair"],
+    "rewriting": ["compact", "merge"],
+}
+
+
+@pytest.mark.parametrize("operations", GROUPS.values(), ids=GROUPS)
+def test_a_call_that_fails_loses_nothing_and_is_told_in_our_words(operations):
+    failing = [sys.executable, Path(__file__).parent, "--calls", str(some(1, long=10))]
+    done = subprocess.run(
+        [*failing, *operations], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing lost" in done.stdout
+    print(done.stdout)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import ClassVar
 
@@ -161,6 +163,20 @@ def locked_directory(path: Path) -> Iterator[bool]:
         yield is_ours
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def room_in(directory: Path, prefix: str) -> Iterator[Path]:
+    """Make a directory for what is needed only meanwhile; what cannot be removed of it stays.
+
+    Not tempfile's, whose removal raises over what was raised before, and, where nothing may be
+    unlinked, calls itself without end.
+    """
+    room = Path(mkdtemp(prefix=prefix, dir=directory))
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 class Unlinker:

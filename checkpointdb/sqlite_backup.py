@@ -8,7 +8,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from checkpointdb.errors import CorruptionError
+from checkpointdb.database_errors import translate, unread
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
+from checkpointdb.sqlite_reads import is_sound_or_unread
 
 
 def back_up(path: Path, revision: str, busy_seconds: float) -> Path:
@@ -29,12 +31,23 @@ def copy_database(path: Path, target: Path, busy_seconds: float) -> None:
     Raises what `back_up` raises.
     """
     with closing(sqlite3.connect(path, timeout=busy_seconds)) as connection:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _make_private(target)
         connection.execute("VACUUM INTO ?", (str(target),))
         connection.execute("ATTACH ? AS copy", (str(target),))
         answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
     if answer != "ok":
+        if is_sound_or_unread(target):
+            raise unread(target)
         raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
+
+
+def _make_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"the backup {str(path)!r} cannot be made: {error.strerror}"
+        ) from error
 
 
 def check_copy(path: Path) -> None:
@@ -43,12 +56,20 @@ def check_copy(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection:
             answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
+        found = translate(error, str(path), 0)
+        if not isinstance(found, CorruptionError):
+            raise found from error
         raise CorruptionError(f"the database of the backup is damaged: {error}") from error
     if answer != "ok":
+        if is_sound_or_unread(path):
+            raise unread(path)
         raise CorruptionError(f"the database of the backup is damaged: {answer}")
 
 
 def use_log(path: Path, *, is_used: bool) -> None:
     """Let a database, which nobody has open, use a log beside it, or be one file alone."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA journal_mode = {'WAL' if is_used else 'DELETE'}")
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if is_used else 'DELETE'}")
+    except sqlite3.Error as error:
+        raise translate(error, str(path), 0) from error

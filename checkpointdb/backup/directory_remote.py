@@ -29,7 +29,7 @@ class DirectoryRemote:
         return f"DirectoryRemote({str(self._root)!r})"
 
     def blobs(self, directory: str) -> Iterator[Blob]:
-        with self._explained("listed"):
+        with self.explained("listed"):
             found = sorted(self._below(self._root / directory))
         yield from found
 
@@ -37,11 +37,11 @@ class DirectoryRemote:
         return self.blobs(_INCOMING)
 
     def open(self, path: str) -> LocalReader:
-        with self._explained("read", may_be_missing=True):
-            return LocalReader(self._root / path)
+        with self.explained("read", may_be_missing=True):
+            return _Blob(self, path)
 
     def put(self, path: str, pieces: Iterator[bytes]) -> None:
-        with self._explained("written"), self._incoming() as writer:
+        with self.explained("written"), self._incoming() as writer:
             for piece in pieces:
                 writer.write([piece])
             writer.finish()
@@ -61,7 +61,7 @@ class DirectoryRemote:
         two stores that push here at the same moment, both of which had a right to, one may lose
         its snapshot, never a payload. (Locks of files are not to be trusted on what is mounted.)
         """
-        with self._explained("written"), self._incoming() as writer:
+        with self.explained("written"), self._incoming() as writer:
             writer.write([content])
             writer.finish()
             if seen is None:
@@ -77,7 +77,7 @@ class DirectoryRemote:
             return True
 
     def delete(self, *paths: str) -> None:
-        with self._explained("changed"):
+        with self.explained("changed"):
             for path in paths:
                 (self._root / path).unlink(missing_ok=True)
             for directory in sorted({(self._root / path).parent for path in paths}):
@@ -119,8 +119,11 @@ class DirectoryRemote:
                 path = Path(entry.path).relative_to(self._root).as_posix()
                 yield Blob(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
+    def path_of(self, path: str) -> Path:
+        return self._root / path
+
     @contextmanager
-    def _explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
+    def explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
         try:
             yield
         except StoreUnavailableError:
@@ -131,3 +134,15 @@ class DirectoryRemote:
             raise StoreUnavailableError(
                 f"the backup at {self.url!r} cannot be {done} ({error.strerror}): {advice(error)}"
             ) from error
+
+
+class _Blob(LocalReader):
+    """An open blob: what keeps it from being read tells of the backup."""
+
+    def __init__(self, remote: DirectoryRemote, path: str) -> None:
+        super().__init__(remote.path_of(path))
+        self._remote = remote
+
+    def read(self, offset: int, length: int) -> bytes:
+        with self._remote.explained("read"):
+            return super().read(offset, length)

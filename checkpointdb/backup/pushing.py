@@ -28,6 +28,7 @@ from checkpointdb.backup.meter import Meter, Progress, Run
 from checkpointdb.backup.ownership import expect_ours, overtaken
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
+from checkpointdb.damage import only_damage
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import PayloadRow, payload_rows
@@ -135,7 +136,8 @@ class _Push:
 
     def _copy(self, row: PayloadRow) -> None:
         try:
-            reader = self._source.payloads.open(row.name)
+            with only_damage(self._source.payloads, row.name):
+                reader = self._source.payloads.open(row.name)
             try:
                 pieces = self._checked(reader, row)
                 self._remote.put(payload_path(row.name, row.sha256), pieces)

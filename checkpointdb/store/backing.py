@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from checkpointdb import directories
 from checkpointdb.backup import auditing, ledger, retaining
 from checkpointdb.backup.layout import Snapshot
 from checkpointdb.backup.meter import Progress
@@ -219,13 +220,12 @@ def _note_origin(remote: Remote, path: Path) -> None:
 def room_in(directory: Path) -> Iterator[Path]:
     """Make a directory in a store for what is needed only meanwhile."""
     try:
-        room = TemporaryDirectory(prefix=ROOM, dir=directory)
+        with directories.room_in(directory, ROOM) as room:
+            yield room
+    except CheckpointError:
+        raise
     except OSError as error:
-        raise StoreUnavailableError(
-            f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
-        ) from error
-    with room:
-        yield Path(room.name)
+        raise _unwritable(directory, error) from error
 
 
 @contextmanager
@@ -292,6 +292,10 @@ def _explained(directory: Path) -> Iterator[None]:
     except (CheckpointError, FileNotFoundError):
         raise
     except OSError as error:
-        raise StoreUnavailableError(
-            f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
-        ) from error
+        raise _unwritable(directory, error) from error
+
+
+def _unwritable(directory: Path, error: OSError) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
+    )

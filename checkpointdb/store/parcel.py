@@ -21,18 +21,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from glob import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
 from checkpointdb.directories import (
     check_target,
     link_or_rename,
     make_directories,
+    room_in,
     sync,
     sync_directory,
     target_exists,
 )
 from checkpointdb.errors import (
+    CheckpointError,
     CorruptionError,
     EncryptionError,
     NotFoundError,
@@ -81,8 +82,8 @@ def write_parcel(
     try:
         check_target(file, overwrite=overwrite)
         remove_rooms(file.parent, prefix := f".{file.name[:40]}.checkpointdb-")
-        with TemporaryDirectory(prefix=prefix, dir=file.parent) as room:
-            directory = Path(room) / "store"
+        with room_in(file.parent, prefix) as room:
+            directory = room / "store"
             target = opener(directory, key, is_encrypted=key is not None)
             if not copy_store(
                 [pipeline], source, target, checkpoints.c.checkpoint_id == checkpoint_id
@@ -90,7 +91,7 @@ def write_parcel(
                 raise _forgotten(checkpoint_id)
             made = next(directory.glob(f"{PAYLOAD_DIRECTORY}/p-*/*"))
             _publish(made if key is None else _packed(directory, made), file, overwrite=overwrite)
-    except StoreUnavailableError:
+    except CheckpointError:
         raise
     except OSError as error:
         raise _failed(file, "written", error) from error
@@ -173,11 +174,12 @@ def remove_rooms(directory: Path, prefix: str = _ROOM) -> list[str]:
 @contextmanager
 def _room(beside: Path) -> Iterator[Path]:
     try:
-        room = TemporaryDirectory(prefix=_ROOM, dir=beside)
+        with room_in(beside, _ROOM) as room:
+            yield room
+    except CheckpointError:
+        raise
     except OSError as error:
         raise _failed(beside, "written", error) from error
-    with room:
-        yield Path(room.name)
 
 
 def take(parcel: Parcel, theirs: PipelineCheckpoint, on_conflict: OnConflict) -> ImportReport:

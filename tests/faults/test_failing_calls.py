@@ -21,7 +21,8 @@ GROUPS = {
     "saving": ["save", "replace", "save a stream"],
     "loading": ["load", "load arrays", "load encrypted", "load a stream"],
     "forgetting": ["delete", "prune", "repair"],
-    "rewriting": ["compact", "merge"],
+    "rewriting": ["compact", "merge", "upgrade"],
+    "backups": ["push", "pull", "prune a remote"],
 }
 
 

@@ -106,5 +106,8 @@ def _free_pages(connection: sqlite3.Connection) -> int:
 
 def truncate_log(path: Path) -> None:
     """Write a database's log back into it and empty it, if nobody reads or writes just now."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise translate(error, str(path), 0) from error

@@ -21,7 +21,12 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import CorruptionError, EncryptionError, WrongKeyError
+from checkpointdb.errors import (
+    CorruptionError,
+    EncryptionError,
+    StoreUnavailableError,
+    WrongKeyError,
+)
 from checkpointdb.inventory import first_name, free_name, names_to_remove
 from checkpointdb.keyring import Keyring, Secrets
 from checkpointdb.keys import Key
@@ -149,22 +154,28 @@ class _Resealing:
     def run(self, progress: Progress | None) -> None:
         """Seal anew what there is; who saves meanwhile does so by the new master key."""
         problems: list[str] = []
+        unavailable = False
         rows = self._older()
         for number, row in enumerate(rows, 1):
             try:
                 self._reseal(row)
             except (CorruptionError, OSError) as error:
                 problems.append(f"{row.name!r}: {error}")
+                is_damage = isinstance(error, (CorruptionError, FileNotFoundError))
+                unavailable = unavailable or not is_damage
             if progress is not None:
                 progress(number, len(rows))
         self._expect_newest()
         left = {row.name for row in self._older()}  # what was forgotten meanwhile is no problem
         if left:
             shown = "; ".join(problems[:_MOST_NAMED]) or min(left)
-            raise CorruptionError(
-                f"{len(left)} payloads could not be sealed anew ({shown}): the old keys stay and "
-                "open what they opened. Repair or forget what needs them, and call it again"
+            told = (
+                f"{len(left)} payloads could not be sealed anew in {self._database.where!r} "
+                f"({shown}): the old keys stay and open what they opened. "
             )
+            if unavailable:  # a disk that is full, or fails: nothing says that they are damaged
+                raise StoreUnavailableError(f"{told}Call it again when that is mended")
+            raise CorruptionError(f"{told}Repair or forget what needs them, and call it again")
 
     def expect_none_older(self, connection: Connection) -> None:
         """Raise EncryptionError if any file needs an older master key, asked under the lock.

@@ -21,7 +21,7 @@ GROUPS = {
     "saving": ["save", "replace", "save a stream"],
     "loading": ["load", "load arrays", "load encrypted", "load a stream"],
     "forgetting": ["delete", "prune", "repair"],
-    "rewriting": ["compact", "merge", "upgrade"],
+    "rewriting": ["compact", "merge", "re-encrypt", "upgrade"],
     "backups": ["push", "pull", "prune a remote"],
 }
 

@@ -1,8 +1,9 @@
-"""System calls that fail, in turns: every failure is ours, and what was acknowledged is there."""
+"""Saves of one process, of which some fail: it goes on, and what was acknowledged is there.
+
+What becomes of each call of one operation is in `test_failing_calls.py`.
+"""
 
 from __future__ import annotations
-
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from breaking import (
@@ -26,14 +27,13 @@ FAULTS = [
     ("fsync", "EIO"),
     ("fdatasync", "EIO"),
     ("rename", "ENOSPC"),
-    ("writev", "ENOSPC"),
+    ("rename", "EIO"),
+    ("writev", "EIO"),
     ("pwrite64", "ENOSPC"),
-    ("pwrite64", "EIO"),
-    ("ftruncate", "EIO"),
-    ("unlink", "EIO"),
-    ("mkdir", "ENOSPC"),
 ]
-WHEN = ["1+4", "2+3", "4+7"][: some(2, long=3)]
+WHEN = ["2+3", "4+7", "1+4"][: some(1, long=3)]
+# A store is opened by dozens of these, and a save has dozens.
+WHEN_OF_MANY = ["100+90", "130+120", "90+150"][: some(1, long=3)]
 
 
 def possible_tags(lines):
@@ -55,27 +55,22 @@ def assert_survives(directory, syscall, error, when):
     PipelineCheckpoint(directory).close()  # made without faults
     fault = inject(syscall, f"error={error}", when)
     lines = run("try_saves", directory, *IDS, under=fault)
-    if lines and lines[0].startswith("failed open"):
-        lines = [f"failed {each} {lines[0].split()[2]}" for each in IDS]
     assert len(lines) == len(IDS), lines
+    assert any(line.startswith("saved") for line in lines), "none goes on"
     failed = {line.split()[2] for line in lines if line.startswith("failed")}
-    assert failed <= {"StoreUnavailableError"}, lines
+    assert failed == {"StoreUnavailableError"}, lines
     with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
         found = tags_of(handle)
     for each, tags in possible_tags(lines).items():
         assert found.get(each) in tags, (each, lines)
-    assert syscall == "unlink" or leftovers(directory) == []
+    assert leftovers(directory) == []
     assert_sound(directory)
 
 
 @pytest.mark.parametrize(("syscall", "error"), FAULTS)
-def test_calls_that_fail_now_and_then_lose_nothing_that_was_acknowledged(tmp_path, syscall, error):
-    with ThreadPoolExecutor(2) as pool:
-        tried = [
-            pool.submit(assert_survives, tmp_path / when, syscall, error, when) for when in WHEN
-        ]
-        for each in tried:
-            each.result()
+def test_saves_go_on_after_some_that_failed_and_lose_nothing_acknowledged(tmp_path, syscall, error):
+    for when in WHEN_OF_MANY if syscall == "pwrite64" else WHEN:
+        assert_survives(tmp_path / when, syscall, error, when)
 
 
 def test_a_commit_in_doubt_is_whole_when_it_comes_to_life(tmp_path):

@@ -1,7 +1,4 @@
-"""What the state machines share: a store with its model, ways to break in.
-
-The model is a dictionary: id → state, oldest first. Everything else is asked of the real thing.
-"""
+"""What the state machines share: a store with its model, ways to break in."""
 
 from __future__ import annotations
 
@@ -16,6 +13,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from hypothesis import strategies as st
+from modelled_contents import Contents, in_order
+from modelled_retention import forgotten_by_handle
 from modelled_states import edited, same
 
 from checkpointdb import (
@@ -28,21 +27,9 @@ from checkpointdb import (
 from checkpointdb.database import Database
 from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.rebuild import rebuild
-from checkpointdb.schema import checkpoints
 from checkpointdb.store.carrying import manifest_of
 from checkpointdb.sweep import sweep
 
-IDS = ["one", "two", "three", "ONE", "../x", "\N{PARTY POPPER}", "x" * 300, "CON"]
-
-POLICIES = st.sampled_from(
-    [
-        {"retention_policy": RetentionPolicy.KEEP_ALL},
-        {"retention_policy": RetentionPolicy.DELETE_OLDER_THAN, "retention_age_days": 1},
-        {"retention_count": 1},
-        {"retention_count": 2},
-        {"retention_count": 4},
-    ]
-)
 VERSIONS = st.sampled_from([None, 0, 1, 2])
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -56,13 +43,6 @@ OPTIONS = st.fixed_dictionaries(
 
 
 # --- a store
-
-
-def in_order(handle):
-    """Return the ids of a store from oldest to newest, as retention sees them."""
-    with handle.query() as connection:
-        query = sa.select(checkpoints.c.checkpoint_id).order_by(checkpoints.c.id)
-        return list(connection.scalars(query))
 
 
 class Killed(BaseException):
@@ -92,12 +72,7 @@ def version_of(handle):
     return handle._engine.versions.current
 
 
-def versions_in(handle):
-    """Return the version of the state of each checkpoint."""
-    return {each.checkpoint_id: each.state_version for each in handle.list_checkpoints()}
-
-
-class Store:
+class Store(Contents):
     """A directory, its payload files and its database, and what must be in it.
 
     `written` is what was ever saved, by id and sequence; `strays` all files that may lie
@@ -105,15 +80,13 @@ class Store:
     """
 
     def __init__(self, key=None, url=None):
+        super().__init__()
         self.key, self.url = key, url
         self.root = Path(tempfile.mkdtemp(prefix="checkpointdb-"))
         self.directory = self.root / "0"
         if url is None:
             shutil.copytree(empty_store(), self.directory)
         self.stash = self.root / "stash"
-        self.states = {}
-        self.versions = {}  # of ids that are forgotten too
-        self.pinned = set()
         self.past = {}
         self.written = {}
         self.manifests = {}
@@ -131,21 +104,23 @@ class Store:
 
     # --- the model
 
-    def saved(self, handle, checkpoint_id, state, pinned, count):
-        """Note an acknowledged save, and what retention forgets after it.
+    def saved(self, handle, checkpoint_id, state, pinned, options):
+        """Note an acknowledged save, and what retention by the handle's `options` forgets after it.
 
         A pin stays with the id, unless the save says otherwise.
         """
-        self.states.pop(checkpoint_id, None)
-        self.states[checkpoint_id] = state
-        self.versions[checkpoint_id] = version_of(handle)
-        self.tried(checkpoint_id, state)
+        self.arrived(checkpoint_id, state, version_of(handle))
         if pinned is not None:
             (self.pinned.add if pinned else self.pinned.discard)(checkpoint_id)
-        loose = [each for each in self.states if each not in self.pinned]
-        for each in loose[: max(len(loose) - count, 0)] if count else []:
-            del self.states[each]
-        name = self.name_of(checkpoint_id)
+        for each in forgotten_by_handle(self, options):
+            self.forgotten(each)
+
+    def arrived(self, checkpoint_id, state, version):
+        """Note what an id is now, in the newest of all payloads."""
+        found = self.observer.get_checkpoint_info(checkpoint_id)
+        self.put(checkpoint_id, state, version, found.timestamp)
+        self.tried(checkpoint_id, state)
+        name = Path(found.file_path).relative_to(self.payloads).as_posix()
         self.wrote(name, checkpoint_id, state)
         self.strays.discard(name)
 
@@ -155,10 +130,6 @@ class Store:
 
     def tried(self, checkpoint_id, state):
         self.past.setdefault(checkpoint_id, []).append(state)
-
-    def forgotten(self, checkpoint_id):
-        del self.states[checkpoint_id]
-        self.pinned.discard(checkpoint_id)
 
     # --- files
 
@@ -200,12 +171,7 @@ class Store:
 
     def check(self):
         """Compare everything with the model, and ask `check`."""
-        assert in_order(self.observer) == list(self.states)
-        listed = self.observer.list_checkpoints()
-        assert {each.checkpoint_id for each in listed if each.pinned} == self.pinned
-        assert versions_in(self.observer) == {each: self.versions[each] for each in self.states}
-        for checkpoint_id, state in self.states.items():
-            assert same(self.observer.load(checkpoint_id), state), checkpoint_id
+        self.compare_with(self.observer)
         self.assert_sound(self.observer.check(read_data=True))
 
     def assert_sound(self, report: CheckReport):
@@ -260,10 +226,10 @@ class Store:
         that the database does not know, having a higher sequence.
         """
         assert in_order(copy) == list(report.checkpoints)
-        assert all(each.pinned for each in copy.list_checkpoints())
+        found_in = {each.checkpoint_id: each for each in copy.list_checkpoints()}
+        assert all(each.pinned for each in found_in.values())
         assert set(self.states) <= set(report.checkpoints)
         acknowledged = []
-        versions = versions_in(copy)
         for checkpoint_id in report.checkpoints:
             found = copy.load(checkpoint_id)
             if checkpoint_id not in self.states:  # forgotten or never acknowledged, yet whole
@@ -273,7 +239,8 @@ class Store:
             assert any(same(found, state) for state in [self.states[checkpoint_id], *rivals])
             if not rivals:
                 acknowledged.append(checkpoint_id)
-                assert versions[checkpoint_id] == self.versions[checkpoint_id]
+                assert found_in[checkpoint_id].state_version == self.versions[checkpoint_id]
+                assert found_in[checkpoint_id].timestamp == self.times[checkpoint_id]
         assert acknowledged == [each for each in self.states if each in acknowledged]
         for problem in copy.check(read_data=True).problems:
             assert problem.kind == "orphan", problem
@@ -316,7 +283,9 @@ class Store:
         self.states = {
             each: edited(self.observer.load(each), []) for each in in_order(self.observer)
         }
-        self.versions = versions_in(self.observer)
+        for each in self.observer.list_checkpoints():
+            self.versions[each.checkpoint_id] = each.state_version
+            self.times[each.checkpoint_id] = each.timestamp
         self.pinned = set(self.states)
         self.strays = {each.subject for each in self.observer.check().problems}
         shutil.rmtree(self.stash, ignore_errors=True)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from modelled_retention import POLICIES
-from modelled_store import opened
-from store_rules import HANDLES
+from modelled_store import HANDLES
 
 from checkpointdb import WrongKeyError, generate_encryption_key
 
@@ -57,7 +53,5 @@ class Keys:
         if name == "keyring.json":
             (self.store.directory / name).unlink()
         else:
-            with closing(sqlite3.connect(self.store.directory / "checkpoints.db")) as database:
-                database.execute("UPDATE keyring SET document = '{'")
-                database.commit()
-        opened(self.store.directory, self.store.key).close()
+            self.store.alter("UPDATE keyring SET document = '{'")
+        self.store.open().close()

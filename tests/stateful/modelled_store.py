@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sqlite3
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import postgres_server
 import sqlalchemy as sa
 from hypothesis import strategies as st
 from modelled_contents import Contents, in_order
@@ -30,6 +32,7 @@ from checkpointdb.rebuild import rebuild
 from checkpointdb.store.carrying import manifest_of
 from checkpointdb.sweep import sweep
 
+HANDLES = st.integers(0, 2)
 VERSIONS = st.sampled_from([None, 0, 1, 2])
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -98,6 +101,14 @@ class Store(Contents):
         self.ever_opened.append(opened(self.directory, self.key, database_url=self.url, **options))
         return self.ever_opened[-1]
 
+    def alter(self, statement):
+        """Run a statement on the database behind the store's back."""
+        if self.url is not None:
+            postgres_server.alter(sa.make_url(self.url), statement, ())
+            return
+        with closing(sqlite3.connect(self.directory / "checkpoints.db")) as database, database:
+            database.execute(statement)
+
     def remove(self):
         self.observer.close()
         shutil.rmtree(self.root)
@@ -109,18 +120,18 @@ class Store(Contents):
 
         A pin stays with the id, unless the save says otherwise.
         """
-        self.arrived(checkpoint_id, state, version_of(handle))
+        time = self.observer.get_checkpoint_info(checkpoint_id).timestamp
+        self.put(checkpoint_id, state, version_of(handle), time)
+        self.has_written(checkpoint_id)
         if pinned is not None:
             (self.pinned.add if pinned else self.pinned.discard)(checkpoint_id)
         for each in forgotten_by_handle(self, options):
             self.forgotten(each)
 
-    def arrived(self, checkpoint_id, state, version):
-        """Note what an id is now, in the newest of all payloads."""
-        found = self.observer.get_checkpoint_info(checkpoint_id)
-        self.put(checkpoint_id, state, version, found.timestamp)
+    def has_written(self, checkpoint_id):
+        """Note that the checkpoint that an id is now lies in the newest of all payloads."""
+        state, name = self.states[checkpoint_id], self.name_of(checkpoint_id)
         self.tried(checkpoint_id, state)
-        name = Path(found.file_path).relative_to(self.payloads).as_posix()
         self.wrote(name, checkpoint_id, state)
         self.strays.discard(name)
 
@@ -201,6 +212,7 @@ class Store(Contents):
 
     def rebuilt(self) -> tuple[Path, RebuildReport]:
         """Copy the directory without its database and rebuild it there."""
+        self.files()  # nothing is unlinked any more while it is copied
         target = Path(tempfile.mkdtemp(dir=self.root)) / "store"
         shutil.copytree(empty_store(), target)
         shutil.copytree(

@@ -17,6 +17,7 @@ from modelled_contents import IDS
 from modelled_retention import DEFAULT, POLICIES, PRUNINGS, forgotten_by_handle
 from modelled_states import EDITS, edited, same
 from modelled_store import (
+    HANDLES,
     OPTIONS,
     VERSIONS,
     Killed,
@@ -24,13 +25,12 @@ from modelled_store import (
     killed_at_commit,
     version_of,
 )
+from transfer_rules import Transfers
 
 from checkpointdb import StateVersionError
 
-HANDLES = st.integers(0, 2)
 
-
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(Transfers, RuleBasedStateMachine):
     """Three handles take turns in one pipeline of one store."""
 
     key = None
@@ -46,11 +46,18 @@ class StoreMachine(RuleBasedStateMachine):
         policies=st.tuples(POLICIES, POLICIES, POLICIES),
         options=OPTIONS,
         versions=st.tuples(VERSIONS, VERSIONS, VERSIONS),
+        names=st.lists(st.sampled_from(IDS), min_size=2, max_size=6, unique=True),
+        data=st.data(),
     )
-    def open_handles(self, policies, options, versions):
+    def begin(self, policies, options, versions, names, data):
+        """Open the handles of a store that has something: by chance it would be mostly empty."""
         for policy, version in zip(policies, versions, strict=True):
             self.handles.append(self.store.open(**policy, **{**options, "state_version": version}))
             self.policies.append(policy)
+        for name in names:
+            state = self.draw_state(data)
+            self.store.observer.save(state, name)
+            self.store.saved(self.store.observer, name, state, None, {})
 
     def teardown(self):
         for handle in self.handles:
@@ -147,6 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.handles[number].pin(name)
             self.store.pinned.add(name)
 
+    @precondition(lambda self: self.store.states)
     @rule(
         number=HANDLES,
         policy=st.sampled_from([None, *PRUNINGS]),
@@ -201,7 +209,9 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.store.states)
     @rule(number=HANDLES, data=st.data())
     def merge(self, number, data):
-        name = self.draw_id(data)
+        self.merge_into_full(number, self.draw_id(data))
+
+    def merge_into_full(self, number, name):
         self.handles[number].merge(name)
         assert not self.handles[number].get_checkpoint_info(name).is_incremental
 

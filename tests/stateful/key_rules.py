@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
-from modelled_retention import POLICIES
+from modelled_retention import DEFAULT, POLICIES
 from modelled_store import HANDLES
 
 from checkpointdb import WrongKeyError, generate_encryption_key
@@ -14,6 +14,12 @@ class Keys:
     """Rules of an encrypted store: keys that come and go."""
 
     key = generate_encryption_key()
+
+    def writes(self, number, name, data):
+        return super().writes(number, name, data) | {
+            "replace the key": lambda: self.replace_the_key(number),
+            "replace the master key": lambda: self.replace_the_master_key(number, [DEFAULT] * 3),
+        }
 
     @rule(number=HANDLES)
     def replace_the_key(self, number):

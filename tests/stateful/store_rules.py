@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from meanwhile_rules import Meanwhile
 from modelled_contents import IDS
 from modelled_retention import DEFAULT, POLICIES, PRUNINGS, forgotten_by_handle
 from modelled_states import EDITS, edited, same
@@ -30,7 +31,7 @@ from transfer_rules import Transfers
 from checkpointdb import StateVersionError
 
 
-class StoreMachine(Transfers, RuleBasedStateMachine):
+class StoreMachine(Meanwhile, Transfers, RuleBasedStateMachine):
     """Three handles take turns in one pipeline of one store."""
 
     key = None

@@ -66,4 +66,11 @@ def test_the_store_on_a_server(emptied):
     class OnServer(StoreMachine):
         new_url = staticmethod(lambda: next(emptied()))
 
-    run_state_machine_as_test(OnServer, settings=steps(some(3, long=10), 18))
+    run_state_machine_as_test(OnServer, settings=steps(some(2, long=10), 20))
+
+
+def test_an_encrypted_store_on_a_server(emptied):
+    class EncryptedOnServer(Keys, StoreMachine):
+        new_url = staticmethod(lambda: next(emptied()))
+
+    run_state_machine_as_test(EncryptedOnServer, settings=steps(some(2, long=10), 15))

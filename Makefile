@@ -1,4 +1,4 @@
-# make demo | test | test-long | test-histories | test-servers | lint | docs | bench | load | fuzz | clean. Everything runs in .venv, made on first use.
+# make demo | test | test-… | lint | docs | bench | load | fuzz | clean. Everything runs in .venv, made on first use.
 # Written for GNU make 3.81, which is what macOS brings.
 
 VENV    := .venv
@@ -13,13 +13,14 @@ PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3
 # The tests start many interpreters: none compiles again what another has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-crashes test-histories test-faults test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
+.PHONY: help demo test test-long test-crashes test-histories test-faults test-model test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
+	@echo 'make test-model  thousands of steps of each state machine: a quarter of an hour'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: an hour; ARGS="--kills 25 --cuts 30", a sample of all: six minutes'
 	@echo 'make test-histories  explain what processes saw of one store, three minutes for each kind of store (CHECKPOINTDB_HISTORY_SECONDS)'
 	@echo 'make test-faults  let each call of each operation fail, in every way: hours; ARGS="--calls 5", a sample of all: minutes'
@@ -45,6 +46,11 @@ test: lint
 # What `make test` takes a sample of, whole: some minutes more.
 test-long: export CHECKPOINTDB_LONG_TESTS = 1
 test-long: test
+
+# Tells at its end how many steps each machine made.
+test-model: export HYPOTHESIS_PROFILE = nightly
+test-model: $(STAMP)
+	$(BIN)/python -m pytest -n 2 tests/stateful $(ARGS)
 
 test-crashes: $(STAMP)
 	$(BIN)/python tests/crash $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+SECONDS = 3_600 if NIGHTLY else 300  # that one test may take
 LONG = NIGHTLY or bool(os.environ.get("CHECKPOINTDB_LONG_TESTS"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -29,6 +30,8 @@ from modelled_store import (
 from transfer_rules import Transfers
 
 from checkpointdb import StateVersionError
+
+STEPS = Counter()  # made, by machine
 
 
 class StoreMachine(Meanwhile, Transfers, RuleBasedStateMachine):
@@ -265,5 +268,6 @@ class StoreMachine(Meanwhile, Transfers, RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_was_saved(self):
+        STEPS[type(self).__name__] += 1
         self.store.keep_links()
         self.store.check()

@@ -1,6 +1,6 @@
 """The whole store against a dictionary, and its rebuild, step by step, by Hypothesis.
 
-HYPOTHESIS_PROFILE=nightly pytest tests/stateful      a long look
+make test-model      a long look: thousands of steps of each machine
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from effort import NIGHTLY, some
+from effort import NIGHTLY, SECONDS, some
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
@@ -17,7 +17,7 @@ from modelled_retention import POLICIES
 from modelled_store import opened
 from store_rules import StoreMachine
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS)]
 
 
 class RebuildMachine(StoreMachine):
@@ -45,10 +45,10 @@ class EncryptedMachine(Keys, RebuildMachine):
 
 
 def steps(examples, count):
-    """Settings of a machine: a short run always, a longer one by choice, a long one at night."""
+    """Settings of a machine: so many histories of so many steps; at night 2,000 steps."""
     return settings(
-        max_examples=examples * (40 if NIGHTLY else 1),
-        stateful_step_count=count * (2 if NIGHTLY else 1),
+        max_examples=40 if NIGHTLY else examples,
+        stateful_step_count=50 if NIGHTLY else count,
         suppress_health_check=list(HealthCheck),
         deadline=None,
     )
@@ -57,7 +57,7 @@ def steps(examples, count):
 TestStore = StoreMachine.TestCase
 TestStore.settings = steps(some(8, long=20), 25)
 TestRebuild = RebuildMachine.TestCase
-TestRebuild.settings = steps(some(4, long=8), 18)
+TestRebuild.settings = steps(some(3, long=8), 18)
 TestEncrypted = EncryptedMachine.TestCase
 TestEncrypted.settings = steps(some(3, long=6), 18)
 

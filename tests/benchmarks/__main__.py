@@ -1,4 +1,4 @@
-"""Run the benchmarks and print their figures: `python -m tests.benchmarks` or `make bench-naive`."""
+"""Run the benchmarks and print their figures: `python -m tests.benchmarks`, `make bench-naive`."""
 
 from __future__ import annotations
 

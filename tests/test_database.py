@@ -59,7 +59,7 @@ def test_a_new_database_has_its_pragmas(store, name, value):
         assert pragma(connection, name) == value
 
 
-@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 3), (False, 1)])
 def test_durable_means_that_every_commit_is_flushed(store, durable, synchronous):
     with store(durable=durable).query() as connection:
         assert pragma(connection, "synchronous") == synchronous

@@ -14,6 +14,7 @@ from itertools import groupby
 from sqlalchemy import Connection, update
 
 from checkpointdb import format, recording
+from checkpointdb.damage import only_damage
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.digests import merged_chain
@@ -138,10 +139,11 @@ def _read_sources(
     sources = []
     for file in files:
         try:
-            source = _read_source(payloads, cipher, file.name)
+            with only_damage(payloads, file.name):
+                source = _read_source(payloads, cipher, file.name)
             _check_pipeline(source, directory)
         except StoreUnavailableError:
-            raise  # not this payload alone: what is left out now would seem to be lost
+            raise  # no damage: what is left out now would seem to be lost, and be swept
         except (CorruptionError, OSError) as error:
             log.unreadable.append((file.name, str(error)))
         else:

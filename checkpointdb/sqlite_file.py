@@ -68,7 +68,7 @@ def create_file(path: Path, busy_seconds: float) -> None:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.close()
             return
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             # Two processes that create at once: the change to WAL does not wait by itself.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise translate(error, str(path), busy_seconds) from error

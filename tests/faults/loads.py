@@ -46,8 +46,14 @@ def load_streams(room: Path, done: Done) -> None:
 
 
 def push(handle: PipelineCheckpoint) -> None:
-    """A push that leaves out what it cannot read says so, and is not done."""
+    """It leaves out what it cannot read, and says so: then it is not done."""
     report = handle.push_backup(handle.checkpoint_dir.parent / "remote")
+    if not report.is_ok:
+        raise StoreUnavailableError(f"{handle.checkpoint_dir}: {report.unreadable}")
+
+
+def import_legacy(handle: PipelineCheckpoint) -> None:
+    report = handle.import_legacy(handle.checkpoint_dir.parent / "old")
     if not report.is_ok:
         raise StoreUnavailableError(f"{handle.checkpoint_dir}: {report.unreadable}")
 
@@ -61,6 +67,7 @@ OPERATIONS = {
     **EVERY,
     "push": replace(EVERY["push"], act=acting(push)),
     "push first": replace(EVERY["push first"], act=acting(push)),
+    "import legacy": replace(EVERY["import legacy"], act=acting(import_legacy)),
     "load": Operation(three_saved, acting(finds(ABC)), ABC, ABC),
     "load one by one": Operation(three_saved, acting(load_one_by_one), ABC, ABC),
     "load arrays": Operation(mostly_dead, acting(finds(REWRITTEN)), REWRITTEN, REWRITTEN),
@@ -81,3 +88,6 @@ OPERATIONS = {
         go_on=next_save,
     ),
 }
+# To a rebuild, a repair and a rewriting a payload whose disk answers EIO is damaged: a rebuild goes
+# on without it.
+LEFT_OUT = {"rebuild": {"failed read"}}

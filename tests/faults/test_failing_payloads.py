@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from checkpointdb import StoreUnavailableError
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError
 from checkpointdb.errors import CheckpointError
-from checkpointdb.local_payloads import LocalWriter
+from checkpointdb.local_payloads import LocalPayloads, LocalWriter
 
 
 class Failing:
@@ -74,3 +76,29 @@ def test_what_could_not_be_unlinked_is_noted_and_goes_when_the_store_is_opened_a
     assert kept in files_of(handle)
     store().close()
     assert kept not in files_of(handle)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_a_rebuild_beside_a_file_that_cannot_be_read_now_does_not_go_on_without_it(
+    store, monkeypatch, number
+):
+    """What it left out, a sweep would take for an orphan."""
+    handle = store()
+    for each in "ab":
+        handle.save({"a": each}, each, force_full=True)
+    handle.close()
+    for path in handle.checkpoint_dir.glob("checkpoints.db*"):
+        path.unlink()
+    opened = LocalPayloads.open
+
+    def refuse_one(payloads, name):
+        if "-b" in name:
+            raise OSError(number, "refused")
+        return opened(payloads, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalPayloads, "open", refuse_one)
+        with pytest.raises(StoreUnavailableError, match="no damage"):
+            PipelineCheckpoint.rebuild(handle.checkpoint_dir)
+    assert PipelineCheckpoint.rebuild(handle.checkpoint_dir).unreadable == ()
+    assert [store().load(each) for each in "ab"] == [{"a": "a"}, {"a": "b"}]

@@ -43,9 +43,10 @@ def rebuild(
 ) -> RebuildReport:
     """Fill an empty, prepared database from the payload files, in one transaction.
 
-    Every byte is read and verified; what is unreadable is skipped and reported. All that comes
+    Every byte is read and verified; what is damaged is skipped and reported. All that comes
     back is pinned, since pins are not in the files. Raises InvalidInputError if the database
-    is not empty, CorruptionError if payloads contradict one another.
+    is not empty, CorruptionError if payloads contradict one another, StoreUnavailableError if one
+    cannot be read now: a sweep would take for an orphan what is left out.
     """
     files = list(payloads.files())
     log = _Log(len(files), progress)

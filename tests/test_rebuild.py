@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import os
 import shutil
 from pathlib import Path
 from threading import Event
@@ -274,15 +273,6 @@ def test_a_payload_of_a_newer_format_is_skipped_and_says_so(archive, rebuilt):
     report, _ = rebuilt(archive)
     assert report.checkpoints == ("one",)
     assert "upgrade checkpointdb" in report.unreadable[0][1]
-
-
-@damages
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
-def test_a_file_that_may_not_be_read_is_skipped(archive, rebuilt):
-    archive.save({"n": 1}, "one")
-    payload_of(archive, "one").chmod(0)
-    report, _ = rebuilt(archive)
-    assert "ermission" in report.unreadable[0][1]
 
 
 @damages

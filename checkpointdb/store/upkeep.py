@@ -183,8 +183,8 @@ class Upkeep:
         beside them. `database_url` is the server to make it on. `progress` is called with the
         numbers of payloads that are read and in all.
 
-        Raises StoreUnavailableError if there is a database: move it away first; EncryptionError
-        if there is a keyring that the key does not open.
+        Raises StoreUnavailableError if there is a database: move it away first, or if a payload
+        cannot be read now; EncryptionError if there is a keyring that the key does not open.
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 

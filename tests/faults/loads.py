@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
 from breaking import tag_of, tags_of
 from further import EVERY, one_streamed, tags_of_streams
+from maintenance import REWRITTEN, mostly_dead
 from operations import (
     ABC,
     ENCRYPTED,
-    REWRITTEN,
     Done,
     Operation,
     acting,
-    mostly_dead,
     next_save,
     next_save_encrypted,
     opened,
@@ -58,9 +59,34 @@ def import_legacy(handle: PipelineCheckpoint) -> None:
         raise StoreUnavailableError(f"{handle.checkpoint_dir}: {report.unreadable}")
 
 
+def save_to_a_file(room: Path, done: Done) -> None:
+    """Of the user's own file errors are the system's, as they are documented."""
+    try:
+        EVERY["save to a file"].act(room, done)
+    except OSError as error:
+        raise StoreUnavailableError(f"{room}: {error}") from error
+
+
+def import_by_command(room: Path, done: Done) -> None:
+    """A command tells by its exit code, and on standard error."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            EVERY["import by command"].act(room, done)
+    except AssertionError as error:
+        raise StoreUnavailableError(told.getvalue()) from error
+
+
 def tags_encrypted(room: Path) -> dict[str, str]:
     with opened(room, **ENCRYPTED) as handle:
         return tags_of(handle)
+
+
+class Load(Operation):
+    """What changes nothing: nothing of it can be lost."""
+
+    def __post_init__(self) -> None:
+        assert self.before == self.after
 
 
 OPERATIONS = {
@@ -68,10 +94,12 @@ OPERATIONS = {
     "push": replace(EVERY["push"], act=acting(push)),
     "push first": replace(EVERY["push first"], act=acting(push)),
     "import legacy": replace(EVERY["import legacy"], act=acting(import_legacy)),
-    "load": Operation(three_saved, acting(finds(ABC)), ABC, ABC),
-    "load one by one": Operation(three_saved, acting(load_one_by_one), ABC, ABC),
-    "load arrays": Operation(mostly_dead, acting(finds(REWRITTEN)), REWRITTEN, REWRITTEN),
-    "load encrypted": Operation(
+    "save to a file": replace(EVERY["save to a file"], act=save_to_a_file),
+    "import by command": replace(EVERY["import by command"], act=import_by_command),
+    "load": Load(three_saved, acting(finds(ABC)), ABC, ABC),
+    "load one by one": Load(three_saved, acting(load_one_by_one), ABC, ABC),
+    "load arrays": Load(mostly_dead, acting(finds(REWRITTEN)), REWRITTEN, REWRITTEN),
+    "load encrypted": Load(
         lambda room: three_saved(room, **ENCRYPTED),
         acting(finds(ABC), **ENCRYPTED),
         ABC,
@@ -79,7 +107,7 @@ OPERATIONS = {
         look=tags_encrypted,
         go_on=next_save_encrypted,
     ),
-    "load a stream": Operation(
+    "load a stream": Load(
         one_streamed,
         load_streams,
         {"a": "aaa"},

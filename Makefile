@@ -20,7 +20,7 @@ help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
-	@echo 'make test-model  thousands of steps of each state machine: a quarter of an hour'
+	@echo 'make test-model  thousands of steps of each state machine: twenty minutes'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: an hour; ARGS="--kills 25 --cuts 30", a sample of all: six minutes'
 	@echo 'make test-histories  explain what processes saw of one store, three minutes for each kind of store (CHECKPOINTDB_HISTORY_SECONDS)'
 	@echo 'make test-faults  let each call of each operation fail, in every way: hours; ARGS="--calls 5", a sample of all: minutes'

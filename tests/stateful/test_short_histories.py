@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from effort import NIGHTLY, SECONDS, some
+from effort import SECONDS, some
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelled_states import lines_of, noise, same, stream_of
@@ -69,7 +69,7 @@ def is_same(loaded, expected):
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("is_copied", [False, True], ids=["saved", "copied"])
 @settings(
-    max_examples=some(60, long=300) * (3 if NIGHTLY else 1),
+    max_examples=some(60, long=300),
     suppress_health_check=list(HealthCheck),
     deadline=None,
 )

@@ -44,10 +44,10 @@ class EncryptedMachine(Keys, RebuildMachine):
     """The same, encrypted."""
 
 
-def steps(examples, count):
-    """Settings of a machine: so many histories of so many steps; at night 2,000 steps."""
+def steps(examples, count, *, at_night=50):
+    """Settings of a machine: so many histories of so many steps, at night of up to fifty."""
     return settings(
-        max_examples=40 if NIGHTLY else examples,
+        max_examples=at_night if NIGHTLY else examples,
         stateful_step_count=50 if NIGHTLY else count,
         suppress_health_check=list(HealthCheck),
         deadline=None,
@@ -55,7 +55,7 @@ def steps(examples, count):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = steps(some(8, long=20), 25)
+TestStore.settings = steps(some(8, long=20), 25, at_night=80)
 TestRebuild = RebuildMachine.TestCase
 TestRebuild.settings = steps(some(3, long=8), 18)
 TestEncrypted = EncryptedMachine.TestCase

@@ -59,6 +59,17 @@ def import_legacy(handle: PipelineCheckpoint) -> None:
         raise StoreUnavailableError(f"{handle.checkpoint_dir}: {report.unreadable}")
 
 
+def repair(handle: PipelineCheckpoint) -> None:
+    """To it a payload whose disk answers EIO is damaged, and what needs that lost: it says so."""
+    if lost := handle.repair().lost:
+        raise StoreUnavailableError(f"{handle.checkpoint_dir}: {lost}")
+
+
+def compact(handle: PipelineCheckpoint) -> None:
+    if left := handle.compact(min_dead=0.01).left:
+        raise StoreUnavailableError(f"{handle.checkpoint_dir}: {left}")
+
+
 def save_to_a_file(room: Path, done: Done) -> None:
     """Of the user's own file errors are the system's, as they are documented."""
     try:
@@ -94,6 +105,8 @@ OPERATIONS = {
     "push": replace(EVERY["push"], act=acting(push)),
     "push first": replace(EVERY["push first"], act=acting(push)),
     "import legacy": replace(EVERY["import legacy"], act=acting(import_legacy)),
+    "repair": replace(EVERY["repair"], act=acting(repair)),
+    "compact": replace(EVERY["compact"], act=acting(compact)),
     "save to a file": replace(EVERY["save to a file"], act=save_to_a_file),
     "import by command": replace(EVERY["import by command"], act=import_by_command),
     "load": Load(three_saved, acting(finds(ABC)), ABC, ABC),

@@ -68,7 +68,7 @@ class Restic(Whole):
 
     def _run(self, *arguments: str, stdin: bytes = b"") -> bytes:
         command = ["restic", "--quiet", "--no-cache", "--repo", str(self.folder / "repository")]
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "RESTIC_PASSWORD": "benchmark"}
+        environment = {**os.environ, "RESTIC_PASSWORD": "benchmark"}
         done = subprocess.run(
             [*command, *arguments], input=stdin, capture_output=True, env=environment, check=True
         )

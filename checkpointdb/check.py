@@ -19,7 +19,7 @@ from checkpointdb import format, invariants, queries
 from checkpointdb.batches import BATCH
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
-from checkpointdb.database_errors import unread
+from checkpointdb.database_errors import confirm_damage
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError
 from checkpointdb.inventory import (
@@ -35,7 +35,6 @@ from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher
-from checkpointdb.sqlite_reads import is_sound_or_unread
 from checkpointdb.statements import Prepared
 from checkpointdb.verifying import Progress, Scope, affected_by, verify_payloads
 
@@ -117,8 +116,7 @@ def _subject(columns: Sequence[str], row: tuple[Any, ...]) -> str:
 def _check_sqlite(connection: Connection, path: Path) -> Iterator[Problem]:
     answers = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     if answers != ["ok"]:
-        if is_sound_or_unread(path):
-            raise unread(path)
+        confirm_damage(path)
         yield from (Problem("database", "integrity_check", each) for each in answers)
     for table, row, referred, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield Problem("database", f"{table} row {row}", f"it refers to a missing row of {referred}")

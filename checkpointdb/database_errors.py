@@ -7,6 +7,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
@@ -18,7 +19,7 @@ from checkpointdb.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from checkpointdb.sqlite_reads import is_only_unread
+from checkpointdb.sqlite_reads import is_only_unread, is_sound_or_unread
 
 
 class LostRace(Exception):
@@ -131,6 +132,12 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
         if symptom in text:
             return StoreUnavailableError(f"the database {where!r} failed ({error}): {advice}")
     return StoreUnavailableError(f"the database {where!r} failed: {error}")
+
+
+def confirm_damage(path: str | Path) -> None:
+    """Raise StoreUnavailableError if a file that SQLite called damaged was only not read."""
+    if is_sound_or_unread(path):
+        raise unread(path)
 
 
 def unread(where: object) -> StoreUnavailableError:

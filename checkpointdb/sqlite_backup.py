@@ -8,9 +8,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from checkpointdb.database_errors import translate, unread
+from checkpointdb.database_errors import confirm_damage, translate
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
-from checkpointdb.sqlite_reads import is_sound_or_unread
 
 
 def back_up(path: Path, revision: str, busy_seconds: float) -> Path:
@@ -36,8 +35,7 @@ def copy_database(path: Path, target: Path, busy_seconds: float) -> None:
         connection.execute("ATTACH ? AS copy", (str(target),))
         answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
     if answer != "ok":
-        if is_sound_or_unread(target):
-            raise unread(target)
+        confirm_damage(target)
         raise CorruptionError(f"the backup {str(target)!r} is damaged: {answer}")
 
 
@@ -61,8 +59,7 @@ def check_copy(path: Path) -> None:
             raise found from error
         raise CorruptionError(f"the database of the backup is damaged: {error}") from error
     if answer != "ok":
-        if is_sound_or_unread(path):
-            raise unread(path)
+        confirm_damage(path)
         raise CorruptionError(f"the database of the backup is damaged: {answer}")
 
 

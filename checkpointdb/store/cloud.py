@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from checkpointdb.callbacks import telling
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
 
@@ -140,13 +141,16 @@ class CloudBackup:
 
         found = self._remote(remote)
         refuse_own_place(found, self.checkpoint_dir, self.payload_url)
-        return push_store(
-            self._engine,
-            self.checkpoint_dir,
-            found,
-            takes_over=takes_over,
-            read_remote=read_remote,
-            progress=progress,
+        return telling(
+            lambda told: push_store(
+                self._engine,
+                self.checkpoint_dir,
+                found,
+                takes_over=takes_over,
+                read_remote=read_remote,
+                progress=told,
+            ),
+            progress,
         )
 
     def sync_to_cloud(self, checkpoint_ids: list[str] | None = None) -> None:
@@ -287,14 +291,17 @@ class CloudBackup:
         directory = Path(checkpoint_dir).absolute()
         wanted = Wanted(_listed(pipelines, "pipelines"), _listed(checkpoint_ids, "checkpoint_ids"))
         if not rebuild:
-            return pull_store(
-                remote_at(remote),
-                directory,
-                wanted,
-                snapshot=snapshot,
-                skips_damaged=skip_damaged,
-                database_url=database_url,
-                progress=progress,
+            return telling(
+                lambda told: pull_store(
+                    remote_at(remote),
+                    directory,
+                    wanted,
+                    snapshot=snapshot,
+                    skips_damaged=skip_damaged,
+                    database_url=database_url,
+                    progress=told,
+                ),
+                progress,
             )
         if not wanted.is_all or snapshot is not None:
             raise InvalidInputError("rebuild brings back all that there is: name nothing else")
@@ -303,7 +310,9 @@ class CloudBackup:
                 "rebuild makes a database in the directory: copy the store to a server afterwards, "
                 "by copy_into(directory, database_url=…), at the prompt `checkpointdb copy`"
             )
-        return rebuild_from(remote_at(remote), directory, encryption_key, progress)
+        return telling(
+            lambda told: rebuild_from(remote_at(remote), directory, encryption_key, told), progress
+        )
 
     def _remote(self, place: Place | None) -> Remote:
         from checkpointdb.backup.remote import remote_at

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from checkpointdb.callbacks import telling
 from checkpointdb.store.validation import checked_scope, checked_share
 
 if TYPE_CHECKING:
@@ -188,13 +189,16 @@ class Upkeep:
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 
-        return rebuild_directory(
-            Path(checkpoint_dir),
-            encryption_key,
+        return telling(
+            lambda told: rebuild_directory(
+                Path(checkpoint_dir),
+                encryption_key,
+                told,
+                payload_url,
+                database_url,
+                cloud_backup_config,
+            ),
             progress,
-            payload_url,
-            database_url,
-            cloud_backup_config,
         )
 
     @staticmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from checkpointdb.backup.layout import MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
 from checkpointdb.directories import link_or_rename, make_directories, sync_directory
-from checkpointdb.errors import StoreUnavailableError
+from checkpointdb.errors import CheckpointError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalReader, LocalWriter, advice
 
 _INCOMING = "incoming"
@@ -126,7 +126,7 @@ class DirectoryRemote:
     def explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
         try:
             yield
-        except StoreUnavailableError:
+        except CheckpointError:  # such as that of a lease that was lost
             raise
         except OSError as error:
             if may_be_missing and isinstance(error, FileNotFoundError):

@@ -11,16 +11,20 @@ Run: TypeAlias = Callable[[Callable[[Any], None], Iterable[Any]], None]  # does 
 
 
 class Meter:
-    """Bytes that were moved, told as they come, from any thread."""
+    """Bytes that were moved, told as they come, from any thread; `step` is called each time."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(
+        self, progress: Progress | None, step: Callable[[], object] = lambda: None
+    ) -> None:
         self.total = 0
+        self._step = step
         self._done = 0
         self._progress = progress
         self._lock = threading.Lock()
 
     def move(self, stored_bytes: int) -> None:
         """Add bytes that were moved."""
+        self._step()
         with self._lock:
             self._done += stored_bytes
             if self._progress is not None:

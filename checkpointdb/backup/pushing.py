@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -86,7 +88,7 @@ class _Push:
         self._remote = remote
         self._room = room
         self._lease = lease
-        self._meter = Meter(progress)
+        self._meter = Meter(progress, self._show_life)
         self._unreadable: dict[PayloadRow, str] = {}
         self._lock = threading.Lock()
 
@@ -108,7 +110,8 @@ class _Push:
             copy.close()
         use_log(self._room / "copy.db", is_used=False)
         packed = self._room / "copy.db.gz"
-        snapshot = new_snapshot(created_at, pack(self._room / "copy.db", packed))
+        digits = pack(self._room / "copy.db", packed, lambda _: self._show_life())
+        snapshot = new_snapshot(created_at, digits)
         if found.keyring is not None:
             self._put_keyring(found.keyring.encode())
         self._publish(snapshot, packed, seen)
@@ -123,6 +126,12 @@ class _Push:
             sum(row.stored_bytes for row in copied),
             tuple((row.name, why) for row, why in self._unreadable.items()),
         )
+
+    def _show_life(self) -> None:
+        """Renew the lease, and what a sweep goes by, which takes a room for left after a day."""
+        self._lease.renew()
+        with suppress(OSError):
+            os.utime(self._room)
 
     # --- before
 
@@ -163,7 +172,6 @@ class _Push:
             if block is None:
                 break
             digest.update(block)
-            self._lease.renew()
             self._meter.move(len(block))
             yield block
         if digest.digest() != row.sha256:

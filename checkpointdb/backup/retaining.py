@@ -85,6 +85,8 @@ def prune(
         if not dry_run:
             if remote.small(POINTER) != seen:
                 raise overtaken(remote)  # by a store that took over, and may name what would go
+            with database.write() as connection:
+                lease.confirm(connection)  # else a push may rely on what would go
             _delete(remote, planned, blobs)
             with database.write() as connection:
                 _forget_copies(connection, remote.url, blobs)
@@ -178,7 +180,7 @@ def _named(remote: Remote, kept: list[PlannedSnapshot], room: Path, lease: Lease
         lease.renew()
         snapshot = snapshot_of(each.name)
         assert snapshot is not None
-        database = opened(fetch(remote, snapshot, room))
+        database = opened(fetch(remote, snapshot, room, lambda _: lease.renew()))
         try:
             with database.read() as connection:
                 rows = payload_rows(connection)

@@ -99,19 +99,19 @@ def _expect_tables(revision: str | None) -> None:
         raise CorruptionError("the database of the backup is damaged: it is empty")
 
 
-def pack(plain: Path, packed: Path) -> str:
+def pack(plain: Path, packed: Path, moved: Moved = lambda _: None) -> str:
     """Compress a copy that is closed; return the SHA-256 of the file."""
     digest = sha256()
     with _new_file(packed) as target:
-        for block in _compressed(plain):
+        for block in _compressed(plain, moved):
             digest.update(block)
             target.write(block)
     return digest.hexdigest()
 
 
-def _compressed(path: Path) -> Iterator[bytes]:
+def _compressed(path: Path, moved: Moved) -> Iterator[bytes]:
     packer = isal_zlib.compressobj(1, wbits=_GZIP)
-    for block in blocks_of(path):
+    for block in blocks_of(path, moved):
         yield packer.compress(block)
     yield packer.flush()
 
@@ -180,7 +180,7 @@ def chosen(remote: Remote, name: str | None) -> Snapshot:
 # --- fetched
 
 
-def fetch(remote: Remote, snapshot: Snapshot, room: Path) -> Path:
+def fetch(remote: Remote, snapshot: Snapshot, room: Path, moved: Moved = lambda _: None) -> Path:
     """Fetch a snapshot into a directory, verify it, and return the database, closed.
 
     Raises CorruptionError if it is missing or is not what was pushed.
@@ -193,7 +193,7 @@ def fetch(remote: Remote, snapshot: Snapshot, room: Path) -> Path:
     except FileNotFoundError as error:
         raise _bad(snapshot, "is missing", remote) from error
     try:
-        if receive(reader, packed) != snapshot.sha256:
+        if receive(reader, packed, moved) != snapshot.sha256:
             raise _bad(snapshot, "is damaged", remote)
     finally:
         reader.close()

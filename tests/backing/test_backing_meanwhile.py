@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from backed import ids_in, once
@@ -18,7 +20,9 @@ from checkpointdb import (
     PipelineCheckpoint,
     StoreBusyError,
 )
+from checkpointdb.backup import lease, snapshots
 from checkpointdb.backup.lease import Lease, _here, _is_dead, leased
+from checkpointdb.store import backing
 
 pytestmark = pytest.mark.databases
 
@@ -65,17 +69,17 @@ def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(apart, n
 
 
 def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(apart, alter):
-    lease = Lease(apart._engine.database, "a test")
-    lease.take()
+    held = Lease(apart._engine.database, "a test")
+    held.take()
     apart.delete_checkpoint("a")
     assert len(files_of(apart)) == 3
     past = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
     alter(apart, "UPDATE leases SET expires_at = ?, holder = 'another'", str(past))
     apart.delete_checkpoint("b")
     assert len(files_of(apart)) == 2
-    lease._renewed_at -= 1_000
+    held._renewed_at -= 1_000
     with pytest.raises(StoreBusyError, match="stood still"):
-        lease.renew()
+        held.renew()
     apart.sweep()
     assert len(files_of(apart)) == 1
 
@@ -94,6 +98,66 @@ def test_a_push_whose_lease_expired_meanwhile_is_given_up_before_it_holds(apart,
         apart.push_backup(nas, progress=once(sleep))
     assert (nas / "latest.json").read_bytes() == before
     assert apart.push_backup(nas).is_ok
+
+
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Let time pass for leases: returns a progress callback in each call of which some does."""
+    passed = 0.0
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=passed)
+
+    monkeypatch.setattr(backing, "_THREADS", 1)  # else several tell of their bytes at once
+    monkeypatch.setattr(lease, "datetime", Late)
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed))
+
+    def passing(_done, _total):
+        nonlocal passed
+        passed += 300
+
+    return passing
+
+
+def test_a_push_may_read_what_is_there_for_longer_than_a_lease_lasts(apart, nas, pass_time):
+    apart.push_backup(nas)
+    assert apart.push_backup(nas, read_remote=True, progress=pass_time).is_ok
+
+
+def test_a_push_may_send_its_snapshot_for_longer_than_a_lease_lasts(
+    apart, nas, pass_time, monkeypatch
+):
+    apart.push_backup(nas)
+    monkeypatch.setattr(snapshots, "BLOCK_BYTES", 1_000)
+    assert apart.push_backup(nas, progress=pass_time).is_ok
+
+
+def test_a_push_that_has_lost_its_lease_says_so(apart, nas, pass_time, alter):
+    def lose(done, total):
+        pass_time(done, total)
+        alter(apart, "UPDATE leases SET holder = 'another'")
+
+    with pytest.raises(StoreBusyError, match="stood still"):
+        apart.push_backup(nas, progress=lose)
+
+
+def test_a_sweep_leaves_the_directory_of_a_push_that_goes_on_for_days(apart, nas):
+    calls = 0
+
+    def wait(_done, _total):
+        nonlocal calls
+        calls += 1
+        [room] = apart.checkpoint_dir.glob(".push-*")
+        if calls == 1:
+            two_days_ago = time.time() - 2 * 86_400
+            os.utime(room, (two_days_ago, two_days_ago))
+        else:
+            apart.sweep()
+
+    assert apart.push_backup(nas, progress=wait).is_ok
+    assert calls > 1
 
 
 # --- rows

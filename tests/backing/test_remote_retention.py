@@ -17,6 +17,7 @@ from checkpointdb import (
     KeepDaily,
     KeepNewest,
     PipelineCheckpoint,
+    StoreBusyError,
 )
 from checkpointdb.backup import retaining
 
@@ -112,6 +113,21 @@ def test_a_store_that_took_over_meanwhile_loses_nothing(pushed, store, nas, monk
     with pytest.raises(InvalidInputError, match="at the same moment"):
         pushed.prune_backup(KeepNewest(1), remote=nas)
     assert len(payloads_at(nas)) == count + 1
+
+
+def test_a_prune_that_has_lost_its_lease_deletes_nothing(pushed, nas, monkeypatch, alter, tree):
+    unneeded = retaining._unneeded
+
+    def stand_still(*arguments):
+        found = unneeded(*arguments)
+        alter(pushed, "UPDATE leases SET holder = 'another'")
+        return found
+
+    monkeypatch.setattr(retaining, "_unneeded", stand_still)
+    before = tree(nas)
+    with pytest.raises(StoreBusyError, match="stood still"):
+        pushed.prune_backup(KeepNewest(1), remote=nas)
+    assert tree(nas) == before
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,24 @@ def test_the_latest_is_none_when_there_is_nothing(store):
     assert handle.load_latest() is None
 
 
+class Linked:
+    """A value that looks for another checkpoint as it is restored, and does not find it."""
+
+    def __setstate__(self, _state):
+        raise NotFoundError("checkpoint 'model' is not in pipeline 'models'")
+
+    def __getstate__(self):
+        return {"model": "model"}
+
+
+def test_a_value_that_does_not_find_what_it_needs_is_not_taken_for_an_empty_pipeline(store):
+    handle = store()
+    handle.save({"linked": Linked()}, "one")
+    with pytest.raises(NotFoundError, match="'models'") as caught:
+        handle.load_latest()
+    assert "key 'linked' of checkpoint 'one'" in caught.value.__notes__[0]
+
+
 def test_the_latest_is_what_was_saved_last_in_the_pipeline(handle, store):
     handle.save({"n": 2}, "y")
     store(pipeline="other").save({"n": 3}, "z")

@@ -230,6 +230,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         found: list[CheckpointMetadata] = []
 
         def find(connection: Connection) -> Any:
+            found.clear()
             place = newest(connection)
             found[:] = self._describe(connection, [place.id])
             return place
@@ -237,6 +238,8 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         try:
             _, state = self._engine.load(find, None, verify_hash=True)
         except NotFoundError:
+            if found:  # there is one: whatever restores a value of it did not find something else
+                raise
             return None
         return found[0], state
 

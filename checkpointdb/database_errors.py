@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, StatementError
 
 from checkpointdb.errors import (
     CheckpointError,
     CorruptionError,
+    InvalidInputError,
     StoreBusyError,
     StoreUnavailableError,
     UnknownOutcomeError,
@@ -70,6 +71,25 @@ def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterat
         raise CorruptionError(
             f"the database {where!r} holds a row that cannot be read ({shortened(error)}): "
             "restore a backup, or rebuild it"
+        ) from error
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Raise InvalidInputError for a value in a user's expression that no database can be given.
+
+    It would be told as that of a row which cannot be read.
+    """
+    try:
+        yield
+    except (OverflowError, UnicodeEncodeError, StatementError) as error:
+        cause = getattr(error, "orig", None) or error
+        state = getattr(cause, "sqlstate", None) or ""
+        if isinstance(error, DBAPIError) and not state.startswith(_DATA_EXCEPTION):
+            raise
+        raise InvalidInputError(
+            "what was asked compares with a value that the column cannot hold "
+            f"({shortened(cause)}): correct the expression"
         ) from error
 
 
@@ -163,6 +183,7 @@ _SAID_BY_SERVER = {
 }
 _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
+_DATA_EXCEPTION = "22"
 _DAMAGED_ON_SERVER = {"XX001", "XX002"}
 
 

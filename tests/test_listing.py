@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from labels import label
 
-from checkpointdb import InvalidInputError, checkpoints, has_key, meta
+from checkpointdb import InvalidInputError, KeepWhere, checkpoints, has_key, meta
 
 pytestmark = pytest.mark.databases
 
@@ -70,3 +72,26 @@ def test_what_is_neither_pinned_nor_not_is_the_newest_all_the_same(store, alter,
     handle.save({"a": 2}, "two")
     alter(handle, "UPDATE checkpoints SET pinned = ? WHERE checkpoint_id = 'two'", pinned)
     assert handle.load_latest()[1] == {"a": 2}
+
+
+NOT_TO_BE_HELD = [
+    checkpoints.c.checkpoint_id == "\ud800",
+    checkpoints.c.created_at > "2026-01-31",
+    checkpoints.c.created_at > date(2026, 1, 31),
+    checkpoints.c.state_bytes > 2**70,
+]
+
+
+@pytest.mark.parametrize("where", NOT_TO_BE_HELD, ids=str)
+def test_a_value_that_a_column_cannot_hold_is_the_expressions_fault(store, tmp_path, where):
+    handle = store()
+    handle.save({"n": 1}, "one")
+    for ask in (
+        lambda: handle.list_checkpoints(where=where),
+        lambda: handle.copy_into(tmp_path / "copy", where=where),
+        lambda: handle.plan_retention(KeepWhere(where)),
+        lambda: store(retention_policy=KeepWhere(where)).save({"n": 2}, "two"),
+    ):
+        with pytest.raises(InvalidInputError, match="correct the expression"):
+            ask()
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["one"]

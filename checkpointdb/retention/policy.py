@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Connection, Select
 
 from checkpointdb import queries
+from checkpointdb.database_errors import asking
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.retention.exemptions import EXEMPTIONS, PINNED
 from checkpointdb.retention.parts import Limit, Part, Rule, Scope
@@ -173,7 +174,9 @@ def _all_of(parts: object, kind: type) -> tuple[Any, ...]:
 def _reasons(ask: Ask, asked: Iterable[tuple[Part, Select[Any]]]) -> Reasons:
     found: Reasons = defaultdict(list)
     for part, statement in asked:
-        for row, *facts in ask(statement):
+        with asking():
+            rows = ask(statement)
+        for row, *facts in rows:
             reason = part.reason(*facts)
             if reason not in found[row]:
                 found[row].append(reason)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from checkpointdb import queries
 from checkpointdb.batches import batches
+from checkpointdb.database_errors import asking
 from checkpointdb.records import CheckpointMetadata, CheckpointVersion
 from checkpointdb.schema import utc_of
 from checkpointdb.statements import prepared
@@ -30,16 +31,17 @@ def find_rows(
     """
     from checkpointdb import filters  # imported when used: it takes as long as all the rest
 
-    query = filters.select_checkpoints(
-        pipeline,
-        where,
-        sort_by,
-        reverse,
-        limit,
-        offset,
-        count=lambda counting: connection.execute(counting).scalar_one(),
-    )
-    return list(connection.scalars(query))
+    with asking():
+        query = filters.select_checkpoints(
+            pipeline,
+            where,
+            sort_by,
+            reverse,
+            limit,
+            offset,
+            count=lambda counting: connection.execute(counting).scalar_one(),
+        )
+        return list(connection.scalars(query))
 
 
 def describe_rows(

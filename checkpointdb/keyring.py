@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from checkpointdb.errors import EncryptionError, KeyringError, SchemaVersionError, WrongKeyError
-from checkpointdb.keys import Key
+from checkpointdb.keys import Key, unwrap, wrap
 
 FORMAT: Final = 1
 MOST_BYTES: Final = 1 << 20
@@ -67,7 +67,7 @@ class Keyring(NamedTuple):
             raise WrongKeyError(
                 f"the key {key.key_id!r} does not open this store, which is opened by {known}"
             )
-        master = key.unwrap(self.keys[key.key_id])
+        master = unwrap(key, self.keys[key.key_id])
         if len(master) != _KEY_BYTES:
             raise WrongKeyError(f"the key {key.key_id!r} unwraps something else than a master key")
         return self._open(master)
@@ -174,8 +174,8 @@ def new_keyring(key: Key) -> tuple[Keyring, Secrets]:
 
 def _wrapped(key: Key, master: bytes) -> bytes:
     """Return a master key wrapped. Raises EncryptionError if the key does not unwrap it."""
-    wrapped = key.wrap(master)
-    if key.unwrap(wrapped) != master:
+    wrapped = wrap(key, master)
+    if unwrap(key, wrapped) != master:
         raise EncryptionError(
             f"the key {key.key_id!r} does not unwrap what it has wrapped: nothing was changed"
         )

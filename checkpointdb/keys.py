@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import scrypt, sha256
 from typing import Final, Protocol, runtime_checkable
 
 from checkpointdb.crypto import require_cryptography
-from checkpointdb.errors import EncryptionError, InvalidInputError, WrongKeyError
+from checkpointdb.errors import (
+    CheckpointError,
+    EncryptionError,
+    InvalidInputError,
+    WrongKeyError,
+)
 
 # RFC 7914; 32 MiB and a tenth of a second. What is read may ask for more, but not for any amount.
 _SCRYPT_N: Final = 15  # as a power of two
@@ -120,6 +127,35 @@ class PassphraseKey:
         return scrypt(
             self._passphrase, salt=salt, n=1 << power, r=r, p=p, maxmem=memory_bytes, dklen=32
         )
+
+
+def wrap(key: Key, secret: bytes) -> bytes:
+    """Return what a key makes of a secret. Raises EncryptionError if it cannot."""
+    with _used(key, "wrap"):
+        return bytes(memoryview(key.wrap(secret)))
+
+
+def unwrap(key: Key, wrapped: bytes) -> bytes:
+    """Return a secret. Raises WrongKeyError as the key does, EncryptionError if it cannot."""
+    with _used(key, "unwrap"):
+        return bytes(memoryview(key.unwrap(wrapped)))
+
+
+@contextmanager
+def _used(key: Key, how: str) -> Iterator[None]:
+    """Say of what a key raises that it is the key's: where it is used, it could be taken for ours.
+
+    An OSError, of a service that is not reached, for the disk's; others for those of rows.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise EncryptionError(
+            f"the key {key.key_id!r} could not {how} the master key ({type(error).__name__}: "
+            f"{error}): nothing was changed; look at what keeps that key, and try again"
+        ) from error
 
 
 def as_key(key: object) -> Key:

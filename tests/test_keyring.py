@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkpointdb import generate_encryption_key
+from checkpointdb import PipelineCheckpoint, generate_encryption_key
 from checkpointdb.errors import (
     EncryptionError,
     InvalidInputError,
@@ -232,3 +232,60 @@ def test_secrets_are_not_shown(key, other):
     keyring, secrets = new_keyring(key)
     assert secrets.content_key.hex() not in repr(secrets) + repr(keyring)
     assert "correct" not in repr(other)
+
+
+class Service:
+    """A key service that can fail."""
+
+    key_id = "service:2"
+
+    def __init__(self):
+        self.error = None
+
+    def wrap(self, secret):
+        return b"wrapped " + self._answer(secret)
+
+    def unwrap(self, wrapped):
+        return self._answer(wrapped.removeprefix(b"wrapped "))
+
+    def _answer(self, secret):
+        if self.error is not None:
+            raise self.error
+        return secret
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError("no route"), FileNotFoundError(2, "no socket"), ValueError("no answer")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_key_service_raises_is_told_as_the_keys(tmp_path, error):
+    key = Service()
+    with PipelineCheckpoint(tmp_path / "store", key, True) as handle:
+        handle.save({"n": 1}, "one")
+        handle.export_checkpoint("one", tmp_path / "one.tar")
+        handle.push_backup(tmp_path / "nas")
+        key.error = error
+        for use in (
+            lambda: PipelineCheckpoint(tmp_path / "new", key, True),
+            lambda: PipelineCheckpoint(tmp_path / "store", key, True),
+            lambda: handle.export_checkpoint("one", tmp_path / "again.tar"),
+            lambda: handle.import_checkpoint(tmp_path / "one.tar"),
+            lambda: handle.rotate_key(Service(), reencrypt=True),
+            lambda: PipelineCheckpoint.pull_backup(
+                tmp_path / "nas", tmp_path / "back", key, rebuild=True
+            ),
+        ):
+            with pytest.raises(EncryptionError, match="service:2") as caught:
+                use()
+            assert caught.value.__cause__ is error
+    key.error = None
+    with PipelineCheckpoint(tmp_path / "store", key, True) as handle:
+        assert handle.load("one") == {"n": 1}
+
+
+def test_a_key_that_gives_no_bytes_is_refused():
+    key = Service()
+    key._answer = lambda secret: len(secret)
+    with pytest.raises(EncryptionError, match="could not wrap"):
+        new_keyring(key)

@@ -29,7 +29,7 @@ from checkpointdb.errors import (
 )
 from checkpointdb.inventory import first_name, free_name, names_to_remove
 from checkpointdb.keyring import Keyring, Secrets
-from checkpointdb.keys import Key
+from checkpointdb.keys import Key, unwrap
 from checkpointdb.manifest import Manifest
 from checkpointdb.manifests import read_manifest
 from checkpointdb.payloads import PayloadReader
@@ -115,7 +115,7 @@ def _begun(keyring: Keyring, secrets: Secrets, own: Key, staying: list[Key]) -> 
 def _check_same(key: Key, wrapped: bytes, secrets: Secrets) -> None:
     """Raise unless a key is the one of its id that opens the store already."""
     try:
-        is_same = key.unwrap(wrapped) == secrets.masters[secrets.epoch]
+        is_same = unwrap(key, wrapped) == secrets.masters[secrets.epoch]
     except WrongKeyError:
         is_same = False
     if not is_same:

@@ -224,4 +224,6 @@ def name_of(cls: type[object]) -> str:
     """Return the name of a type, without its module for a builtin."""
     if cls.__module__ == "builtins":
         return cls.__qualname__
-    return f"{cls.__module__}.{cls.__qualname__}"
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    # A class that was made by a program may have any: a rebuild could not read its manifest.
+    return name if is_storable(name) else ascii(name)[1:-1]

@@ -344,6 +344,16 @@ def test_a_rebuild_that_fails_writes_nothing(archive, tmp_path):
     assert told == [(1, 1)]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\udcff"], ids=ascii)
+def test_a_class_whose_name_no_column_holds_comes_back(archive, tmp_path, name):
+    made = type("Made", (), {"__reduce__": lambda self: (complex, (1, 2))})
+    made.__qualname__ = name
+    archive.save({"made": made()}, "one")
+    shutil.copytree(archive.checkpoint_dir / "payloads", tmp_path / "new" / "payloads")
+    report = PipelineCheckpoint.rebuild(tmp_path / "new")
+    assert (report.checkpoints, report.unreadable) == (("one",), ())
+
+
 def test_a_directory_without_payloads_gives_an_empty_store(tmp_path):
     (tmp_path / "empty").mkdir()
     assert PipelineCheckpoint.rebuild(tmp_path / "empty").checkpoints == ()

@@ -23,6 +23,9 @@ _SECONDS = 600.0
 _RENEWED_AFTER_SECONDS = 30.0
 _TRIES_TO_END = 2  # a server may not answer once
 
+# The holders of leases in this process: any other that names it was left by an interrupt.
+_held: set[str] = set()
+
 
 class Lease:
     """An open lease. Threads share it; whoever works under it renews it now and then."""
@@ -31,7 +34,7 @@ class Lease:
         self._database = database
         self._purpose = purpose
         self._here = _here(is_shared=database.path is None)
-        self._holder = f"{self._here} {os.getpid()} {uuid.uuid4().hex}"
+        self.holder = f"{self._here} {os.getpid()} {uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._renewed_at = time.monotonic()
 
@@ -48,7 +51,7 @@ class Lease:
                     f"{self._purpose}: another process is at it ({_shown(holder)}); wait for it"
                 )
             _drop(connection, self._purpose)
-            row = {"purpose": self._purpose, "holder": self._holder, "expires_at": _expiry()}
+            row = {"purpose": self._purpose, "holder": self.holder, "expires_at": _expiry()}
             connection.execute(insert(leases), row)
 
     def renew(self) -> None:
@@ -69,7 +72,7 @@ class Lease:
         renewed = connection.execute(
             update(leases)
             .where(leases.c.purpose == self._purpose)
-            .where(leases.c.holder == self._holder)
+            .where(leases.c.holder == self.holder)
             .where(leases.c.expires_at > datetime.now(UTC))
             .values(expires_at=_expiry())
         )
@@ -81,7 +84,7 @@ class Lease:
 
     def end(self) -> None:
         """Close it; if that cannot be, it expires."""
-        ours = (leases.c.purpose == self._purpose) & (leases.c.holder == self._holder)
+        ours = (leases.c.purpose == self._purpose) & (leases.c.holder == self.holder)
         for _ in range(_TRIES_TO_END):
             try:
                 with self._database.write() as connection:
@@ -97,15 +100,19 @@ class Lease:
 def leased(database: Database, purpose: str) -> Iterator[Lease]:
     """Open a lease for as long as the block lasts. Raises StoreBusyError if another has it."""
     lease = Lease(database, purpose)
+    _held.add(lease.holder)
     try:
-        lease.take()
-    except UnknownOutcomeError:
-        lease.end()  # it may be open
-        raise
-    try:
-        yield lease
+        try:
+            lease.take()
+        except UnknownOutcomeError:
+            lease.end()  # it may be open
+            raise
+        try:
+            yield lease
+        finally:
+            lease.end()
     finally:
-        lease.end()
+        _held.discard(lease.holder)
 
 
 def _drop(connection: Connection, purpose: str) -> None:
@@ -134,11 +141,16 @@ def _here(*, is_shared: bool) -> str:
 
 
 def _is_dead(holder: str, ours: str) -> bool:
-    """Say whether a holder was a process of this machine that is gone: killed in the middle."""
+    """Say whether a holder is gone: a process of this machine, killed in the middle.
+
+    Or this process itself, which was interrupted while it took the lease or closed it.
+    """
     here, _, rest = holder.partition(" ")
     pid = rest.partition(" ")[0]
     if here != ours or not pid.isdecimal() or os.name == "nt":
         return False
+    if int(pid) == os.getpid():
+        return holder not in _held
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

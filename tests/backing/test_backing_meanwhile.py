@@ -68,6 +68,24 @@ def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(apart, n
         assert apart.push_backup(nas).copied_payloads == 3
 
 
+@pytest.mark.parametrize("step", ["take", "end"])
+def test_a_push_that_was_interrupted_at_its_lease_keeps_no_other_of_the_process_waiting(
+    apart, nas, monkeypatch, step
+):
+    original = getattr(Lease, step)
+
+    def interrupted(self):
+        if step == "take":
+            original(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            apart.push_backup(nas)
+    assert apart.push_backup(nas).is_ok
+
+
 def test_a_lease_that_has_expired_holds_nothing_back_and_cannot_be_renewed(apart, alter):
     held = Lease(apart._engine.database, "a test")
     held.take()

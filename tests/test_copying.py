@@ -74,6 +74,11 @@ def test_a_pipeline_that_is_not_there_is_said_before_anything_is_copied(source, 
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_pipeline_as_text_is_not_taken_for_a_list_of_letters(source, tmp_path):
+    with pytest.raises(InvalidInputError, match=r"write pipelines=\[…\]"):
+        source.copy_into(tmp_path / "copy", pipelines="default")
+
+
 def test_another_checkpoint_of_the_same_id_is_not_replaced(source, store, tmp_path):
     store("copy").save({"mine": 1}, "s2")
     with pytest.raises(InvalidInputError, match="another checkpoint 's2'"):

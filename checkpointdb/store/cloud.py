@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from checkpointdb.callbacks import telling
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
+from checkpointdb.store.validation import checked_names
 
 if TYPE_CHECKING:
     from checkpointdb.backup.remote import Remote
@@ -289,7 +290,9 @@ class CloudBackup:
         from checkpointdb.store.backing import pull_store, rebuild_from
 
         directory = Path(checkpoint_dir).absolute()
-        wanted = Wanted(_listed(pipelines, "pipelines"), _listed(checkpoint_ids, "checkpoint_ids"))
+        wanted = Wanted(
+            checked_names(pipelines, "pipelines"), checked_names(checkpoint_ids, "checkpoint_ids")
+        )
         if not rebuild:
             return telling(
                 lambda told: pull_store(
@@ -333,9 +336,3 @@ def _is_meant(config: CloudBackupConfig | None) -> bool:
     if config is None or not config.enabled:
         return False
     return config.provider is not CloudBackupProvider.LOCAL_ONLY or config.url is not None
-
-
-def _listed(names: Iterable[str] | None, what: str) -> list[str] | None:
-    if isinstance(names, (str, bytes)):
-        raise InvalidInputError(f"{what} must be a list: write {what}=[…]")
-    return None if names is None else list(names)

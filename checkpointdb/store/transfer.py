@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement
 
 from checkpointdb.errors import EncryptionError, NotFoundError, WrongKeyError
 from checkpointdb.store.key_changes import KeyChanges
+from checkpointdb.store.validation import checked_names
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -266,10 +267,10 @@ class Transfer(KeyChanges):
             ) from error
 
     def _chosen(self, pipelines: Iterable[str] | None) -> list[str]:
-        every = self.pipelines()
-        if pipelines is None:
+        chosen, every = checked_names(pipelines, "pipelines"), self.pipelines()
+        if chosen is None:
             return every
-        chosen = list(dict.fromkeys(pipelines))
+        chosen = list(dict.fromkeys(chosen))
         for name in chosen:
             if name not in every:
                 raise NotFoundError(f"there is no pipeline {name!r} in the store")

@@ -144,3 +144,10 @@ def checked_zone(zone: object) -> tzinfo | None:
             f"time_zone must be a tzinfo or the name of a time zone, such as 'America/Bogota', "
             f"not {zone!r}"
         ) from error
+
+
+def checked_names(names: Iterable[str] | None, what: str) -> list[str] | None:
+    """Return names as a list. Raises InvalidInputError for a text alone, which is many too."""
+    if isinstance(names, (str, bytes)):
+        raise InvalidInputError(f"{what} must be a list: write {what}=[…]")
+    return None if names is None else list(names)

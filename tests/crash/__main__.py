@@ -15,11 +15,8 @@ were tried. Exit code 1 at the first that loses something.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from tracing import AVAILABLE
@@ -45,15 +42,15 @@ def main() -> int:
 
 def stop_everywhere(names: list[str], most_kills: int | None, most_cuts: int | None) -> int:
     from further import EVERY
-    from stopping import stopped_everywhere
+    from stopping import fresh_processes, stopped_everywhere
 
     names = names or list(EVERY)
     stopped = partial(stopped_everywhere, most_kills=most_kills, most_cuts=most_cuts)
     kills = cuts = unreached = 0
     if len(names) == 1:
         pool, outcomes = None, map(stopped, names)
-    else:  # spawned: what is forked from a process with threads may hang
-        pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    else:
+        pool = fresh_processes()
         outcomes = pool.map(stopped, names)
     for name, (killed, disks, failed) in zip(names, outcomes, strict=True):
         if failed is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy  # noqa: F401 - before the forks, each of which would import it
@@ -25,6 +28,17 @@ def stopped_everywhere(
     except AssertionError as error:
         return Kills(0, 0), 0, str(error)
     return kills, disks, None
+
+
+def fresh_processes() -> ProcessPoolExecutor:
+    """A pool of which each process does one piece of work.
+
+    Spawned, since what is forked from a process with threads may hang; and new ones, since what
+    has grown to a gigabyte forks slowly.
+    """
+    return ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), max_tasks_per_child=1
+    )
 
 
 def warm_up(operation: Operation) -> None:

@@ -10,11 +10,8 @@ is lost, half there, or told wrongly.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -36,14 +33,15 @@ def main() -> int:
 def fail_everywhere(names: list[str], sample: int | None) -> int:
     from failing import tried_on
     from loads import OPERATIONS
+    from stopping import fresh_processes
 
     tried_with = partial(tried_on, sample=sample)
     total, pool = 0, None
     if names:
         outcomes = map(tried_with, names)
-    else:  # spawned: what is forked from a process with threads may hang
+    else:
         names = list(OPERATIONS)
-        pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+        pool = fresh_processes()
         outcomes = pool.map(tried_with, names)
     for name, (tried, wrong) in zip(names, outcomes, strict=True):
         if tried is None:

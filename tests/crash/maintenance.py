@@ -24,7 +24,15 @@ from operations import (
 )
 from sqlalchemy import select
 
-from checkpointdb import CorruptionError, EncryptionError, PipelineCheckpoint
+from checkpointdb import (
+    CorruptionError,
+    EncryptionError,
+    FernetKey,
+    PipelineCheckpoint,
+    WrongKeyError,
+)
+from checkpointdb.keyring import decode_keyring
+from checkpointdb.store.keyring_copies import KEYRING_NAME
 
 OLD = Path(__file__).parents[1] / "upgrades" / "plain_0007"
 OLD_STATES = runpy.run_path(str(OLD.with_name("make_plain_0007.py")))["STATES"]
@@ -77,25 +85,43 @@ def by_key(number: int) -> dict[str, object]:
     return {"encryption_key": KEYS[number], "enable_encryption": True}
 
 
+def keys_of_the_file(room: Path) -> list[int]:
+    """Which of the two keys open the keyring's file, as it was left: opening a store mends it."""
+    keyring = decode_keyring((room / "store" / KEYRING_NAME).read_bytes())
+    opening = []
+    for number, key in enumerate(KEYS):
+        try:
+            keyring.unlock(FernetKey(key))
+        except WrongKeyError:
+            continue
+        opening.append(number)
+    return opening
+
+
 def keys_that_open(room: Path) -> tuple[list[int], dict[str, str]]:
-    """Which of the two keys open the store, and what is in it for each of them."""
-    opening, found = [], []
+    """Which of the two keys open the files alone, and what is in the store for each of them.
+
+    A key that opens the store opens its files: what is added is in these before it is in the row,
+    and what is removed is in these after that.
+    """
+    opening, found = keys_of_the_file(room), []
     for number in range(2):
         try:
             with opened(room, **by_key(number)) as handle:
                 found.append(tags_of(handle))
         except EncryptionError:
             continue
-        opening.append(number)
+        assert number in opening, "the files alone are not opened by a key that opens the store"
     assert all(each == found[0] for each in found), found
     return opening, found[0]
 
 
 def reencrypted(room: Path) -> tuple[dict[str, str], bool]:
     """What is there, by the files alone too; and whether the new key alone opens all of it."""
-    opening, found = keys_that_open(room)
+    opening = keys_of_the_file(room)
     newest = by_key(opening[-1])
-    assert rebuilt_tags(room, **newest) == found
+    found = rebuilt_tags(room, **newest)  # before anybody opens the store, which mends files
+    assert keys_that_open(room)[1] == found
     with opened(room, **newest) as handle, handle.query() as connection:
         epochs = set(connection.execute(select(handle.tables.payloads.c.key_epoch)).scalars())
     return found, (opening, epochs) == ([1], {2})

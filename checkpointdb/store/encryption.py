@@ -17,6 +17,7 @@ from checkpointdb.errors import (
 )
 from checkpointdb.keyring import Keyring, Secrets, decode_keyring, encode_keyring, new_keyring
 from checkpointdb.keys import Key
+from checkpointdb.local_payloads import unavailable
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import keyring as keyring_table
 from checkpointdb.schema import payloads as payloads_table
@@ -144,7 +145,10 @@ def bring_keyring(directory: Path, payloads: PayloadStore, key: Key | None) -> N
     if found is None:
         raise _no_key(directory)
     decode_keyring(text).unlock(found)
-    make_directories(directory, durable=True)
+    try:
+        make_directories(directory, durable=True)
+    except OSError as error:
+        raise unavailable(error, directory) from error
     write_file(directory, text.decode())
 
 

@@ -24,6 +24,7 @@ from operations import (
     Done,
     Operation,
     acting,
+    elsewhere,
     half_pushed,
     next_push,
     next_save,
@@ -34,6 +35,7 @@ from operations import (
 )
 
 from checkpointdb import (
+    InvalidInputError,
     KeepNewest,
     PipelineCheckpoint,
     StoreUnavailableError,
@@ -267,6 +269,46 @@ def next_rebuild(room: Path) -> None:
     next_save(room)
 
 
+def only_payloads(room: Path) -> None:
+    """Lose the directory of a store whose payloads, and a copy of its keyring, are elsewhere."""
+    three_saved(room, **elsewhere(room), **ENCRYPTED)
+    shutil.rmtree(room / "store")
+
+
+def rebuild_elsewhere(room: Path, done: Done) -> None:
+    PipelineCheckpoint.rebuild(room / "store", KEYS[0], **elsewhere(room))
+    done()
+
+
+def rebuilt_elsewhere(room: Path) -> dict[str, str]:
+    """What is there; nothing as long as the payloads are those of a database that is lost.
+
+    So they are until the end: stopped before they are taken over, it has rows, and saves nothing.
+    """
+    if not (room / "store" / "checkpoints.db").exists():
+        return {}
+    try:
+        with opened(room, **elsewhere(room), **ENCRYPTED) as handle:
+            handle.check()
+            return tags_of(handle)
+    except (InvalidInputError, StoreUnavailableError) as error:
+        if not any(each in str(error) for each in NOT_REBUILT):
+            raise
+        return {}
+
+
+# An empty database; payloads of another; rows of what was not claimed yet, in a room that moved.
+NOT_REBUILT = ("missing or empty", "belongs to another database", "keeps its payloads in")
+
+
+def next_rebuild_elsewhere(room: Path) -> None:
+    if not rebuilt_elsewhere(room):
+        shutil.rmtree(room / "store", ignore_errors=True)  # it names the room that this was
+        PipelineCheckpoint.rebuild(room / "store", KEYS[0], **elsewhere(room))
+    assert rebuilt_elsewhere(room) == ABC
+    next_save(room, **elsewhere(room), **ENCRYPTED)
+
+
 FURTHER = {
     "prune a remote": Operation(
         twice_pushed,
@@ -346,5 +388,13 @@ FURTHER = {
         look=tags_of_new,
     ),
     "rebuild": Operation(without_database, rebuild, {}, ABC, look=rebuilt, go_on=next_rebuild),
+    "rebuild elsewhere": Operation(
+        only_payloads,
+        rebuild_elsewhere,
+        {},
+        ABC,
+        look=rebuilt_elsewhere,
+        go_on=next_rebuild_elsewhere,
+    ),
 }
 EVERY = {**OPERATIONS, **UPKEEP, **FURTHER}

@@ -25,6 +25,7 @@ FEW = (
     "save to a file",
     "import by command",
     "rebuild",
+    "rebuild elsewhere",
 )
 
 

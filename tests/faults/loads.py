@@ -131,4 +131,4 @@ OPERATIONS = {
 }
 # To a rebuild, a repair and a rewriting a payload whose disk answers EIO is damaged: a rebuild goes
 # on without it.
-LEFT_OUT = {"rebuild": {"failed read"}}
+LEFT_OUT = {"rebuild": {"failed read"}, "rebuild elsewhere": {"failed read"}}

@@ -143,6 +143,12 @@ _UNFLUSHED = tuple(
             "pull",
         ),
         (
+            "the directory that a rebuild made is not flushed",
+            "checkpointdb/store/encryption.py",
+            "make_directories(directory, durable=True)",
+            "rebuild elsewhere",
+        ),
+        (
             "directories above what an import made are not flushed",
             "checkpointdb/cli/session.py",
             "make_directories(store.parent, durable=True)",

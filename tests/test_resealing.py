@@ -23,6 +23,7 @@ from checkpointdb import (
 )
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.keys import FernetKey
+from checkpointdb.store.packer import Packer
 
 pytestmark = pytest.mark.databases
 
@@ -156,6 +157,32 @@ def test_a_payload_of_the_old_master_key_is_never_committed_after_the_new_one(fi
     filled.rotate_key(NEW, reencrypt=True)
     assert filled.load("begun before") == {"slow": 5}
     assert filled.check(read_data=True).problems == ()
+
+
+@pytest.mark.parametrize("rewrite", ["compact", "merge"])
+def test_what_is_written_again_meanwhile_is_never_committed_by_the_old_master_key(
+    filled, opened, monkeypatch, rewrite
+):
+    """All of a re-encryption happens between the last read of a rewriting, and its lock."""
+    other, finish = opened(), Packer.finish
+    other.save({"dead": ARRAY + 1, "alive": ARRAY + 2}, "dead")
+    other.save({"alive": ARRAY + 2}, "alive")
+    other.delete_checkpoint("dead")
+    before = loaded(other)
+
+    def reencrypt_first(packer, *arguments, **options):
+        monkeypatch.undo()
+        filled.rotate_key(NEW, reencrypt=True, keep=[OLD])
+        return finish(packer, *arguments, **options)
+
+    monkeypatch.setattr(Packer, "finish", reencrypt_first)
+    if rewrite == "compact":
+        assert other.compact(min_dead=0.01).rewritten
+    else:
+        assert other.merge("alive").is_merged
+    third = opened(NEW)
+    assert loaded(third) == before
+    assert third.check(read_data=True).problems == ()
 
 
 def test_an_interrupted_one_goes_on_and_makes_no_third_master_key(filled, opened, tmp_path):

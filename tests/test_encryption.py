@@ -283,6 +283,26 @@ def test_a_handle_whose_key_was_removed_changes_no_keys(opened, key):
     assert opened(new).key_ids() == [FernetKey(new).key_id]
 
 
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_a_key_that_another_handle_adds_or_removes_meanwhile_stays_so(opened, change):
+    """To wrap a key may take a key service seconds, in which nothing is locked."""
+    handle, other, words = opened(), opened(), PassphraseKey("words", name="theirs")
+    if change == "remove":
+        other.add_key(words)
+
+    class Slow(FernetKey):
+        def wrap(self, secret):
+            if acts:
+                acts.pop()(words)
+            return super().wrap(secret)
+
+    acts = [getattr(other, f"{change}_key")]
+    handle.add_key(mine := Slow(generate_encryption_key()))
+    assert acts == []
+    assert mine.key_id in handle.key_ids()
+    assert (words.key_id in handle.key_ids()) == (change == "add")
+
+
 def test_a_store_in_the_clear_has_no_keys(store, key):
     with pytest.raises(EncryptionError, match="not encrypted"):
         store().add_key(key)

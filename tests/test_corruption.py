@@ -202,6 +202,20 @@ def test_a_writer_stores_again_what_was_found_damaged_since_it_saved(handle, sto
     assert handle.load("two")["big"] == state["big"]
 
 
+@pytest.mark.parametrize("key", ["array", "moved"])
+def test_a_value_is_stored_again_of_which_a_chunk_lies_in_a_damaged_file(archive, key):
+    """The file that defines it is whole, and so is the one that has its last chunks."""
+    array = np.random.default_rng(82).random(200_000)
+    archive.save({"array": array}, "first")
+    changed = array.copy()
+    changed[7] = 0
+    archive.save({"array": changed}, "second")
+    path_of(archive, "first").unlink()
+    assert_refused(archive, "first", "")
+    archive.save({key: changed}, "third")
+    assert np.array_equal(archive.load("third")[key], changed)
+
+
 @both
 def test_nothing_is_unpickled_before_everything_is_verified(archive, tmp_path, verify_hash):
     touched = tmp_path / "touched"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -89,6 +90,17 @@ def test_what_is_short_or_gone_at_the_remote_is_told_and_pushed_again(saved, nas
     }
     assert saved.push_backup(nas).copied_payloads == 2
     assert saved.verify_backup(nas, read_data=True).is_ok
+
+
+def test_what_an_interrupted_pull_left_is_read_before_it_is_relied_on(saved, nas, tmp_path):
+    saved.push_backup(nas)
+    whole = PipelineCheckpoint.pull_backup(nas, tmp_path / "whole")
+    left = tmp_path / ".back.pull" / "payloads"
+    shutil.copytree(tmp_path / "whole" / "payloads", left)
+    damage(min(left.glob("p-*/*")))
+    report = PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert 0 < report.fetched_bytes < whole.fetched_bytes
+    assert states_of(tmp_path / "back") == {f"s{n}": state_of(n) for n in range(3)}
 
 
 def test_a_damaged_snapshot_is_refused_and_the_database_is_rebuilt(saved, nas, tmp_path):

@@ -13,6 +13,7 @@ from checkpointdb import (
     generate_encryption_key,
     meta,
 )
+from checkpointdb.store.packer import Packer
 
 KEY = generate_encryption_key()
 TEXT = "text " * 9_000
@@ -160,6 +161,24 @@ def test_a_pin_is_copied_with_what_replaces_and_what_is_renamed(source, target):
     assert target.get_checkpoint_info("s2-copied").pinned
     source.copy_into(target.checkpoint_dir, on_conflict="replace")
     assert target.get_checkpoint_info("s2").pinned
+
+
+@pytest.mark.parametrize("rule", ["refuse", "skip", "rename"])
+def test_what_another_saves_under_an_id_during_a_copy_is_not_replaced(
+    source, store, monkeypatch, rule
+):
+    target = store("copy", retention_policy=RetentionPolicy.KEEP_ALL)
+    finish = Packer.finish
+
+    def save_first(packer, *arguments, **options):
+        monkeypatch.undo()
+        target.save({"n": "theirs"}, "s1")
+        return finish(packer, *arguments, **options)
+
+    monkeypatch.setattr(Packer, "finish", save_first)
+    with pytest.raises(InvalidInputError, match="another writer meanwhile"):
+        source.copy_into(target.checkpoint_dir, on_conflict=rule)
+    assert target.load("s1") == {"n": "theirs"}
 
 
 def test_a_conflict_is_refused_before_anything_is_copied_and_a_rule_that_is_none(source, target):

@@ -191,6 +191,14 @@ def test_what_was_just_saved_is_never_too_old(store, clock):
     assert ids(handle) == ["s1"]
 
 
+def test_what_was_just_saved_is_never_too_old_though_its_clock_goes_on_meanwhile(store):
+    handle = store(retention_policy=RetentionPolicy.DELETE_OLDER_THAN, retention_age_days=0)
+    for number in range(3):
+        fill(handle, 1, number)
+        assert ids(handle) == [f"s{number}"]
+        assert handle.load(f"s{number}")["n"] == number
+
+
 def test_a_clock_that_is_set_back_loses_nothing(store, clock):
     handle = store(**YOUNG)
     fill(handle, 2)

@@ -273,3 +273,13 @@ def test_times_are_utc_whatever_the_server_thinks(handle, url, postgres):
     assert found.timestamp.endswith("+00:00")
     age = datetime.now(UTC) - datetime.fromisoformat(found.timestamp)
     assert abs(age.total_seconds()) < 60
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_commit_is_flushed_whatever_the_server_is_set_to(opened, url, postgres, durable):
+    name = sa.make_url(url).database
+    postgres.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with opened(durable=durable)._engine.database.write() as connection:
+        found = connection.scalar(sa.text("SHOW synchronous_commit"))
+    postgres.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+    assert found == ("on" if durable else "off")

@@ -220,6 +220,16 @@ def test_a_store_opened_read_only_says_so(store, monkeypatch, act):
     assert handle.prune(KeepNewest(1), dry_run=True).forgotten == ("c0", "c1")
 
 
+@pytest.mark.parametrize("described", [0, 1])
+def test_of_those_forgotten_at_once_one_alone_may_have_metadata(archive, described):
+    for number in range(3):
+        archive.save(
+            {"n": number}, f"c{number}", custom_metadata={"n": 1} if number == described else None
+        )
+    assert archive.prune(KeepNewest(1)).forgotten == ("c0", "c1")
+    assert archive.sql("SELECT count(*) FROM checkpoint_metadata").rows == ((0,),)
+
+
 # --- a plan that is no longer true
 
 
@@ -240,6 +250,24 @@ def test_what_was_replaced_since_the_plan_is_spared(archive):
     report = archive.prune(plan)
     assert report.spared == (("c0", "forgotten or replaced since"),)
     assert archive.load("c0") == {"new": 1}
+
+
+@pytest.mark.sqlite
+def test_after_a_rebuild_that_gave_other_rows_a_plan_forgets_nothing_else(store):
+    handle = store(retention_policy="keep_all")
+    fill(handle, 4, force_full=True)
+    handle.delete_checkpoint("c0")
+    plan = handle.plan_retention(KeepNewest(2))
+    assert [each.checkpoint_id for each in plan.forgotten] == ["c1"]
+    handle.close()
+    for path in handle.checkpoint_dir.glob("checkpoints.db*"):
+        path.unlink()
+    PipelineCheckpoint.rebuild(handle.checkpoint_dir)
+    again = store(retention_policy="keep_all")
+    for each in ids(again):
+        again.unpin(each)
+    assert again.prune(plan).forgotten == ()
+    assert ids(again) == ["c1", "c2", "c3"]
 
 
 def test_what_is_saved_last_since_the_plan_is_spared(archive):

@@ -19,6 +19,7 @@ from checkpointdb import (
     RetentionPolicy,
     StoreUnavailableError,
     generate_encryption_key,
+    repair,
 )
 
 pytestmark = [pytest.mark.damages, pytest.mark.databases]
@@ -206,6 +207,23 @@ def test_a_file_that_is_put_back_during_a_repair_is_not_forgotten(archive):
     assert [each.checkpoint_id for each in report.lost] == ["lost"]
     assert report.restored == (f"p-default/{path.name}",)
     assert archive.load("back") == states["back"]
+
+
+def test_what_a_save_stores_anew_before_it_is_forgotten_is_not_forgotten(archive, monkeypatch):
+    state = {"a": NOISE.bytes(99)}
+    archive.save(state, "lost")
+    path_of(archive, "lost").unlink()
+    look = repair._lost
+
+    def save_first(*arguments):
+        monkeypatch.undo()
+        archive.save(state, "copy", force_full=True)
+        return look(*arguments)
+
+    monkeypatch.setattr(repair, "_lost", save_first)
+    assert archive.repair(forget_damaged=True).forgotten == ()
+    assert archive.repair().lost == ()
+    assert archive.load("lost") == state
 
 
 def test_other_pipelines_are_repaired_too_and_lend_nothing(store):

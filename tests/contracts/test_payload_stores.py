@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_what_is_kept_meanwhile_is_no_payload_and_has_no_name(payloads):
         file.seek(0)
         assert file.read(4) == b"read"
         assert [*payloads.files(), *payloads.unfinished()] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "writev"), reason="there are no short writes of many pieces")
+def test_what_a_short_write_left_is_written_after_it(payloads, monkeypatch):
+    def write_some(file, pieces):
+        return os.write(file, b"".join(pieces)[:7])
+
+    monkeypatch.setattr(os, "writev", write_some)
+    put(payloads, NAME, b"some ", b"content that is longer")
+    assert read_all(payloads) == b"some content that is longer"
 
 
 def test_a_payload_of_many_parts_is_read_back(payloads):

@@ -23,6 +23,7 @@ from checkpointdb import (
 )
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.keys import FernetKey
+from checkpointdb.store.encryption import Unlocked
 from checkpointdb.store.packer import Packer
 
 pytestmark = pytest.mark.databases
@@ -159,11 +160,15 @@ def test_a_payload_of_the_old_master_key_is_never_committed_after_the_new_one(fi
     assert filled.check(read_data=True).problems == ()
 
 
-@pytest.mark.parametrize("rewrite", ["compact", "merge"])
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("rewrite", ["compact", "merge", "save"])
 def test_what_is_written_again_meanwhile_is_never_committed_by_the_old_master_key(
-    filled, opened, monkeypatch, rewrite
+    filled, opened, monkeypatch, rewrite, is_known
 ):
-    """All of a re-encryption happens between the last read of a rewriting, and its lock."""
+    """All of a re-encryption happens between the last read of a writing, and its lock.
+
+    Another thread of the handle may have met the new master key in between.
+    """
     other, finish = opened(), Packer.finish
     other.save({"dead": ARRAY + 1, "alive": ARRAY + 2}, "dead")
     other.save({"alive": ARRAY + 2}, "alive")
@@ -173,13 +178,18 @@ def test_what_is_written_again_meanwhile_is_never_committed_by_the_old_master_ke
     def reencrypt_first(packer, *arguments, **options):
         monkeypatch.undo()
         filled.rotate_key(NEW, reencrypt=True, keep=[OLD])
+        if is_known:
+            other._engine.cipher.renew()
         return finish(packer, *arguments, **options)
 
     monkeypatch.setattr(Packer, "finish", reencrypt_first)
     if rewrite == "compact":
         assert other.compact(min_dead=0.01).rewritten
-    else:
+    elif rewrite == "merge":
         assert other.merge("alive").is_merged
+    else:
+        other.save({"n": 9}, "new")
+        before["new"] = {"n": "9"}
     third = opened(NEW)
     assert loaded(third) == before
     assert third.check(read_data=True).problems == ()
@@ -284,6 +294,24 @@ def test_of_two_at_once_the_older_drops_nothing_and_the_newer_ends_both(filled, 
     opened(NEW).rotate_key(third, reencrypt=True, keep=[NEW, OLD])
     assert loaded(opened(third)) == before
     assert loaded(opened(OLD)) == before
+
+
+def test_one_that_begins_at_the_very_end_of_another_costs_no_master_key(
+    filled, opened, monkeypatch
+):
+    other, remove, before = opened(), Unlocked.remove, loaded(filled)
+    third = generate_encryption_key()
+
+    def begin_first(unlocked, *arguments):
+        monkeypatch.undo()
+        with pytest.raises(ZeroDivisionError):
+            other.rotate_key(third, reencrypt=True, keep=[NEW], progress=lambda *_: 1 / 0)
+        return remove(unlocked, *arguments)
+
+    monkeypatch.setattr(Unlocked, "remove", begin_first)
+    with pytest.raises(EncryptionError, match="another re-encryption"):
+        filled.rotate_key(NEW, reencrypt=True)
+    assert loaded(opened(NEW)) == before
 
 
 def test_a_key_added_meanwhile_stays(filled, opened):

@@ -228,6 +228,18 @@ def test_compaction_after_it_keeps_the_chain_that_it_left(filled, tmp_path):
 
 
 @pytest.mark.damages
+def test_rows_that_are_not_the_state_that_was_saved_are_not_merged(archive, alter):
+    """Its file still says what it was: a rebuild brings that back, as long as it is there."""
+    for number, state in states().items():
+        archive.save(state, number)
+    alter(archive, "DELETE FROM entries WHERE key = 'n' AND to_depth IS NULL")
+    file = Path(archive.get_checkpoint_info("3").file_path)
+    with pytest.raises(CorruptionError, match="rebuild"):
+        archive.merge("3")
+    assert file.exists()
+
+
+@pytest.mark.damages
 def test_what_is_not_whole_is_not_merged(archive):
     for name, state in states().items():
         archive.save(state, name)

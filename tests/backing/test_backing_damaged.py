@@ -103,6 +103,18 @@ def test_what_an_interrupted_pull_left_is_read_before_it_is_relied_on(saved, nas
     assert states_of(tmp_path / "back") == {f"s{n}": state_of(n) for n in range(3)}
 
 
+def test_another_snapshot_in_the_place_of_the_latest_is_refused(saved, nas, tmp_path):
+    """It is whole: by its name alone it is not what was pushed last."""
+    saved.push_backup(nas)
+    saved.save(state_of(3), "s3")
+    saved.push_backup(nas)
+    older, latest = sorted((nas / "snapshots").iterdir())
+    latest.write_bytes(older.read_bytes())
+    with pytest.raises(CorruptionError, match="is damaged"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
 def test_a_damaged_snapshot_is_refused_and_the_database_is_rebuilt(saved, nas, tmp_path):
     saved.push_backup(nas)
     [snapshot] = (nas / "snapshots").iterdir()

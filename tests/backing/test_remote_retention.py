@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from breaking import KEEP_ALL
@@ -19,9 +19,19 @@ from checkpointdb import (
     PipelineCheckpoint,
     StoreBusyError,
 )
-from checkpointdb.backup import retaining
+from checkpointdb.backup import pushing, retaining
 
 pytestmark = pytest.mark.databases
+
+
+class Clock:
+    """What a push takes for `datetime`."""
+
+    time = datetime(2001, 1, 1, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, _zone):
+        return cls.time
 
 
 @pytest.fixture
@@ -68,6 +78,14 @@ def test_what_a_kept_snapshot_names_stays_and_the_latest_is_never_forgotten(push
     assert payloads_at(nas) == ["s1", "s2", "s3"]
     for each in pushed.list_backups(nas):
         assert pushed.verify_backup(nas, snapshot=each.name, read_data=True).is_ok
+
+
+def test_the_latest_is_never_forgotten_though_a_clock_was_put_back(pushed, nas, monkeypatch):
+    monkeypatch.setattr(pushing, "datetime", Clock)
+    pushed.push_backup(nas)
+    report = pushed.prune_backup(KeepNewest(1), remote=nas)
+    assert [each.is_kept for each in report.snapshots][-1]
+    assert pushed.verify_backup(nas, read_data=True).is_ok
 
 
 def test_what_is_young_stays_for_a_day(pushed, nas, monkeypatch):

@@ -177,6 +177,20 @@ def test_a_damaged_payload_is_left_as_it_is_and_named(archive):
 
 
 @pytest.mark.damages
+def test_a_payload_of_which_a_row_names_other_bytes_is_left_as_it_is(archive, alter):
+    """A rebuild finds what was saved there, as long as its file is there."""
+    large = noise(7, 1_000_000)
+    archive.save({"large": large, "blob": noise(8, 500_000)}, "0")
+    archive.save({"large": large}, "1")
+    archive.delete_checkpoint("0")
+    first = "(SELECT min(id) FROM chunks)"
+    alter(archive, f'UPDATE chunks SET "offset" = "offset" + 1 WHERE id = {first}')
+    report = archive.compact(min_dead=0.01)
+    assert report.rewritten == ()
+    assert len(report.left) == 1
+
+
+@pytest.mark.damages
 def test_many_damaged_payloads_do_not_keep_the_others_from_it(archive):
     state = {"large": noise(7, 2_000_000)}
     archive.save(state, "first")

@@ -40,11 +40,13 @@ def rebuild(
     *,
     cipher: Cipher = PLAIN,
     progress: Progress | None = None,
+    before_commit: Callable[[], None] | None = None,
 ) -> RebuildReport:
     """Fill an empty, prepared database from the payload files, in one transaction.
 
     Every byte is read and verified; what is damaged is skipped and reported. All that comes
-    back is pinned, since pins are not in the files. Raises InvalidInputError if the database
+    back is pinned, since pins are not in the files. `before_commit` is called once all rows are
+    in. Raises InvalidInputError if the database
     is not empty, CorruptionError if payloads contradict one another, StoreUnavailableError if one
     cannot be read now: a sweep would take for an orphan what is left out.
     """
@@ -55,6 +57,8 @@ def rebuild(
             _check_empty(connection)
             for directory, group in groupby(files, key=lambda file: directory_of(file.name)):
                 _rebuild_pipeline(connection, payloads, cipher, directory, list(group), log)
+            if before_commit is not None:
+                before_commit()
     except LostRace as error:
         raise CorruptionError(f"the payloads contradict one another: {error}") from error
     return RebuildReport(tuple(log.checkpoints), tuple(log.left_out), tuple(log.unreadable))

@@ -78,7 +78,7 @@ class Found(NamedTuple):
 def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = False) -> Found:
     """Return the payloads of a store, in the place that it remembers, or that a new one takes.
 
-    With `takes_over` for a rebuild, which ends with `take_over`: whoever the place belongs to.
+    With `takes_over` for a rebuild, which calls `take_over`: whoever the place belongs to.
     Raises InvalidInputError if the store keeps its payloads elsewhere than wanted,
     StoreUnavailableError if the place is another database's.
     """
@@ -97,7 +97,7 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
             refuse_claimed(wanted.payloads(), str(wanted.url))
         place = _remember(database, wanted)
     elif wanted.url not in {None, place.url}:
-        place = _moved(database, wanted, place)
+        place = _moved(database, wanted, place, takes_over=takes_over)
     payloads = wanted.payloads(place.url)
     claim = Claim(database, payloads, place, _shown_place(wanted, place))
     if takes_over:
@@ -205,7 +205,7 @@ def _remember(database: Database, wanted: Wanted) -> Place:
         return write_place(connection, Place(uuid.uuid4().hex, wanted.url))
 
 
-def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
+def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool) -> Place:
     """Note that a place has another URL now, if it is the same by its claim, or was never used."""
     assert wanted.url is not None
     moved = place._replace(url=wanted.url)
@@ -213,7 +213,8 @@ def _moved(database: Database, wanted: Wanted, place: Place) -> Place:
     if payloads.note(CLAIM_NAME) != _text(place.claim):
         if database.read_only or not _is_new(database):
             raise _elsewhere(wanted, place)
-        refuse_claimed(payloads, wanted.url)
+        if not takes_over:
+            refuse_claimed(payloads, wanted.url)
     if not database.read_only:
         with database.write() as connection:
             write_place(connection, moved)

@@ -22,7 +22,7 @@ from checkpointdb.local_payloads import unavailable
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
-from checkpointdb.store.claims import Claim, Wanted, find_payloads, refuse_claimed
+from checkpointdb.store.claims import Claim, Found, Wanted, find_payloads, refuse_claimed
 from checkpointdb.store.encryption import (
     Unlocked,
     bring_keyring,
@@ -167,7 +167,7 @@ def _completed(
     if found.is_inside and not database.read_only:
         _make(directory / PAYLOAD_DIRECTORY, durable=wanted.durable)
     if not rebuilds and not database.read_only:
-        _expect_rows(directory, database, found.payloads)
+        _expect_rows(directory, database, found)
     unlocked = unlock(directory, database, found.payloads, key, is_wanted=is_encrypted)
     cipher = Sealed(unlocked.secrets, unlocked.renewed) if unlocked else PLAIN
     return Opened(directory, database, found.payloads, found.claim, cipher, unlocked)
@@ -226,7 +226,7 @@ def _check_new(wanted: Wanted, database: str, *, is_made_here: bool = False) -> 
     if is_made_here:
         refuse_claimed(payloads, wanted.url or str(wanted.directory))
     if next(payloads.files(), None) is not None:
-        raise _no_database(wanted.directory, database)
+        raise _no_database(wanted.directory, wanted.url, database)
     if not is_made_here:
         raise NotFoundError(
             f"there is no store in {str(wanted.directory)!r}, {database!r} holds none: name the "
@@ -234,15 +234,15 @@ def _check_new(wanted: Wanted, database: str, *, is_made_here: bool = False) -> 
         )
 
 
-def _expect_rows(directory: Path, database: Database, payloads: PayloadStore) -> None:
+def _expect_rows(directory: Path, database: Database, found: Found) -> None:
     """Refuse an empty database beside payloads: it is lost, or a rebuild was interrupted.
 
     To go on with it would be to begin anew, and a sweep would take the payloads for orphans.
     """
     with database.read() as connection:
         is_empty = connection.execute(queries.pipeline_names().limit(1)).first() is None
-    if is_empty and next(payloads.files(), None) is not None:
-        raise _no_database(directory, database.where)
+    if is_empty and next(found.payloads.files(), None) is not None:
+        raise _no_database(directory, found.claim and found.claim.url, database.where)
 
 
 def _refuse_legacy(directory: Path) -> None:
@@ -258,9 +258,10 @@ def _refuse_legacy(directory: Path) -> None:
         )
 
 
-def _no_database(directory: Path, database: str) -> StoreUnavailableError:
+def _no_database(directory: Path, url: str | None, database: str) -> StoreUnavailableError:
+    arguments = repr(str(directory)) + (f", payload_url={url!r}" if url else "")
     return StoreUnavailableError(
-        f"{str(directory)!r} holds payloads, but {database!r} is missing or empty: if the rows "
-        "are on a server, give its database_url; else bring it back from a backup, or make it anew "
-        f"by PipelineCheckpoint.rebuild({str(directory)!r}), at the prompt `checkpointdb rebuild`"
+        f"{url or str(directory)!r} holds payloads, but {database!r} is missing or empty: if the "
+        "rows are on a server, give its database_url; else bring it back from a backup, or make it "
+        f"anew by PipelineCheckpoint.rebuild({arguments}), at the prompt `checkpointdb rebuild`"
     )

@@ -29,8 +29,9 @@ def rebuild_directory(
 ) -> RebuildReport:
     """Rebuild into a new database; one that has rows is refused, never replaced.
 
-    An empty one is what an interrupted rebuild leaves. Payloads elsewhere belong to the new one,
-    once it is whole.
+    An empty one is what an interrupted rebuild leaves. Payloads elsewhere belong to the new one
+    before it has rows: one that had rows, and no payloads of its own, could neither be used nor
+    rebuilt again.
     """
     path = directory / DATABASE_NAME
     if payload_url is None and not directory.is_dir():
@@ -50,10 +51,13 @@ def rebuild_directory(
     except (CorruptionError, SchemaVersionError) as error:
         raise _in_the_way(path, database_url) from error
     try:
-        report = rebuild(opened.database, opened.payloads, cipher=opened.cipher, progress=progress)
-        if opened.claim is not None:
-            opened.claim.take_over()
-        return report
+        return rebuild(
+            opened.database,
+            opened.payloads,
+            cipher=opened.cipher,
+            progress=progress,
+            before_commit=opened.claim and opened.claim.take_over,
+        )
     except InvalidInputError as error:
         raise _in_the_way(path, database_url) from error
     finally:

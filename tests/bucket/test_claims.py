@@ -14,6 +14,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     StoreUnavailableError,
 )
+from checkpointdb.store.claims import Claim
 from checkpointdb.store.places import access_to, payloads_at
 from checkpointdb.sweep import sweep
 
@@ -120,6 +121,54 @@ def test_a_store_whose_place_is_out_of_reach_is_listed(placed, place, tmp_path):
     (tmp_path / "nas").rename(tmp_path / "unmounted")
     assert [each.checkpoint_id for each in placed().list_checkpoints()] == ["one"]
     (tmp_path / "unmounted").rename(tmp_path / "nas")
+
+
+@pytest.fixture
+def lost(url, tmp_path):
+    """A place of which the database is lost; returns what rebuilds it, until it takes the place."""
+    with PipelineCheckpoint(tmp_path / "old", payload_url=url) as handle:
+        handle.save({"n": 1}, "one")
+    shutil.rmtree(tmp_path / "old")
+
+    def interrupt(monkeypatch, *, is_taken):
+        take_over = Claim.take_over
+
+        def interrupted(claim):
+            if is_taken:
+                take_over(claim)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Claim, "take_over", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                PipelineCheckpoint.rebuild(tmp_path / "new", payload_url=url)
+
+    return interrupt
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_rebuild_interrupted_as_it_takes_a_place_is_done_again(
+    lost, placed, url, tmp_path, monkeypatch, is_taken
+):
+    lost(monkeypatch, is_taken=is_taken)
+    with pytest.raises(StoreUnavailableError, match=r"another database|missing or empty"):
+        PipelineCheckpoint(tmp_path / "new")
+    report = PipelineCheckpoint.rebuild(tmp_path / "new", payload_url=url)
+    assert report.checkpoints == ("one",)
+    handle = placed("new")
+    handle.save({"n": 2}, "two")
+    assert handle.load("one") == {"n": 1}
+
+
+@only_in_a_directory
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_an_interrupted_rebuild_is_gone_on_with_by_another_url_of_its_place(
+    lost, tmp_path, monkeypatch, is_taken
+):
+    lost(monkeypatch, is_taken=is_taken)
+    (tmp_path / "link").symlink_to(tmp_path / "nas")
+    other = (tmp_path / "link" / "payloads").as_uri()
+    assert PipelineCheckpoint.rebuild(tmp_path / "new", payload_url=other).checkpoints == ("one",)
 
 
 def test_what_another_database_saved_is_not_swept(placed, place):

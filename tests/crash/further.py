@@ -281,10 +281,7 @@ def rebuild_elsewhere(room: Path, done: Done) -> None:
 
 
 def rebuilt_elsewhere(room: Path) -> dict[str, str]:
-    """What is there; nothing as long as the payloads are those of a database that is lost.
-
-    So they are until the end: stopped before they are taken over, it has rows, and saves nothing.
-    """
+    """What is there; nothing as long as the payloads are those of a database that is lost."""
     if not (room / "store" / "checkpoints.db").exists():
         return {}
     try:
@@ -297,13 +294,11 @@ def rebuilt_elsewhere(room: Path) -> dict[str, str]:
         return {}
 
 
-# An empty database; payloads of another; rows of what was not claimed yet, in a room that moved.
-NOT_REBUILT = ("missing or empty", "belongs to another database", "keeps its payloads in")
+NOT_REBUILT = ("missing or empty", "belongs to another database")  # of a database without rows
 
 
 def next_rebuild_elsewhere(room: Path) -> None:
     if not rebuilt_elsewhere(room):
-        shutil.rmtree(room / "store", ignore_errors=True)  # it names the room that this was
         PipelineCheckpoint.rebuild(room / "store", KEYS[0], **elsewhere(room))
     assert rebuilt_elsewhere(room) == ABC
     next_save(room, **elsewhere(room), **ENCRYPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import shutil
 import sys
@@ -43,6 +44,15 @@ def sync_directory(path: str | Path) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def matching(directory: Path, pattern: str) -> list[Path]:
+    """Return what lies in a directory, in the order of names. Raises OSError.
+
+    Not by `Path.glob`, to which a directory that may not be read is an empty one.
+    """
+    names = [each.name for each in directory.iterdir()]
+    return [directory / each for each in sorted(fnmatch.filter(names, pattern))]
 
 
 def make_directories(path: Path, *, durable: bool) -> None:

@@ -18,7 +18,7 @@ import pickle
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from hashlib import sha256
@@ -26,6 +26,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+from checkpointdb.directories import matching
 from checkpointdb.errors import (
     CorruptionError,
     InvalidInputError,
@@ -207,10 +208,11 @@ class _NotOpenedError(Unreadable):
 
 
 def is_legacy(directory: Path) -> bool:
-    """Say whether a directory was made by the predecessor."""
-    return (directory / INDEX_NAME).is_file() and next(
-        directory.glob("*" + _SUFFIX), None
-    ) is not None
+    """Say whether a directory was made by the predecessor.
+
+    Raises StoreUnavailableError if it has an index, and cannot be listed.
+    """
+    return (directory / INDEX_NAME).is_file() and bool(_files(directory))
 
 
 def open_legacy(
@@ -257,9 +259,9 @@ def _read_index(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _files(directory: Path) -> Iterator[str]:
+def _files(directory: Path) -> list[str]:
     try:
-        yield from sorted(path.name for path in directory.glob("*" + _SUFFIX))
+        return [path.name for path in matching(directory, "*" + _SUFFIX)]
     except OSError as error:
         raise StoreUnavailableError(f"{str(directory)!r} cannot be listed: {error}") from error
 

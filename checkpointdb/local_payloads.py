@@ -8,7 +8,6 @@ ROOT/claim, ROOT/keyring.json                            notes, where the root i
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import stat
 import threading
@@ -24,6 +23,7 @@ from typing import IO
 from checkpointdb.directories import (
     Unlinker,
     make_private,
+    matching,
     sync,
     sync_directory,
     write_private,
@@ -222,17 +222,13 @@ def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
 
 
 def _listed(directory: Path, pattern: str, root: Path) -> list[Path]:
-    """Return what lies in a directory, in the order of names.
-
-    Not by `Path.glob`, to which a directory that may not be read is an empty one.
-    """
+    """Return what lies in a directory, in the order of names; nothing if there is none."""
     try:
-        names = os.listdir(directory)
+        return matching(directory, pattern)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise unavailable(error, root, "read") from error
-    return [directory / each for each in sorted(fnmatch.filter(names, pattern))]
 
 
 class LocalWriter:

@@ -24,6 +24,7 @@ from checkpointdb.directories import (
     locked_directory,
     make_directories,
     make_private,
+    matching,
     sync,
     sync_directory,
 )
@@ -176,7 +177,7 @@ def rebuild_from(
 ) -> PullReport:
     """Bring all payloads back into a new directory, and make the database anew from them."""
     with _room_beside(directory) as room, _threads() as pool, _explained(directory):
-        for path in room.glob(f"{DATABASE_NAME}*"):
+        for path in matching(room, f"{DATABASE_NAME}*"):
             path.unlink()  # of an attempt before
         pull = Pull(remote, room, _payloads_in(room), pool.run, progress)
         count, fetched_bytes = pull.fetch_all_payloads()

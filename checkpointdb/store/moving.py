@@ -6,6 +6,7 @@ from pathlib import Path
 
 from checkpointdb.backup.snapshots import opened
 from checkpointdb.database import Database
+from checkpointdb.directories import matching
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.row_copies import copy_rows, delete_rows, filled_table
@@ -38,5 +39,5 @@ def move_rows(path: Path, payloads: PayloadStore, database_url: str) -> None:
     finally:
         source.close()
         target.close()
-    for each in path.parent.glob(f"{path.name}*"):
+    for each in matching(path.parent, f"{path.name}*"):
         each.unlink()

@@ -89,7 +89,8 @@ def write_parcel(
                 [pipeline], source, target, checkpoints.c.checkpoint_id == checkpoint_id
             ):
                 raise _forgotten(checkpoint_id)
-            made = next(directory.glob(f"{PAYLOAD_DIRECTORY}/p-*/*"))
+            payloads = LocalPayloads(directory / PAYLOAD_DIRECTORY, durable=True)
+            [made] = [Path(payloads.locate(each.name)) for each in payloads.files()]
             _publish(made if key is None else _packed(directory, made), file, overwrite=overwrite)
     except CheckpointError:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from effects import files_of
-from kinds import KINDS, Kind
+from kinds import KINDS, OPENS, Kind
 from loads import LEFT_OUT, OPERATIONS
 from operations import Operation
 from stopping import warm_up
-from tracing import CALLS, READS, Child, Stop, fail, is_short, shorten
+from tracing import CALLS, CREATES, READS, Child, Stop, fail, is_short, shorten
 from trying import ACKNOWLEDGED, prepared, verdict
 
 from checkpointdb import CheckpointError
@@ -128,6 +129,8 @@ def _let_fail(kind: Kind, stop: Stop) -> Callable[[], None] | None:
 def _is_hit(kind: Kind, room: Path, stop: Stop) -> bool:
     """Say whether a call may fail in this way, and is about a file of the room, as all are."""
     if stop.call not in kind.calls or (kind.error is None and is_short(stop)):
+        return False
+    if stop.call in OPENS and kind.error == errno.ENOSPC and not stop.arguments[2] & CREATES:
         return False
     try:
         paths = files_of(stop)

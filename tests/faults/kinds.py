@@ -16,14 +16,17 @@ READS = frozenset({"read", "pread64", "getdents64"})
 
 
 class Kind(NamedTuple):
-    """Calls that fail; by no error, but half the bytes, where it is None."""
+    """Calls that fail; by no error, but half the bytes, where it is None.
+
+    For want of room an open fails only if it makes a file.
+    """
 
     calls: frozenset[str]
     error: int | None
 
 
 KINDS = {
-    "full disk": Kind(WRITES | SIZES | MAKES | NAMES, errno.ENOSPC),
+    "full disk": Kind(WRITES | SIZES | MAKES | NAMES | OPENS | FLUSHES, errno.ENOSPC),
     "failed write": Kind(WRITES | SIZES, errno.EIO),
     "short write": Kind(WRITES, None),
     "failed flush": Kind(FLUSHES, errno.EIO),
@@ -33,5 +36,6 @@ KINDS = {
     "refused unlink": Kind(UNLINKS, errno.EACCES),
     "no descriptors": Kind(OPENS, errno.EMFILE),
     "refused open": Kind(OPENS, errno.EACCES),
+    "failed open": Kind(OPENS | MAKES, errno.EIO),
     "failed read": Kind(READS, errno.EIO),
 }

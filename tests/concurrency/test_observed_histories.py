@@ -1,8 +1,8 @@
 """What many processes saw of one store, explained by a store that does one call at a time.
 
 Threads of several processes save, replace, load whole and in part, delete, prune and pin a few
-ids, while another process compacts, merges, checks, sweeps and re-encrypts all the time, and one
-of them is killed. CHECKPOINTDB_HISTORY_SECONDS says for how long.
+ids, while another process compacts, merges, checks and sweeps all the time, and one more
+re-encrypts; one of those that work is killed. CHECKPOINTDB_HISTORY_SECONDS says for how long.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def witnessed(room: Room) -> list[str]:
     """Let everybody work in a store, one of them until it is killed; return what they print."""
     room.open().close()
     crowd = [start("work", room.directory, f"p{n}", THREADS, SECONDS) for n in range(PROCESSES)]
-    crowd.append(start("upkeep", room.directory, "upkeep", SECONDS))
+    kinds = ["upkeep", "rotation"] if room.options["sealed"] else ["upkeep"]
+    crowd += [start(kind, room.directory, kind, SECONDS) for kind in kinds]
     with start("work", room.directory, KILLED, 1, SECONDS + 1000) as victim:
         for each in [*crowd, victim]:
             assert each.stdout.readline() == "ready\n", each.stderr.read()

@@ -2,6 +2,7 @@
 
     python witnesses.py work ROOM NAME THREADS SECONDS
     python witnesses.py upkeep ROOM NAME SECONDS
+    python witnesses.py rotation ROOM NAME SECONDS
 
 A line for each beginning of a call and one for each end, so that a call that was killed is known
 to have begun. Times are of one clock for all processes (CLOCK_MONOTONIC).
@@ -312,13 +313,9 @@ def begin() -> float:
 
 
 def upkeep(room: Room, name: str, seconds: str) -> None:
-    """Compact, merge, check, repair, sweep and re-encrypt in turn. Prints how often."""
-    chosen, done, keys = random.Random(name), Counter(), itertools.cycle(KEYS[1:])
+    """Compact, merge, check, repair and sweep in turn. Prints how often."""
+    chosen, done = random.Random(name), Counter()
     handle = room.open()
-    if room.options["sealed"]:
-        handle.add_key(key := next(keys))
-        handle.close()
-        handle = room.open(key)
     acts = [compact, merge, check, sweep, repair, check_database]
     until = begin() + float(seconds)
     for act in itertools.cycle(acts):
@@ -326,12 +323,23 @@ def upkeep(room: Room, name: str, seconds: str) -> None:
             break
         act(handle, chosen)
         done[act.__name__] += 1
-        if act is check and room.options["sealed"]:
-            rotate(handle, next(keys))
-            done["rotate"] += 1
     handle.close()
     for what, count in done.items():
         print("upkeep", what, count, flush=True)
+
+
+def rotation(room: Room, name: str, seconds: str) -> None:
+    """Re-encrypt, again and again. Prints how often."""
+    chosen, done, keys = random.Random(name), 0, itertools.cycle(KEYS[1:])
+    with room.open() as handle:
+        handle.add_key(key := next(keys))
+    with room.open(key) as handle:
+        until = begin() + float(seconds)
+        while time.monotonic() < until:
+            rotate(handle, next(keys))
+            done += 1
+            time.sleep(chosen.uniform(0, 0.2))
+    print("upkeep rotate", done, flush=True)
 
 
 def compact(handle: PipelineCheckpoint, chosen: random.Random) -> None:
@@ -373,7 +381,7 @@ def sweep(handle: PipelineCheckpoint, _chosen: random.Random) -> None:
 
 
 if __name__ == "__main__":
-    programs = {"work": work, "upkeep": upkeep}
+    programs = {"work": work, "upkeep": upkeep, "rotation": rotation}
     import numpy  # noqa: F401 - here, since threads that import it at once trip each other
 
     programs[sys.argv[1]](Room(Path(sys.argv[2])), *sys.argv[3:])

@@ -1,4 +1,4 @@
-"""What the hot paths are counted by: statements, bytes hashed, allocations, calls of the system.
+"""What the hot paths are counted by: statements, bytes hashed, allocations, functions.
 
 A count that grows without anybody's noticing is how an engine becomes slow; no clock is asked, so
 that these fail on every machine or on none.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 import tracemalloc
-from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy import event
@@ -126,42 +125,3 @@ def functions_called(act: Callable[[], object]) -> int:
     finally:
         sys.setprofile(before)
     return count
-
-
-# --- calls of the system, from strace's log
-
-
-def calls(log: str, marks: list[str]) -> dict[str, Counter[str]]:
-    """For each mark, a file that was asked for, the calls from it to the next."""
-    found: dict[str, Counter[str]] = {}
-    current: Counter[str] = Counter()
-    for line in log.splitlines():
-        mark = next((each for each in marks if f'/mark/{each}"' in line), None)
-        if mark is not None:
-            current = found[mark] = Counter()
-        elif call := _call(line):
-            current[call] += 1
-    return found
-
-
-def _call(line: str) -> str | None:
-    """A call and what it is about: `fsync payload`, `openat database`."""
-    if "resumed>" in line:  # counted where it began
-        return None
-    name = re.match(r"\d+\s+(\w+)\(", line)
-    about = next((kind for kind, pattern in _KINDS.items() if re.search(pattern, line)), None)
-    if not name or not about:
-        return None
-    if name[1] == "fsync":  # by another thread: it may have its name already
-        about = about.removeprefix("new ")
-    return f"{name[1]} {about}"
-
-
-_KINDS = {
-    "new payload": r"/payloads/incoming/\w+\.tmp\b",
-    "payload": r"/payloads/p-[^/]+/[^/]+\.ckpt\.gz\b",
-    "directory": r"/payloads/[\w-]+[>\"]",
-    "log": r"checkpoints\.db-wal\b",
-    "index": r"checkpoints\.db-shm\b",
-    "database": r"checkpoints\.db\b",
-}

@@ -1,17 +1,27 @@
-"""What `test_counts_of_calls.py` runs under strace: paths, each after a call that marks it.
+"""Counts what hot paths ask of the system: each comes after a call that marks it.
 
 python traced.py DIRECTORY durable|not-durable
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "crash"))
+
+from effects import files_of
+from tracing import AVAILABLE, CALLS, Child
+
 from checkpointdb import KeepNewest, PipelineCheckpoint
+
+__all__ = ["AVAILABLE", "PATHS"]
 
 VALUES = {f"key {number}": f"value {number} " * 2_000 for number in range(10)}
 
@@ -44,27 +54,76 @@ def await_errands(handle: PipelineCheckpoint) -> None:
 
 def mark(name: str) -> None:
     with suppress(FileNotFoundError):
-        os.open(f"/mark/{name}", os.O_RDONLY)
+        os.open(f"{MARKS}/{name}", os.O_RDONLY)
 
 
-def main() -> None:
-    directory, durable = sys.argv[1:]
-    policy = KeepNewest(3)
-    with PipelineCheckpoint(
-        Path(directory), retention_policy=policy, durable=durable == "durable"
-    ) as handle:
+def act(directory: Path, *, durable: bool) -> None:
+    with PipelineCheckpoint(directory, retention_policy=KeepNewest(3), durable=durable) as handle:
         for number in range(10):
             handle.save(state(number), f"s{number}")
             handle.load(f"s{number}")
         handle.load_latest()
         handle.list_checkpoints()
         handle.save(state(9), "s9", wait=False).result()
-        for name, act in PATHS.items():
+        for name, path in PATHS.items():
             mark(name)
-            act(handle)
+            path(handle)
             await_errands(handle)
             mark("between")
 
 
+# --- counted
+
+MARKS = "/mark"
+COUNTED = {
+    "fsync",
+    "fdatasync",
+    "openat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+}
+_KINDS = {
+    "new payload": r"/payloads/incoming/\w+\.tmp$",
+    "payload": r"/payloads/p-[^/]+/[^/]+\.ckpt\.gz$",
+    "directory": r"/payloads/[\w-]+$",
+    "log": r"checkpoints\.db-wal$",
+    "index": r"checkpoints\.db-shm$",
+    "database": r"checkpoints\.db$",
+}
+
+
+def counted(directory: Path, *, durable: bool) -> dict[str, Counter[str]]:
+    """For each path the calls that it makes, and what they are about: `fsync payload`."""
+    found: dict[str, Counter[str]] = {}
+    current: Counter[str] = Counter()
+    calls = {number: name for number, name in CALLS.items() if name in COUNTED}
+    child = Child(lambda: act(directory, durable=durable), calls)
+    for stop in child.stops():
+        files = files_of(stop)
+        if str(files[0].parent) == MARKS:
+            current = found[files[0].name] = Counter()
+        elif about := _about(files):
+            # Flushed by another thread, a payload may have its name already.
+            about = about.removeprefix("new ") if stop.call == "fsync" else about
+            current[f"{stop.call} {about}"] += 1
+    assert child.exit == 0, f"it ended with {child.exit}"
+    return found
+
+
+def _about(files: list[Path]) -> str | None:
+    return next(
+        (
+            kind
+            for kind, pattern in _KINDS.items()
+            if any(re.search(pattern, str(each)) for each in files)
+        ),
+        None,
+    )
+
+
 if __name__ == "__main__":
-    main()
+    print(json.dumps(counted(Path(sys.argv[1]), durable=sys.argv[2] == "durable")))

@@ -19,7 +19,18 @@ from operations import Operation
 from sqlalchemy import Pool, event
 from trying import acknowledging, prepared, verdict
 
-ENDING = ("save", "replace", "delete", "prune", "compact", "merge")
+ENDING = (
+    "save",
+    "replace",
+    "delete",
+    "prune",
+    "compact",
+    "merge",
+    "re-encrypt",
+    "upgrade",
+    "push",
+    "pull",
+)
 _FILES = {
     "open",
     "os.chmod",

@@ -25,7 +25,7 @@ def test_what_ends_itself_anywhere_leaves_the_state_before_or_after():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
-    tried = re.findall(r"^(\w+) +(\d+) exits, of (\d+) steps$", done.stdout, re.MULTILINE)
+    tried = re.findall(r"^([\w-]+) +(\d+) exits, of (\d+) steps$", done.stdout, re.MULTILINE)
     assert [name for name, _, _ in tried] == list(ENDING)
     for name, exits, steps in tried:
         wanted = int(steps) * 9 // 10 if LONG else 2

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from meanwhile_rules import Meanwhile
 from modelled_contents import IDS
 from modelled_retention import DEFAULT, POLICIES, PRUNINGS, forgotten_by_handle
-from modelled_states import EDITS, edited, same
+from modelled_states import EDITS, edited, equal, same
 from modelled_store import (
     HANDLES,
     OPTIONS,
@@ -29,7 +29,7 @@ from modelled_store import (
 )
 from transfer_rules import Transfers
 
-from checkpointdb import StateVersionError
+from checkpointdb import InvalidStateError, StateVersionError
 
 STEPS = Counter()  # made, by machine
 
@@ -135,6 +135,35 @@ class StoreMachine(Meanwhile, Transfers, RuleBasedStateMachine):
             return
         assert same(found, {key: state[key] for key in found})
         assert set(found) == set(keys)
+
+    @precondition(lambda self: self.store.states)
+    @rule(number=HANDLES, data=st.data())
+    def touch_some_keys(self, number, data):
+        name = self.draw_id(data)
+        if self.load(number, name) is None:
+            return
+        state, found = self.store.states[name], self.handles[number].lazy(name)
+        assert list(found) == list(state)
+        for key in data.draw(st.sets(st.sampled_from(list(state)))) if state else ():
+            assert equal(found[key], state[key])
+
+    @rule(number=HANDLES)
+    def load_the_latest(self, number):
+        if not self.store.states:
+            assert self.handles[number].load_latest() is None
+            return
+        name, state = list(self.store.states.items())[-1]
+        if self.load(number, name) is not None:
+            found, loaded = self.handles[number].load_latest()
+            assert found.checkpoint_id == name
+            assert same(loaded, state)
+
+    @rule(number=HANDLES, name=st.sampled_from(IDS), data=st.data())
+    def fail_to_save(self, number, name, data):
+        """What cannot be pickled is refused, with all that is beside it."""
+        state = {**self.draw_state(data), "no pickle": lambda: None}
+        with pytest.raises(InvalidStateError, match="'no pickle'"):
+            self.handles[number].save(state, name)
 
     # --- forgetting
 

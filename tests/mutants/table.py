@@ -6,6 +6,7 @@ from .costs import COSTS
 from .deltas import DELTAS
 from .flushes import FLUSHES
 from .mutant import Mutant
+from .upkeep import UPKEEP
 
 # The same line means the same: whoever finds it fails in every copy.
 CONTROL = Mutant(
@@ -349,5 +350,6 @@ MUTANTS = (
         "engine.trusted = trusted",
         "test_remote_states.py",
     ),
+    *UPKEEP,
     *COSTS,
 )

@@ -85,7 +85,8 @@ def test_each_measure_that_has_a_picture_is_drawn(results, tmp_path):
 def test_a_page_shows_how_far_each_grew_and_what_ended_it(tmp_path):
     def point(at, **changed):
         figures = {"save_seconds": 0.002, "load_seconds": 0.0005, "stored_bytes": 1234.4}
-        return {"at": at, **figures, "save_peak_bytes": 3e6, **changed}
+        peaks = {"save_peak_bytes": 3e6, "load_peak_bytes": 4e6}
+        return {"at": at, **figures, **peaks, **changed}
 
     results = {
         "number": {
@@ -125,6 +126,7 @@ def test_what_a_store_consists_of_adds_up_to_its_files(tmp_path):
 def test_growth_by_steps_ends_with_the_last_that_was_asked_for(tmp_path, most):
     found = list(growth.steps(CONTESTANTS["naive"](tmp_path), tmp_path, most))
     assert [point["at"] for point in found] == sorted({1, most})
+    assert found[-1]["key_seconds"] > 0
 
 
 def test_growth_is_measured_in_what_a_contestant_stores(tmp_path):

@@ -76,10 +76,12 @@ def steps(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, floa
         if step + 1 in {1, 10, 50, 100, most}:
             check_same(store.load(step), state)
             loads = [seconds(lambda step=step: store.load(step)) for _ in range(_LOADS)]
+            keys = [seconds(lambda step=step: store.load_key(step, "text-50")) for _ in loads]
             yield {
                 "at": step + 1,
                 "save_seconds": statistics.median(saves[-10:]),
                 "load_seconds": statistics.median(loads),
+                "key_seconds": statistics.median(keys),
                 "stored_bytes": stored(folder) / 1e6,
             }
 
@@ -92,7 +94,7 @@ def size(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float
         state = {"array": numbers.random(raw_bytes // 4, dtype=np.float32)}
         before = stored(folder)
         spent, peak = with_peak(lambda step=step, state=state: store.save(step, state))
-        load = seconds(lambda step=step: store.load(step))
+        load, load_peak = with_peak(lambda step=step: store.load(step))
         check_same(store.load(step), state)
         yield {
             "at": raw_bytes,
@@ -100,6 +102,7 @@ def size(store: Contestant, folder: Path, most: int) -> Iterator[dict[str, float
             "load_seconds": load,
             "stored_bytes": stored(folder) - before,
             "save_peak_bytes": peak,
+            "load_peak_bytes": load_peak,
         }
         if raw_bytes == most:
             return
@@ -154,12 +157,14 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
             "A save in which three of a hundred texts are new, by step (median of ten)",
         ),
         ("load_seconds", "A load of the last (median of twenty)"),
+        ("key_seconds", "A load of one of its hundred keys (median of twenty)"),
         ("stored_bytes", "Megabytes on the disk for all of them"),
     ),
     "size": (
         ("save_seconds", "A save of an array of so many bytes"),
         ("load_seconds", "A load of it"),
         ("save_peak_bytes", "Memory that the save takes at most, beyond the state"),
+        ("load_peak_bytes", "Memory that the load takes at most, its result included"),
     ),
 }
 

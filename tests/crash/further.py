@@ -33,6 +33,7 @@ from operations import (
     tags_in,
     three_saved,
 )
+from sealed import SEALED
 
 from checkpointdb import (
     InvalidInputError,
@@ -392,4 +393,4 @@ FURTHER = {
         go_on=next_rebuild_elsewhere,
     ),
 }
-EVERY = {**OPERATIONS, **UPKEEP, **FURTHER}
+EVERY = {**OPERATIONS, **UPKEEP, **SEALED, **FURTHER}

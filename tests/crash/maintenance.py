@@ -43,39 +43,39 @@ DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
 # --- compactions and merges
 
 
-def mostly_dead(room: Path) -> None:
+def mostly_dead(room: Path, **options: object) -> None:
     """Save upon one another and forget some, the first, whose chunks the others share, too."""
-    with opened(room) as handle:
+    with opened(room, **options) as handle:
         for each in "abcdef":
             handle.save(array_state_of(each * 3), each)
         for each in "ac":
             handle.delete_checkpoint(each)
 
 
-def compacted(room: Path) -> tuple[dict[str, str], bool]:
-    found = rebuilt_tags(room)
-    with opened(room) as handle:
+def compacted(room: Path, **options: object) -> tuple[dict[str, str], bool]:
+    found = rebuilt_tags(room, **options)
+    with opened(room, **options) as handle:
         return found, handle.compact(min_dead=0.01, dry_run=True).rewritten == ()
 
 
-def merged(room: Path) -> tuple[dict[str, str], bool]:
+def merged(room: Path, **options: object) -> tuple[dict[str, str], bool]:
     """What is there, and whether "d" is a full; if so, it is one by the files alone, too."""
-    found = rebuilt_tags(room)
-    is_full, is_rebuilt_full = (is_d_full(each) for each in (room, room / "again"))
+    found = rebuilt_tags(room, **options)
+    is_full, is_rebuilt_full = (is_d_full(each, **options) for each in (room, room / "again"))
     assert is_rebuilt_full or not is_full
     return found, is_full
 
 
-def is_d_full(room: Path) -> bool:
-    with opened(room) as handle:
+def is_d_full(room: Path, **options: object) -> bool:
+    with opened(room, **options) as handle:
         return not handle.get_checkpoint_info("d").is_incremental
 
 
-def next_compact(room: Path) -> None:
-    next_save(room)
-    with opened(room) as handle:
+def next_compact(room: Path, **options: object) -> None:
+    next_save(room, **options)
+    with opened(room, **options) as handle:
         handle.compact(min_dead=0.01)
-    assert compacted(room) == (REWRITTEN, True)
+    assert compacted(room, **options) == (REWRITTEN, True)
 
 
 # --- keys

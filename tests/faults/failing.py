@@ -174,6 +174,7 @@ def _is_clear(operation: Operation, room: Path, told: str) -> bool:
     """Say whether an error is the one for what cannot be read or written, and says where."""
     if operation is OPERATIONS["re-encrypt"] and told.startswith("EncryptionError: "):
         return "older master key" in told  # files stayed that could not be unlinked
-    if operation is OPERATIONS["merge"] and told.startswith("CorruptionError: "):
+    merges = (OPERATIONS["merge"], OPERATIONS["merge encrypted"])
+    if operation in merges and told.startswith("CorruptionError: "):
         return "cannot be read: [Errno 5]" in told  # to a rewriting, a payload's EIO is damage
     return told.startswith("StoreUnavailableError: ") and str(room) in told

@@ -19,9 +19,9 @@ from operations import (
     acting,
     next_save,
     next_save_encrypted,
-    opened,
     three_saved,
 )
+from sealed import tags_encrypted
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError
 
@@ -88,11 +88,6 @@ def import_by_command(room: Path, done: Done) -> None:
         raise StoreUnavailableError(told.getvalue()) from error
 
 
-def tags_encrypted(room: Path) -> dict[str, str]:
-    with opened(room, **ENCRYPTED) as handle:
-        return tags_of(handle)
-
-
 class Load(Operation):
     """What changes nothing: nothing of it can be lost."""
 
@@ -107,6 +102,7 @@ OPERATIONS = {
     "import legacy": replace(EVERY["import legacy"], act=acting(import_legacy)),
     "repair": replace(EVERY["repair"], act=acting(repair)),
     "compact": replace(EVERY["compact"], act=acting(compact)),
+    "compact encrypted": replace(EVERY["compact encrypted"], act=acting(compact, **ENCRYPTED)),
     "save to a file": replace(EVERY["save to a file"], act=save_to_a_file),
     "import by command": replace(EVERY["import by command"], act=import_by_command),
     "load": Load(three_saved, acting(finds(ABC)), ABC, ABC),

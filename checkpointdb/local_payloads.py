@@ -143,13 +143,16 @@ class LocalPayloads:
     def unfinished(self) -> Iterator[PayloadFile]:
         yield from _files(self._root / _INCOMING, "*.tmp", self._root)
 
+    @property
+    def scratch_directory(self) -> Path:
+        return self._root / _INCOMING
+
     def scratch(self) -> IO[bytes]:
-        directory = self._root / _INCOMING
         try:
             self._refuse_link(_INCOMING)
-            self._make_directory(directory)
+            self._make_directory(self.scratch_directory)
             # Where it has a name for a moment, a sweep knows it by its suffix.
-            return TemporaryFile(dir=directory, suffix=".tmp", buffering=0)
+            return TemporaryFile(dir=self.scratch_directory, suffix=".tmp", buffering=0)
         except OSError as error:
             raise unavailable(error, self._root) from error
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from queue import Queue
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from checkpointdb.bucket import PART_BYTES, Bucket
@@ -96,6 +97,10 @@ class ObjectPayloads:
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield nothing: what is not finished is no object, and is not listed."""
         return iter(())
+
+    @property
+    def scratch_directory(self) -> Path:
+        return Path(gettempdir())
 
     def scratch(self) -> IO[bytes]:
         """Return a file of this machine: what is written twice need not travel twice."""

@@ -9,6 +9,7 @@ import errno
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
@@ -125,6 +126,11 @@ class PayloadStore(Protocol):
 
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield files that were created and not published: being written, or left by a crash."""
+        ...
+
+    @property
+    def scratch_directory(self) -> Path:
+        """Where scratch files are made."""
         ...
 
     def scratch(self) -> IO[bytes]:

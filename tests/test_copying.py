@@ -156,6 +156,18 @@ def test_what_is_copied_over_a_pinned_one_is_pinned(source, target):
     assert target.get_checkpoint_info("s2").pinned
 
 
+def test_what_is_renamed_has_an_id_that_can_be_saved_again(store):
+    longest = "i" * 16_384
+    source, target = store("source"), store("target")
+    source.save({"n": 1}, longest)
+    target.save({"mine": 1}, longest)
+    source.copy_into(target.checkpoint_dir, on_conflict="rename")
+    [renamed] = {each.checkpoint_id for each in target.list_checkpoints()} - {longest}
+    assert target.load(renamed) == {"n": 1}
+    target.save({"n": 2}, renamed)
+    assert source.copy_into(target.checkpoint_dir, on_conflict="skip") == 0
+
+
 def test_a_pin_is_copied_with_what_replaces_and_what_is_renamed(source, target):
     source.copy_into(target.checkpoint_dir, on_conflict="rename")
     assert target.get_checkpoint_info("s2-copied").pinned

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from checkpointdb import queries
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.reports import ImportReport
+from checkpointdb.store.validation import MAX_ID_CHARACTERS
 
 if TYPE_CHECKING:
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
@@ -93,7 +94,8 @@ class Arrivals:
 
     def _renamed(self, checkpoint_id: str, created_at: datetime) -> Arrival:
         for number in count(1):
-            name = f"{checkpoint_id}-{self.word}" + (f"-{number}" if number > 1 else "")
+            suffix = f"-{self.word}" + (f"-{number}" if number > 1 else "")
+            name = checkpoint_id[: MAX_ID_CHARACTERS - len(suffix)] + suffix
             if name not in self.taken:
                 return Arrival("renamed", name)
             if self.taken[name] == created_at:

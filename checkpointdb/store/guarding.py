@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import IO
 
 from checkpointdb.errors import StoreUnavailableError
@@ -47,6 +48,10 @@ class GuardedPayloads:
             self._prepare()
             self._prepared_until = time.monotonic() + _TRUSTED_SECONDS
         return self._payloads.create(name)
+
+    @property
+    def scratch_directory(self) -> Path:
+        return self._payloads.scratch_directory
 
     def scratch(self) -> IO[bytes]:
         self._look()

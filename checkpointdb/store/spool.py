@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checkpointdb.errors import StoreUnavailableError
@@ -59,9 +60,9 @@ def spooled(request: SaveRequest, payloads: PayloadStore, *, sealed: bool) -> It
             if not isinstance(value, StreamedValue):
                 continue
             if id(value) not in copies and is_once(key, value._source):
-                with _available():
+                with _available(payloads.scratch_directory):
                     file = stack.enter_context(payloads.scratch())
-                spool = Spool(file, sealed=sealed)
+                spool = Spool(file, payloads.scratch_directory, sealed=sealed)
                 spool.fill(key, value)
                 copies[id(value)] = StreamedValue._of(spool)
             state[key] = copies.get(id(value), value)
@@ -76,8 +77,9 @@ class Spool:
 
     is_once = False
 
-    def __init__(self, file: Any, *, sealed: bool) -> None:
+    def __init__(self, file: Any, directory: Path, *, sealed: bool) -> None:
         self._file = file
+        self._directory = directory
         self._seal, self._unseal = _sealed() if sealed else (_as_it_is, _as_it_is)
         self._stored_bytes = _RECORD_BYTES + (_TAG_BYTES if sealed else 0)
         self.raw_bytes = 0
@@ -88,7 +90,7 @@ class Spool:
         number = 0
         with opened(key, value._source) as read_into:
             while filled := _fill(record, read_into):
-                with _available():
+                with _available(self._directory):
                     rest = memoryview(self._seal(number, record[:filled]))
                     while rest:
                         rest = rest[self._file.write(rest) :]
@@ -99,11 +101,11 @@ class Spool:
         return Flowing(self._records())
 
     def _records(self) -> Iterator[bytes | memoryview]:
-        with _available():
+        with _available(self._directory):
             self._file.seek(0)
         number = 0
         while True:
-            with _available():
+            with _available(self._directory):
                 stored = self._file.read(self._stored_bytes)
             if not stored:
                 return
@@ -140,15 +142,15 @@ def _fill(record: memoryview, read_into: Callable[[memoryview], int]) -> int:
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def _available(directory: Path) -> Iterator[None]:
     try:
         yield
     except StoreUnavailableError:
         raise
     except OSError as error:
         result = StoreUnavailableError(
-            "nothing was saved: a stream that can be read only once could not be kept on the "
-            f"disk meanwhile ({error.strerror}): {advice(error)}"
+            "nothing was saved: a stream that can be read only once could not be kept in "
+            f"{str(directory)!r} meanwhile ({error.strerror}): {advice(error)}"
         )
         result.errno = error.errno
         raise result from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from checkpointdb.format import CompressionLevel
     from checkpointdb.verifying import Scope
 
-_MAX_ID_CHARACTERS = 16_384
+MAX_ID_CHARACTERS = 16_384
 _MAX_COUNT = 2**63 - 1  # an integer of a database
 
 
@@ -28,9 +28,9 @@ def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
         raise InvalidInputError(f"{what} must be text, not {type(checkpoint_id).__name__}")
     if not checkpoint_id:
         raise InvalidInputError(f"{what} is empty: give a name, or None for one made up")
-    if len(checkpoint_id) > _MAX_ID_CHARACTERS:
+    if len(checkpoint_id) > MAX_ID_CHARACTERS:
         raise InvalidInputError(
-            f"{what} has {len(checkpoint_id)} characters, at most {_MAX_ID_CHARACTERS} are taken"
+            f"{what} has {len(checkpoint_id)} characters, at most {MAX_ID_CHARACTERS} are taken"
         )
     return storable(checkpoint_id, what)
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from checkpointdb import format, invariants, queries
 from checkpointdb.batches import BATCH
+from checkpointdb.callbacks import Progress
 from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
 from checkpointdb.database_errors import confirm_damage
@@ -36,7 +37,7 @@ from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher
 from checkpointdb.statements import Prepared
-from checkpointdb.verifying import Progress, Scope, affected_by, verify_payloads
+from checkpointdb.verifying import Scope, affected_by, verify_payloads
 
 
 def check(

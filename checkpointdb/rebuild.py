@@ -14,6 +14,7 @@ from itertools import groupby
 from sqlalchemy import Connection, update
 
 from checkpointdb import format, recording
+from checkpointdb.callbacks import Progress
 from checkpointdb.damage import only_damage
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
@@ -30,8 +31,6 @@ from checkpointdb.salvage import Opening, Salvaged, Source, salvage
 from checkpointdb.schema import chains, keyring
 from checkpointdb.schema import place as place_table
 from checkpointdb.sealing import PLAIN, Cipher
-
-Progress = Callable[[int, int], object]  # payloads read so far, payloads in all
 
 
 def rebuild(

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.batches import batches
+from checkpointdb.callbacks import Progress
 from checkpointdb.check import check_rows
 from checkpointdb.copies import Proof, Replacing, plan_copies, replace
 from checkpointdb.damage import Damage, examine, mark, suspects, unmark
@@ -31,8 +32,6 @@ from checkpointdb.inventory import named_files, orphans, payload_rows, under_loc
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.reports import DamagedCheckpoint, Problem, RepairReport
 from checkpointdb.sealing import PLAIN, Cipher
-
-Progress = Callable[[int, int], object]  # payloads read so far, payloads to read
 
 
 @dataclass(frozen=True, slots=True)

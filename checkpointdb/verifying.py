@@ -7,7 +7,7 @@ with by the next: what was read longest ago comes first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Select, bindparam, select, update
 
 from checkpointdb import affected
 from checkpointdb.batches import batches
+from checkpointdb.callbacks import Progress
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
@@ -27,8 +28,6 @@ from checkpointdb.rows import typed
 from checkpointdb.schema import members
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.sealing import Cipher
-
-Progress = Callable[[int, int], object]  # payloads read so far, payloads to read
 
 _NOTE_SECONDS = 5.0  # so often a long pass notes what it has read
 

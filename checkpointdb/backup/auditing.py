@@ -9,9 +9,10 @@ from sqlalchemy import func, select
 
 from checkpointdb.affected import checkpoints_of_payload
 from checkpointdb.backup.layout import PAYLOADS, payload_path
-from checkpointdb.backup.meter import Meter, Progress, Run
+from checkpointdb.backup.meter import Meter, Run
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, chosen, fetch, opened
+from checkpointdb.callbacks import Progress
 from checkpointdb.inventory import PayloadRow, payload_rows
 from checkpointdb.reports import BackupReport, Problem
 from checkpointdb.schema import checkpoints

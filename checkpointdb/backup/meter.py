@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-Progress: TypeAlias = Callable[[int, int], object]  # bytes done so far, bytes in all
+from checkpointdb.callbacks import Progress
+
 Run: TypeAlias = Callable[[Callable[[Any], None], Iterable[Any]], None]  # does work for each
 
 

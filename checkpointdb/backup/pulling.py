@@ -21,9 +21,10 @@ from checkpointdb.backup.layout import (
     payload_name,
     payload_path,
 )
-from checkpointdb.backup.meter import Meter, Progress, Run
+from checkpointdb.backup.meter import Meter, Run
 from checkpointdb.backup.remote import Blob, Remote
 from checkpointdb.backup.snapshots import blocks_in, fetch, opened, pointer_of, set_free
+from checkpointdb.callbacks import Progress
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, NotFoundError
 from checkpointdb.forgetting import collect, remove_checkpoints

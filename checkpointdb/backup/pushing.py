@@ -26,10 +26,11 @@ from checkpointdb.backup.layout import (
     payload_path,
 )
 from checkpointdb.backup.lease import Lease, leased
-from checkpointdb.backup.meter import Meter, Progress, Run
+from checkpointdb.backup.meter import Meter, Run
 from checkpointdb.backup.ownership import expect_ours, overtaken
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
+from checkpointdb.callbacks import Progress
 from checkpointdb.damage import only_damage
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError

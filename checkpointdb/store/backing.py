@@ -13,12 +13,12 @@ from typing import Any
 from checkpointdb import directories
 from checkpointdb.backup import auditing, ledger, retaining
 from checkpointdb.backup.layout import Snapshot
-from checkpointdb.backup.meter import Progress
 from checkpointdb.backup.pulling import Fetched, Pull, Wanted
 from checkpointdb.backup.pushing import Source, push
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, opened, pointer_of
 from checkpointdb.bucket_urls import directory_of_url, is_file_url, parse_url
+from checkpointdb.callbacks import Progress
 from checkpointdb.database import Database
 from checkpointdb.directories import (
     locked_directory,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from checkpointdb.callbacks import telling
+from checkpointdb.callbacks import Progress, telling
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
 from checkpointdb.store.validation import checked_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("checkpointdb")
 
 Place: TypeAlias = str | os.PathLike[str] | CloudBackupConfig
-Progress: TypeAlias = Callable[[int, int], object]  # bytes done so far, bytes in all
 
 
 class SyncSlot:

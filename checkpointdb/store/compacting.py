@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import queries, recording
 from checkpointdb.batches import batches
+from checkpointdb.callbacks import Progress
 from checkpointdb.damage import Damage, mark
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CheckpointError, CorruptionError
@@ -52,7 +53,6 @@ from checkpointdb.store.packer import Packer
 
 log = logging.getLogger("checkpointdb")
 
-Progress = Callable[[int, int], object]  # payloads done, payloads to do
 
 _TRIES = 5
 # What one new payload takes: its rows are changed under the writers' lock.

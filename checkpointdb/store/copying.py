@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import URL, ColumnElement
 
+from checkpointdb.callbacks import Progress
 from checkpointdb.errors import NotFoundError
 from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
 
 Open = Callable[[str], "PipelineCheckpoint"]  # a store, by the name of a pipeline
-Progress = Callable[[int, int], object]
 
 
 def opener(

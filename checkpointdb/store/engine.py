@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, update
 
 from checkpointdb import queries
+from checkpointdb.callbacks import Progress
 from checkpointdb.database import Database
 from checkpointdb.errors import (
     CheckpointError,
@@ -336,7 +337,7 @@ class Engine(Finding):
             self._trash.empty_leftovers(connection)
         return did
 
-    def repair(self, wishes: Wishes, progress: Callable[[int, int], object] | None) -> RepairReport:
+    def repair(self, wishes: Wishes, progress: Progress | None) -> RepairReport:
         """Repair the whole store, or rehearse it."""
         from checkpointdb.repair import repair
 
@@ -354,7 +355,7 @@ class Engine(Finding):
     # --- writing again
 
     def compact(
-        self, min_dead: float, progress: Callable[[int, int], object] | None, *, dry_run: bool
+        self, min_dead: float, progress: Progress | None, *, dry_run: bool
     ) -> CompactReport:
         """Rewrite the payloads of the whole store that are mostly dead, or say which."""
         from checkpointdb.store.compacting import Compactor

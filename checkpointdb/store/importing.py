@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from checkpointdb.callbacks import Progress
 from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import EncryptionError, InvalidInputError, InvalidStateError
 from checkpointdb.keys import FernetKey, Key, as_key
 from checkpointdb.legacy import LegacyCheckpoint, LegacyDirectory, Unreadable, open_legacy
 from checkpointdb.reports import ImportReport
 from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
-from checkpointdb.store.copying import Progress
 from checkpointdb.store.key_sources import KEY_NAME, key_beside
 from checkpointdb.store.request import SaveRequest
 from checkpointdb.store.validation import (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from checkpointdb.callbacks import Progress
 from checkpointdb.errors import EncryptionError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class KeyChanges:
         *,
         reencrypt: bool = False,
         keep: Collection[bytes | str | Key] = (),
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | None = None,
     ) -> str:
         """Let a new key open the store instead of the one this handle was opened with.
 

@@ -35,8 +35,9 @@ from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_co
 from checkpointdb.store.places import PAYLOAD_DIRECTORY
 
 if TYPE_CHECKING:
+    from checkpointdb.callbacks import Progress
     from checkpointdb.reports import CheckReport
-    from checkpointdb.verifying import Progress, Scope
+    from checkpointdb.verifying import Scope
 
 DATABASE_NAME = "checkpoints.db"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from checkpointdb.callbacks import Progress
 from checkpointdb.crypto import ENCRYPTION_AVAILABLE
 from checkpointdb.errors import (
     CorruptionError,
@@ -22,7 +22,7 @@ from checkpointdb.store.opening import DATABASE_NAME, open_directory
 def rebuild_directory(
     directory: Path,
     key: object | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
     payload_url: str | None = None,
     database_url: str | None = None,
     config: CloudBackupConfig | None = None,

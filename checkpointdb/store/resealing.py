@@ -13,13 +13,13 @@ the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries
+from checkpointdb.callbacks import Progress
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import (
     CorruptionError,
@@ -42,8 +42,6 @@ from checkpointdb.store.opening import Opened, open_directory
 from checkpointdb.store.packer import Packer
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.trash import Trash
-
-Progress = Callable[[int, int], object]  # payloads done, payloads to do
 
 _MOST_NAMED = 3
 

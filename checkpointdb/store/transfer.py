@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement
 
+from checkpointdb.callbacks import Progress
 from checkpointdb.errors import EncryptionError, NotFoundError, WrongKeyError
 from checkpointdb.store.key_changes import KeyChanges
 from checkpointdb.store.validation import checked_names
@@ -44,7 +45,7 @@ class Transfer(KeyChanges):
         payload_url: str | None = None,
         database_url: str | None = None,
         on_conflict: OnConflict = "refuse",
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Copy checkpoints into another store, which is made if it is new; return how many.
 
@@ -89,7 +90,7 @@ class Transfer(KeyChanges):
         *,
         payload_url: str | None = None,
         database_url: str | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Copy the whole store into an encrypted one, as `copy_into` does.
 
@@ -179,7 +180,7 @@ class Transfer(KeyChanges):
         trusted_globals: Iterable[str] | None = None,
         allow_plain: bool = False,
         most_state_bytes: int = 1 << 30,
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | None = None,
     ) -> ImportReport:
         """Save what a directory of the predecessor holds, into this pipeline.
 

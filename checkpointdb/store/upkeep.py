@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from checkpointdb.callbacks import telling
+from checkpointdb.callbacks import Progress, telling
 from checkpointdb.store.validation import checked_scope, checked_share
 
 if TYPE_CHECKING:
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
         UpgradeReport,
     )
     from checkpointdb.store.engine import Engine
-
-
-Progress: TypeAlias = Callable[[int, int], object]  # done so far, in all
 
 
 class Upkeep:

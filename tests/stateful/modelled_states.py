@@ -135,6 +135,8 @@ def equal(one, other):
         )
     if isinstance(one, StreamedValue) and isinstance(other, StreamedValue):
         return b"".join(one) == b"".join(other)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, (float, complex)):
         return repr(one) == repr(other)  # -0.0 is not 0.0, and nan is nan
     return type(one) is type(other) and one == other

@@ -27,7 +27,7 @@ help:
 	@echo 'make test-servers  what is tested on real servers: Ceph, and PostgreSQL that fails over (root gets them by apt-get)'
 	@echo 'make lint    ruff, mypy and import-linter alone'
 	@echo 'make docs    the site of docs/, in build/site'
-	@echo 'make bench   all of the next three, with JSON and pictures in build/: an hour and a half'
+	@echo 'make bench   all of the next three, with JSON and pictures in build/: more than an hour'
 	@echo 'make bench-naive   each part beside the naive way'
 	@echo 'make bench-others  beside joblib, diskcache, disk-objectstore, sqlitedict, LangGraph, DVC and restic'
 	@echo 'make bench-growth  how each of these grows, to ten thousand checkpoints and to 2 GB'

@@ -5,6 +5,7 @@ Programs that are killed, raced or starved are in `victims.py` and run in proces
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -24,6 +25,19 @@ TESTS = Path(__file__).parent
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 _PATIENCE_SECONDS = 100
 HARMLESS = {"orphan", "unfinished"}  # all that a crash may leave
+
+
+def refuse_to_list(monkeypatch, part):
+    """Let no directory be listed whose path has this part; by permissions root would not be."""
+    listed = os.listdir
+
+    def listdir(path="."):
+        if part in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+
 
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace is not installed: no faults can be injected"

@@ -8,12 +8,14 @@ import os
 import pickle
 
 import pytest
+from breaking import refuse_to_list
 from predecessor import STATES, line, put
 
 from checkpointdb import (
     SAFE_GLOBALS,
     CorruptionError,
     InvalidInputError,
+    PipelineCheckpoint,
     StoreUnavailableError,
     generate_encryption_key,
 )
@@ -214,6 +216,17 @@ def test_a_huge_index_is_not_read(archive, old):
 def test_a_directory_without_an_index_is_refused(archive, tmp_path):
     with pytest.raises(InvalidInputError, match="no directory of the predecessor"):
         archive.import_legacy(tmp_path / "nothing")
+
+
+def test_a_directory_that_may_not_be_listed_is_not_taken_for_an_empty_one(
+    archive, old, monkeypatch
+):
+    refuse_to_list(monkeypatch, str(old))
+    with pytest.raises(StoreUnavailableError, match="cannot be listed"):
+        archive.import_legacy(old)
+    assert archive.list_checkpoints() == []
+    with pytest.raises(StoreUnavailableError, match="cannot be listed"):
+        PipelineCheckpoint(old)
 
 
 def test_a_file_that_the_index_does_not_name_is_reported(archive, old):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from breaking import refuse_to_list
 
 from checkpointdb import (
     CheckpointError,
@@ -137,6 +138,18 @@ def test_an_export_that_fails_leaves_nothing(archive, tmp_path, tree, name, file
     with pytest.raises(error):
         archive.export_checkpoint(name, tmp_path / file)
     assert {path for path in tree(tmp_path) if not path.startswith("store/")} == before
+
+
+def test_an_export_whose_own_directory_may_not_be_listed_says_so(
+    archive, tmp_path, tree, monkeypatch
+):
+    fill(archive)
+    before = tree(tmp_path)
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, ".checkpointdb-")
+        with pytest.raises(StoreUnavailableError, match="permission"):
+            archive.export_checkpoint("second", tmp_path / "out")
+    assert tree(tmp_path).keys() == before.keys()
 
 
 @pytest.mark.damages

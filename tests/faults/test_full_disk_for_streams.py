@@ -17,7 +17,7 @@ def test_a_full_disk_leaves_nothing_of_a_stream(disk, tree):
         handle.save({"n": 1}, "before")
         before = tree(handle.checkpoint_dir)
         for source in (LONG, (LONG[at : at + 99_999] for at in range(0, len(LONG), 99_999))):
-            with pytest.raises(StoreUnavailableError, match="full"):
+            with pytest.raises(StoreUnavailableError, match=rf"{disk.path}.*full"):
                 handle.save({"stream": StreamedValue(source)}, "too much")
         files = {key for key, size in tree(handle.checkpoint_dir).items() if size is not None}
         assert files <= before.keys() | {"checkpoints.db-wal", "checkpoints.db-shm"}

@@ -27,16 +27,19 @@ _PATIENCE_SECONDS = 100
 HARMLESS = {"orphan", "unfinished"}  # all that a crash may leave
 
 
-def refuse_to_list(monkeypatch, part):
-    """Let no directory be listed whose path has this part; by permissions root would not be."""
-    listed = os.listdir
+def refuse_to_list(monkeypatch, is_refused):
+    """Let no directory be listed whose path is refused; by permissions root would not be."""
 
-    def listdir(path="."):
-        if part in str(path):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return listed(path)
+    def refusing(listed):
+        def list_it(path="."):
+            if not isinstance(path, int) and is_refused(Path(path)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listed(path)
 
-    monkeypatch.setattr(os, "listdir", listdir)
+        return list_it
+
+    for each in ("listdir", "scandir"):
+        monkeypatch.setattr(os, each, refusing(getattr(os, each)))
 
 
 needs_strace = pytest.mark.skipif(

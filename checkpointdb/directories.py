@@ -35,13 +35,25 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Let an error say which file it is of: those of calls by a descriptor do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(path: str | Path) -> None:
     """Flush the entries of a directory; Windows cannot and need not."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        sync(descriptor)
+        with named(path):
+            sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -90,7 +102,7 @@ def write_private(path: Path, data: bytes, *, is_new: bool) -> None:
     """
     temporary = temporary_of(path)
     try:
-        with os.fdopen(create_private(temporary), "wb") as file:
+        with named(path), os.fdopen(create_private(temporary), "wb") as file:
             file.write(data)
             file.flush()
             sync(file.fileno())

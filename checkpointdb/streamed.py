@@ -12,6 +12,7 @@ from checkpointdb.directories import (
     check_target,
     create_private,
     link_or_rename,
+    named,
     sync,
     sync_directory,
     target_exists,
@@ -110,20 +111,22 @@ class StreamedValue:
         temporary = temporary_of(target)
         try:
             with os.fdopen(create_private(temporary), "wb", buffering=0) as file:
-                written = self._copy_into(file)
-                sync(file.fileno())
+                written = self._copy_into(file, target)
+                with named(target):
+                    sync(file.fileno())
             _publish(temporary, target, overwrite=overwrite)
         finally:
             temporary.unlink(missing_ok=True)
         sync_directory(target.parent)
         return written
 
-    def _copy_into(self, file: Any) -> int:
+    def _copy_into(self, file: Any, target: Path) -> int:
         written = 0
         for block in self:
             rest = memoryview(block)
-            while rest:
-                rest = rest[file.write(rest) :]
+            with named(target):
+                while rest:
+                    rest = rest[file.write(rest) :]
             written += len(block)
         return written
 

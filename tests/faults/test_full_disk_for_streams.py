@@ -23,3 +23,13 @@ def test_a_full_disk_leaves_nothing_of_a_stream(disk, tree):
         assert files <= before.keys() | {"checkpoints.db-wal", "checkpoints.db-shm"}
         assert handle.save({"stream": StreamedValue(LONG[:99_999])}, "small") == "small"
         assert handle.check(read_data=True).problems == ()
+
+
+def test_a_file_that_a_full_disk_does_not_take_is_named_and_leaves_nothing(disk, tmp_path, tree):
+    with PipelineCheckpoint(tmp_path / "store", **KEEP_ALL) as handle:
+        handle.save({"stream": StreamedValue(bytes(64 << 20))}, "large")
+        target = disk.path / "target"
+        with pytest.raises(OSError, match=r"No space") as caught:
+            handle.load("large")["stream"].save_to(target)
+    assert caught.value.filename == str(target)
+    assert "target" not in "".join(tree(disk.path))

@@ -92,7 +92,7 @@ load: $(STAMP)
 bench:
 	$(MAKE) bench-naive ARGS="--json build/bench/naive.json"
 	$(MAKE) bench-others ARGS="--json build/bench/others.json --pictures build/bench"
-	$(MAKE) bench-growth ARGS="--json build/bench/growth.json"
+	$(MAKE) bench-growth ARGS="--json build/bench/growth.json --pictures build/bench"
 
 bench-naive: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)

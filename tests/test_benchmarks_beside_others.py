@@ -106,6 +106,29 @@ def test_a_page_shows_how_far_each_grew_and_what_ended_it(tmp_path):
     assert page.read_text() == "# P\n\n## How it grows\n\nnew\n\n## One run\n\nrun\n"
 
 
+def test_each_growth_is_drawn_with_a_curve_for_each_that_grew(tmp_path):
+    def point(at, save_seconds):
+        return {"at": at, "save_seconds": save_seconds, "load_seconds": 0.00005, "stored_bytes": 3}
+
+    results = {
+        "number": {
+            "checkpointdb": ([point(100, 0.001), point(10_000, 0.002)], ""),
+            "floor": ([point(100, 0.0001)], ""),
+            "naive": ([point(100, 0.01)], "full"),
+            "joblib": ([], "full"),
+        }
+    }
+    growth.draw(tmp_path / "pictures", results)
+    picture = (tmp_path / "pictures" / "growth-number.svg").read_text()
+    shapes = list(ElementTree.fromstring(picture).iter())
+    texts = [each.text for each in shapes if each.tag.endswith("text")]
+    assert [texts.count(each) for each in results["number"]] == [3, 3, 3, 0]
+    assert {"0.1 ms", "1 ms", "10 ms", "0.01 ms", "100", "10,000"} <= set(texts)
+    save, *_ = (each.get("d") for each in shapes if each.get("class") == "ours")
+    (_, from_y), (_, to_y) = (map(float, each.split()) for each in save[1:].split(" L"))
+    assert from_y > to_y  # it takes longer at the end, which is drawn higher
+
+
 def test_what_a_store_consists_of_adds_up_to_its_files(tmp_path):
     store = CONTESTANTS["checkpointdb"](tmp_path)
     state = {"noise": np.random.default_rng(1).bytes(1_000_000), "step": 0}

@@ -23,6 +23,8 @@ text { font: 13px system-ui, sans-serif; fill: #1d2733 }
 .line { stroke: #8893a0; fill: none }
 .thin { stroke: #d5dae0; fill: none }
 .cut { stroke: #b3372f; fill: none; stroke-width: 2 }
+.ours { stroke: #2f6fb5; fill: none; stroke-width: 3 }
+.floor { stroke: #8893a0; fill: none; stroke-dasharray: 4 4 }
 @media (prefers-color-scheme: dark) {
 text { fill: #dbe1e8 }
 .dim { fill: #97a2af }
@@ -34,6 +36,8 @@ text { fill: #dbe1e8 }
 .line { stroke: #78838f }
 .thin { stroke: #333a43 }
 .cut { stroke: #e0736b }
+.ours { stroke: #5b97d8 }
+.floor { stroke: #78838f }
 }
 """
 

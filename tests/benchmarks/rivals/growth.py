@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from .. import machine
 from ..figures import seconds, stored
 from .contestants import CONTESTANTS, Contestant, State
+from .curves import curves
 from .measure import check_same, with_peak
 
 Points = list[dict[str, float]]
@@ -193,12 +195,15 @@ def _table(
     yield f"| | {' | '.join(found)} |"
     yield f"|--:|{'--:|' * len(found)}"
     for at in ats:
-        row = f"{at / 1e6:,.0f} MB" if growth == "size" else f"{at:,.0f}"
         cells = (
             next((_shown(what, each[what]) for each in points if each["at"] == at), "failed")
             for points, _ in found.values()
         )
-        yield f"| {row} | {' | '.join(cells)} |"
+        yield f"| {_row(growth, at)} | {' | '.join(cells)} |"
+
+
+def _row(growth: str, at: float) -> str:
+    return f"{at / 1e6:,.0f} MB" if growth == "size" else f"{at:,.0f}"
 
 
 def _shown(what: str, value: float) -> str:
@@ -207,6 +212,28 @@ def _shown(what: str, value: float) -> str:
     if what.endswith("bytes"):
         return f"{value / 1e6:,.0f} MB"
     return f"{value:,.1f} s" if value >= 1 else f"{value * 1000:,.2f} ms"
+
+
+def _tick(what: str, value: float) -> str:
+    """A power of ten at a picture's side."""
+    if what == "stored_bytes":
+        return f"{value:,g}"
+    if what.endswith("bytes"):
+        return f"{value / 1e6:,g} MB"
+    return f"{value:,g} s" if value >= 1 else f"{value * 1000:g} ms"
+
+
+_PANELS = ("save_seconds", "load_seconds", "stored_bytes", "save_peak_bytes")
+
+
+def draw(folder: Path, results: Results) -> None:
+    """Draw each growth, as `growth-NAME.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for growth, found in results.items():
+        titles = {what: title for what, title in TABLES[growth] if what in _PANELS}
+        points = {name: points for name, (points, _) in found.items()}
+        picture = curves(points, titles, partial(_row, growth), _tick)
+        (folder / f"growth-{growth}.svg").write_text(picture, encoding="utf-8")
 
 
 def insert(path: Path, text: str) -> None:
@@ -226,6 +253,7 @@ def main(arguments: Iterable[str]) -> None:
     parser.add_argument("--steps", type=int, default=200, help="of one state, at most")
     parser.add_argument("--bytes", type=int, default=2 << 30, help="of a state, at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw them here")
     parser.add_argument("--page", type=Path, metavar="FILE", help="show this run on a page")
     parser.add_argument("--folder", type=Path, help="measure on this file system")
     options = parser.parse_args(list(arguments))
@@ -248,6 +276,9 @@ def main(arguments: Iterable[str]) -> None:
     print(f"\n{text}")
     if options.page:
         insert(options.page, text)
+        draw(options.page.parents[1] / "pictures", results)
+    if options.pictures:
+        draw(options.pictures, results)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -10,7 +10,10 @@ import re
 import sys
 import tracemalloc
 from collections.abc import Callable
+from tempfile import TemporaryFile
+from typing import Any
 
+from psycopg.pq import Trace
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -45,6 +48,36 @@ class Statements:
         begun = [each for each in texts if each.startswith("BEGIN")]
         ended = [each for each in texts if re.match("COMMIT|ROLLBACK", each)]
         return len(texts) - len(begun) - len(ended), len(begun)
+
+
+class RoundTrips:
+    """What is sent to PostgreSQL, and waited for, by connections that are made from now on.
+
+    As libpq itself traces it: a statement is one, and so is a pipeline of many.
+    """
+
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+        event.listen(Pool, "connect", self._listen)
+
+    def _listen(self, connection: object, _record: object) -> None:
+        self._connections.append(connection)
+
+    def stop(self) -> None:
+        event.remove(Pool, "connect", self._listen)
+
+    def of(self, act: Callable[[], object]) -> int:
+        with TemporaryFile() as file:
+            traced = [each.pgconn for each in self._connections if not each.closed]
+            for each in traced:
+                each.trace(file.fileno())
+                each.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+            act()
+            for each in traced:
+                each.untrace()  # which writes what is left
+            file.seek(0)
+            messages = [line.rstrip().split(b"\t", 3) for line in file]
+        return sum(each[0] == b"F" and each[2] in {b"Query", b"Sync"} for each in messages)
 
 
 class Steps:

@@ -30,10 +30,10 @@ EXPECTED = {
 }
 
 
-def counted(directory, durable):
+def counted(directory, kind):
     program = Path(__file__).with_name("traced.py")
     done = subprocess.run(
-        [sys.executable, program, directory / "store", durable],
+        [sys.executable, program, directory / "store", kind],
         capture_output=True,
         text=True,
         check=False,
@@ -42,8 +42,9 @@ def counted(directory, durable):
     return json.loads(done.stdout)
 
 
-def test_a_path_of_a_durable_store_flushes_opens_and_unlinks_what_it_did(tmp_path):
-    found = counted(tmp_path, "durable")
+@pytest.mark.parametrize("kind", ["durable", "encrypted"])
+def test_a_path_of_a_durable_store_flushes_opens_and_unlinks_what_it_did(tmp_path, kind):
+    found = counted(tmp_path, kind)
     for path in PATHS:
         expect(path, found[path], EXPECTED[path])
 

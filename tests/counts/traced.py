@@ -1,6 +1,6 @@
 """Counts what hot paths ask of the system: each comes after a call that marks it.
 
-python traced.py DIRECTORY durable|not-durable
+python traced.py DIRECTORY durable|not-durable|encrypted
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "crash"))
 
 from effects import files_of
 from tracing import AVAILABLE, CALLS, Child
 
-from checkpointdb import KeepNewest, PipelineCheckpoint
+from checkpointdb import KeepNewest, PipelineCheckpoint, generate_encryption_key
 
 __all__ = ["AVAILABLE", "PATHS"]
 
@@ -57,8 +58,15 @@ def mark(name: str) -> None:
         os.open(f"{MARKS}/{name}", os.O_RDONLY)
 
 
-def act(directory: Path, *, durable: bool) -> None:
-    with PipelineCheckpoint(directory, retention_policy=KeepNewest(3), durable=durable) as handle:
+STORES: dict[str, dict[str, Any]] = {
+    "durable": {},
+    "not-durable": {"durable": False},
+    "encrypted": {"encryption_key": generate_encryption_key(), "enable_encryption": True},
+}
+
+
+def act(directory: Path, kind: str) -> None:
+    with PipelineCheckpoint(directory, retention_policy=KeepNewest(3), **STORES[kind]) as handle:
         for number in range(10):
             handle.save(state(number), f"s{number}")
             handle.load(f"s{number}")
@@ -96,12 +104,12 @@ _KINDS = {
 }
 
 
-def counted(directory: Path, *, durable: bool) -> dict[str, Counter[str]]:
+def counted(directory: Path, kind: str) -> dict[str, Counter[str]]:
     """For each path the calls that it makes, and what they are about: `fsync payload`."""
     found: dict[str, Counter[str]] = {}
     current: Counter[str] = Counter()
     calls = {number: name for number, name in CALLS.items() if name in COUNTED}
-    child = Child(lambda: act(directory, durable=durable), calls)
+    child = Child(lambda: act(directory, kind), calls)
     for stop in child.stops():
         files = files_of(stop)
         if str(files[0].parent) == MARKS:
@@ -126,4 +134,4 @@ def _about(files: list[Path]) -> str | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(counted(Path(sys.argv[1]), durable=sys.argv[2] == "durable")))
+    print(json.dumps(counted(Path(sys.argv[1]), sys.argv[2])))

@@ -47,4 +47,11 @@ COSTS = (
         "pass",
         "concurrency/test_interrupted_at_each_call.py",
     ),
+    Mutant(
+        "a server is waited for at each row",
+        "checkpointdb/statements.py",
+        "cursor.executemany(compiled.text, map(compiled.parameters, rows))",
+        "[cursor.execute(compiled.text, compiled.parameters(each)) for each in rows]",
+        "counts/test_counts_of_statements.py",
+    ),
 )

@@ -188,8 +188,10 @@ def locked_directory(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def room_in(directory: Path, prefix: str) -> Iterator[Path]:
+def room_in(directory: Path | None, prefix: str) -> Iterator[Path]:
     """Make a directory for what is needed only meanwhile; what cannot be removed of it stays.
+
+    Where there is no directory for it, in that of temporary files.
 
     Not tempfile's, whose removal raises over what was raised before, and, where nothing may be
     unlinked, calls itself without end.

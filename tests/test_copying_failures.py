@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-from checkpointdb import KeepAll, PipelineCheckpoint, generate_encryption_key, meta
+from checkpointdb import CorruptionError, KeepAll, PipelineCheckpoint, generate_encryption_key, meta
 from checkpointdb.pipeline import Pipeline, Stage
 
 
@@ -79,3 +81,10 @@ def test_into_an_encrypted_store_they_go_without_messages(source, tmp_path):
 def test_with_the_result_of_a_query_there_are_none(source, store, tmp_path):
     source.copy_into(tmp_path / "copy", where=meta("run") == "B")
     assert store("copy").failures() == []
+
+
+def test_failures_that_cannot_be_read_are_told_as_damage_of_their_database(source, tmp_path):
+    with closing(sqlite3.connect(source.checkpoint_dir / "checkpoints.db")) as database, database:
+        database.execute("UPDATE failures SET failed_at = 'no time'")
+    with pytest.raises(CorruptionError, match=r"checkpoints\.db.*cannot be read"):
+        source.copy_into(tmp_path / "copy")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from checkpointdb import (
@@ -16,7 +15,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     RetentionPolicy,
 )
-from checkpointdb.directories import make_directories, sync_directory
+from checkpointdb.directories import make_directories, room_in, sync_directory
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
 
@@ -70,8 +69,8 @@ class Session:
             return
         store = self.store.absolute()
         make_directories(store.parent, durable=True)
-        with TemporaryDirectory(prefix=f".{store.name[:60]}.", dir=store.parent) as room:
-            made = Path(room) / "store"
+        with room_in(store.parent, f".{store.name[:60]}.") as room:
+            made = room / "store"
             with replace(self, store=made).open_or_make() as handle:
                 yield handle
             made.rename(store)  # fails where another process was first

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from checkpointdb import directories
@@ -115,10 +114,10 @@ def verify_remote(
     remote: Remote, *, snapshot: str | None, read_data: bool, progress: Progress | None
 ) -> BackupReport:
     """Compare a remote with a snapshot of it."""
-    with TemporaryDirectory(prefix="checkpointdb-") as room, _threads() as pool:
+    with directories.room_in(None, "checkpointdb-") as room, _threads() as pool:
         return auditing.verify(
             remote,
-            Path(room),
+            room,
             pool.run,
             snapshot=snapshot,
             read_data=read_data,

@@ -35,7 +35,7 @@ def copy_failures(ours: PipelineCheckpoint, theirs: PipelineCheckpoint, names: N
 def _failures(handle: PipelineCheckpoint) -> list[Any]:
     """Return the rows of a pipeline's failures, the oldest first."""
     query = queries.failures_of(handle.pipeline, None, None, None)
-    with handle.query() as connection:
+    with handle._engine.database.read() as connection:
         return list(reversed(connection.execute(query).all()))
 
 
@@ -71,7 +71,7 @@ class _Places:
 
 
 def _rows(handle: PipelineCheckpoint) -> list[tuple[int, str]]:
-    with handle.query() as connection:
+    with handle._engine.database.read() as connection:
         pipeline_id = connection.scalar(queries.pipeline_id(handle.pipeline))
         rows = connection.execute(queries.ids(), {"pipeline_id": pipeline_id})
         return [(each.id, each.checkpoint_id) for each in rows]

@@ -7,7 +7,7 @@ import shutil
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 from typing import Any
 
 from sqlalchemy import select
@@ -15,6 +15,7 @@ from sqlalchemy import select
 from checkpointdb.backup.pulling import Wanted
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, fetch, opened
+from checkpointdb.directories import room_in
 from checkpointdb.keys import Key
 from checkpointdb.records import RetentionPolicy
 from checkpointdb.schema import checkpoints, pipelines
@@ -26,8 +27,8 @@ from checkpointdb.trusted_globals import TrustedGlobals
 
 def ids_in(remote: Remote, snapshot: str | None, pipeline: str) -> list[str]:
     """Return the ids that a snapshot has of a pipeline, oldest first."""
-    with TemporaryDirectory(prefix="checkpointdb-") as room:
-        database = opened(fetch(remote, chosen(remote, snapshot), Path(room)))
+    with room_in(None, "checkpointdb-") as room:
+        database = opened(fetch(remote, chosen(remote, snapshot), room))
         try:
             with database.read() as connection:
                 return list(

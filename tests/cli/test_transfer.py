@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -91,6 +93,17 @@ def test_a_copy_is_of_the_pipeline_that_is_named_and_else_of_all(run, store, tmp
         assert run("copy", target, *words, "--json").document["copied"] == 1
         assert run("--store", target, "pipelines", "--json").document["pipelines"] == ["other"]
     assert run("copy", tmp_path / "all", "--json").document["copied"] == 4
+
+
+def test_what_stays_of_a_failed_import_does_not_hide_why_it_failed(run, tmp_path, monkeypatch):
+    def failing(path, **_options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    (tmp_path / "noise").write_bytes(b"noise")
+    monkeypatch.setattr(os, "rmdir", failing)
+    failed = run("--store", tmp_path / "new", "import", tmp_path / "noise")
+    assert (failed.code, "noise" in failed.err) == (4, True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_file_that_cannot_be_imported_leaves_no_store(run, tmp_path, tree):

@@ -1,9 +1,9 @@
 """Let calls of operations fail: each write, flush, rename, unlink, open and read, in turn.
 
-    python tests/faults [--calls N] [OPERATION ...]
+    python tests/faults [--calls N] [--kind KIND]... [OPERATION ...]
 
 Each call once, and from there on; of all operations, unless told. With --calls, N of each kind of
-fault, evenly. Each line says how many were tried. Exit code 1 at the first after which something
+fault, evenly; with --kind, that kind alone. Each line says how many were tried. Exit code 1 at the first after which something
 is lost, half there, or told wrongly.
 """
 
@@ -19,23 +19,25 @@ sys.path += [str(HERE.parent), str(HERE.parent / "crash")]
 
 
 def main() -> int:
+    from kinds import KINDS
     from tracing import AVAILABLE
 
     parser = argparse.ArgumentParser(prog="python tests/faults", description=__doc__)
     parser.add_argument("operations", nargs="*", metavar="OPERATION")
     parser.add_argument("--calls", type=int, metavar="N")
+    parser.add_argument("--kind", action="append", choices=KINDS, dest="kinds")
     options = parser.parse_args()
     if not AVAILABLE:
         sys.exit("calls are traced on Linux on x86-64 alone")
-    return fail_everywhere(options.operations, options.calls)
+    return fail_everywhere(options.operations, options.kinds or list(KINDS), options.calls)
 
 
-def fail_everywhere(names: list[str], sample: int | None) -> int:
+def fail_everywhere(names: list[str], kinds: list[str], sample: int | None) -> int:
     from failing import tried_on
     from loads import OPERATIONS
     from stopping import fresh_processes
 
-    tried_with = partial(tried_on, sample=sample)
+    tried_with = partial(tried_on, kinds=kinds, sample=sample)
     total, pool = 0, None
     if names:
         outcomes = map(tried_with, names)

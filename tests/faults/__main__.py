@@ -3,8 +3,8 @@
     python tests/faults [--calls N] [--kind KIND]... [OPERATION ...]
 
 Each call once, and from there on; of all operations, unless told. With --calls, N of each kind of
-fault, evenly; with --kind, that kind alone. Each line says how many were tried. Exit code 1 at the first after which something
-is lost, half there, or told wrongly.
+fault, evenly; with --kind, that kind alone. Each line says how many were tried. Exit code 1 at the
+first after which something is lost, half there, or told wrongly.
 """
 
 from __future__ import annotations

@@ -20,8 +20,10 @@ _HEAD: Final = """\
 Made from the schema: `python -m docs.generate`.
 
 The database is `checkpoints.db` in the store's directory: SQLite in WAL mode, application id
-`0x436B7044`, auto-vacuum set to incremental (freed pages are used again; nothing gives them back
-to the disk yet). Its schema is made and changed by migrations alone; the revision is in
+`0x436B7044`, auto-vacuum set to incremental (freed pages are used again, and given back to the disk
+once they are many). A copy by SQLite that was put in its place, such as the backup that an upgrade
+makes, has a rollback journal: it works as well, but who reads keeps others from writing, until
+`PRAGMA journal_mode = WAL` was asked of it in `sqlite3`. Its schema is made and changed by migrations alone; the revision is in
 `checkpointdb_version`. **The views are a promise**: names and columns stay. The tables may change
 with a revision.
 

@@ -350,10 +350,10 @@ _ADVICE = {  # by name: not every system has all of them
 }
 
 
-def unavailable(error: OSError, root: Path, done: str = "written") -> StoreUnavailableError:
+def unavailable(error: OSError, path: Path, done: str = "written") -> StoreUnavailableError:
     """Return the error for a failed file operation, with the cause's number and advice."""
     result = StoreUnavailableError(
-        f"the payload directory {str(root)!r} cannot be {done} ({error.strerror}): {advice(error)}"
+        f"{str(path)!r} cannot be {done} ({error.strerror}): {advice(error)}"
     )
     result.errno = error.errno
     return result

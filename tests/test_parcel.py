@@ -333,6 +333,15 @@ def test_an_archive_writes_nothing_where_it_should_not(archive, tmp_path, tree, 
     assert set(tree(tmp_path)) == set(before)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows lists what it may enter")
+def test_an_export_needs_not_list_the_directory_it_writes_into(archive, tmp_path, monkeypatch):
+    archive.save(STATE, "one")
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, lambda path: path == tmp_path)
+        archive.export_checkpoint("one", tmp_path / "one.gz")
+    assert (tmp_path / "one.gz").exists()
+
+
 def test_what_a_killed_export_left_beside_the_file_goes_a_day_later(archive, tmp_path):
     archive.save(STATE, "one")
     old, young = (tmp_path / f".one.gz.checkpointdb-{name}" for name in ("old", "young"))

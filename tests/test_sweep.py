@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from breaking import refuse_to_list
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError, SweepReport
 from checkpointdb import sweep as sweep_module
@@ -133,6 +135,33 @@ def test_a_store_opened_read_only_is_refused(archive, opened):
             sweep(database, opened[1])
     finally:
         database.close()
+
+
+def left_by_an_import(archive):
+    room = archive.checkpoint_dir / ".import-left"
+    (room / "store").mkdir(parents=True)
+    os.utime(room, (0, 0))
+    return room
+
+
+def test_a_sweep_says_that_it_may_not_list_the_store(archive, monkeypatch):
+    left_by_an_import(archive)
+    refuse_to_list(monkeypatch, lambda path: path == archive.checkpoint_dir)
+    with pytest.raises(StoreUnavailableError, match=r"cannot be listed .*permission"):
+        archive.sweep()
+
+
+def test_what_a_sweep_cannot_remove_of_an_import_is_named_and_stays(archive, monkeypatch, caplog):
+    room = left_by_an_import(archive)
+
+    def failing(path, **_options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", failing)
+        assert archive.sweep().removed_files == ()
+    assert f"{room} could not be removed, the next sweep will retry" in caplog.text
+    assert archive.sweep().removed_files == (room.name,)
 
 
 def test_sweeps_without_grace_beside_running_saves_cost_no_acknowledged_checkpoint(tmp_path):

@@ -36,7 +36,7 @@ from checkpointdb.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
-from checkpointdb.local_payloads import LocalPayloads, advice
+from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.reports import BackupPruneReport, BackupReport, PullReport, PushReport
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.keyring_copies import KEYRING_NAME, write_file
@@ -225,7 +225,7 @@ def room_in(directory: Path) -> Iterator[Path]:
     except CheckpointError:
         raise
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        raise unavailable(error, directory) from error
 
 
 @contextmanager
@@ -292,10 +292,4 @@ def _explained(directory: Path) -> Iterator[None]:
     except (CheckpointError, FileNotFoundError):
         raise
     except OSError as error:
-        raise _unwritable(directory, error) from error
-
-
-def _unwritable(directory: Path, error: OSError) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"{str(directory)!r} cannot be written ({error.strerror}): {advice(error)}"
-    )
+        raise unavailable(error, directory) from error

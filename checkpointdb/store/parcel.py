@@ -11,12 +11,13 @@ reads a payload in another way than a save and a rebuild do.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from glob import escape
@@ -27,6 +28,7 @@ from checkpointdb.directories import (
     check_target,
     link_or_rename,
     make_directories,
+    matching,
     room_in,
     sync,
     sync_directory,
@@ -37,12 +39,11 @@ from checkpointdb.errors import (
     CorruptionError,
     EncryptionError,
     NotFoundError,
-    StoreUnavailableError,
 )
 from checkpointdb.format import payload_name
 from checkpointdb.keyring import MOST_BYTES
 from checkpointdb.keys import Key
-from checkpointdb.local_payloads import LocalPayloads, advice
+from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.manifests import read_manifest
 from checkpointdb.reports import ImportReport
 from checkpointdb.schema import checkpoints
@@ -56,6 +57,8 @@ from checkpointdb.store.rebuilding import rebuild_directory
 
 if TYPE_CHECKING:
     from checkpointdb.store.pipeline_checkpoint import PipelineCheckpoint
+
+log = logging.getLogger("checkpointdb")
 
 _PAYLOAD = re.compile(PAYLOAD_DIRECTORY + r"/p-[\w-]{1,80}/\d{10,20}-[\w-]{1,80}\.ckpt\.gz", re.A)
 _ROOM = ".import-"  # of a directory in the store, while a file is imported
@@ -81,7 +84,9 @@ def write_parcel(
     file = file.absolute()
     try:
         check_target(file, overwrite=overwrite)
-        remove_rooms(file.parent, prefix := f".{file.name[:40]}.checkpointdb-")
+        prefix = f".{file.name[:40]}.checkpointdb-"
+        with suppress(PermissionError):  # one may write into a directory, and not list it
+            remove_rooms(file.parent, prefix)
         with room_in(file.parent, prefix) as room:
             directory = room / "store"
             target = opener(directory, key, is_encrypted=key is not None)
@@ -95,7 +100,7 @@ def write_parcel(
     except CheckpointError:
         raise
     except OSError as error:
-        raise _failed(file, "written", error) from error
+        raise unavailable(error, file) from error
 
 
 def _packed(directory: Path, payload: Path) -> Path:
@@ -130,14 +135,6 @@ def _forgotten(checkpoint_id: str) -> NotFoundError:
     )
 
 
-def _failed(path: Path, what: str, error: OSError) -> StoreUnavailableError:
-    result = StoreUnavailableError(
-        f"{str(path)!r} cannot be {what} ({error.strerror}): {advice(error)}"
-    )
-    result.errno = error.errno
-    return result
-
-
 # --- reading
 
 
@@ -151,7 +148,7 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
         try:
             is_encrypted = _unpack(file, directory)
         except OSError as error:
-            raise _failed(file, "read", error) from error
+            raise unavailable(error, file, "read") from error
         found = given_key(key) if is_encrypted else None
         if is_encrypted and found is None:
             raise EncryptionError(f"{str(file)!r} is encrypted: pass the key that opens it")
@@ -162,13 +159,22 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
 
 
 def remove_rooms(directory: Path, prefix: str = _ROOM) -> list[str]:
-    """Remove what imports or exports that were killed over a day ago left; return the names."""
+    """Remove what imports or exports that were killed over a day ago left; return the names.
+
+    What cannot be removed is named in the log, and stays. Raises OSError where the directory may
+    not be listed.
+    """
     latest = time.time() - timedelta(days=1).total_seconds()
     removed = []
-    for room in sorted(directory.glob(escape(prefix) + "*")):
-        if room.is_dir() and not room.is_symlink() and room.stat().st_mtime <= latest:
-            shutil.rmtree(room)
-            removed.append(room.name)
+    for room in matching(directory, escape(prefix) + "*"):
+        try:
+            if room.is_dir() and not room.is_symlink() and room.stat().st_mtime <= latest:
+                shutil.rmtree(room)
+                removed.append(room.name)
+        except FileNotFoundError:
+            continue  # its owner, or another sweep, has just removed it
+        except OSError as error:
+            log.warning("%s could not be removed, the next sweep will retry: %s", room, error)
     return removed
 
 
@@ -180,7 +186,7 @@ def _room(beside: Path) -> Iterator[Path]:
     except CheckpointError:
         raise
     except OSError as error:
-        raise _failed(beside, "written", error) from error
+        raise unavailable(error, beside) from error
 
 
 def take(parcel: Parcel, theirs: PipelineCheckpoint, on_conflict: OnConflict) -> ImportReport:

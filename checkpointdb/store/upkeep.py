@@ -120,13 +120,22 @@ class Upkeep:
         return self._engine.repair(Wishes(read_data, forget_damaged, dry_run), progress)
 
     def sweep(self) -> SweepReport:
-        """Remove files of the whole store that a crash left and that are over a day old."""
+        """Remove files of the whole store that a crash left and that are over a day old.
+
+        What cannot be removed is named in the log, and stays for the next sweep. Raises
+        StoreUnavailableError if the store is read-only, or a directory of it may not be listed.
+        """
+        from checkpointdb.local_payloads import unavailable
         from checkpointdb.store.backing import ROOM
         from checkpointdb.store.parcel import remove_rooms
         from checkpointdb.sweep import sweep
 
         report = sweep(self._engine.database, self._engine.payloads)
-        removed = [*remove_rooms(self.checkpoint_dir), *remove_rooms(self.checkpoint_dir, ROOM)]
+        directory = self.checkpoint_dir
+        try:
+            removed = [*remove_rooms(directory), *remove_rooms(directory, ROOM)]
+        except OSError as error:
+            raise unavailable(error, directory, "listed") from error
         return replace(report, removed_files=(*report.removed_files, *removed))
 
     def compact(

@@ -23,9 +23,9 @@ The database is `checkpoints.db` in the store's directory: SQLite in WAL mode, a
 `0x436B7044`, auto-vacuum set to incremental (freed pages are used again, and given back to the disk
 once they are many). A copy by SQLite that was put in its place, such as the backup that an upgrade
 makes, has a rollback journal: it works as well, but who reads keeps others from writing, until
-`PRAGMA journal_mode = WAL` was asked of it in `sqlite3`. Its schema is made and changed by migrations alone; the revision is in
-`checkpointdb_version`. **The views are a promise**: names and columns stay. The tables may change
-with a revision.
+`PRAGMA journal_mode = WAL` was asked of it in `sqlite3`. Its schema is made and changed by
+migrations alone; the revision is in `checkpointdb_version`. **The views are a promise**: names and
+columns stay. The tables may change with a revision.
 
 How to ask them is in [Inspect a store with sqlite3](../how-to/inspect-with-sqlite3.md)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -41,6 +42,7 @@ class Tried(NamedTuple):
 
 def tried_on(name: str, *, kinds: Collection[str], sample: int | None) -> tuple[Tried | None, str]:
     """Let calls of an operation fail; return how many did, or None and what was wrong."""
+    logging.getLogger("checkpointdb").addHandler(logging.NullHandler())  # or it is written out
     try:
         warm_up(OPERATIONS[name])
         kinds = [each for each in kinds if each not in LEFT_OUT.get(name, ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -20,6 +21,7 @@ from operations import (
     next_save,
     next_save_encrypted,
     opened,
+    rebuilt_tags,
     remote_tags,
     three_saved,
 )
@@ -105,8 +107,24 @@ def import_by_command(room: Path, done: Done) -> None:
         raise StoreUnavailableError(told.getvalue()) from error
 
 
+def littered(room: Path) -> None:
+    """Leave what crashes leave, long ago: an orphan, an unfinished file, the room of an import."""
+    three_saved(room)
+    payloads = room / "store" / "payloads"
+    left = [
+        payloads / "incoming" / "left.tmp",
+        payloads / "p-default" / "0000000009-left-00000000.ckpt.gz",
+        room / "store" / ".import-left" / "store" / "file",
+    ]
+    left[-1].parent.mkdir(parents=True)
+    for each in left:
+        each.write_bytes(b"left")
+    for each in (*left, room / "store" / ".import-left"):
+        os.utime(each, (0, 0))
+
+
 class Load(Operation):
-    """What changes nothing: nothing of it can be lost."""
+    """What changes nothing that is kept: nothing of it can be lost."""
 
     def __post_init__(self) -> None:
         assert self.before == self.after
@@ -122,6 +140,7 @@ OPERATIONS = {
     "compact encrypted": replace(EVERY["compact encrypted"], act=acting(compact, **ENCRYPTED)),
     "save to a file": replace(EVERY["save to a file"], act=save_to_a_file),
     "import by command": replace(EVERY["import by command"], act=import_by_command),
+    "sweep": Load(littered, acting(lambda handle: handle.sweep()), ABC, ABC, look=rebuilt_tags),
     "load": Load(three_saved, acting(finds(ABC)), ABC, ABC),
     "load one by one": Load(three_saved, acting(load_one_by_one), ABC, ABC),
     "load arrays": Load(mostly_dead, acting(finds(REWRITTEN)), REWRITTEN, REWRITTEN),

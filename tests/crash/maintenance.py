@@ -34,8 +34,7 @@ from checkpointdb import (
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.store.keyring_copies import KEYRING_NAME
 
-OLD = Path(__file__).parents[1] / "upgrades" / "plain_0007"
-OLD_STATES = runpy.run_path(str(OLD.with_name("make_plain_0007.py")))["STATES"]
+OLD = Path(__file__).parents[1] / "upgrades"
 REWRITTEN = {each: each * 3 for each in "bdef"}  # what `mostly_dead` leaves
 DAMAGED = {"b": "bbb", "c": "ccc", "full": "ccc"}  # what `damaged` leaves
 
@@ -159,19 +158,27 @@ def next_save_after_repair(room: Path) -> None:
     next_save(room, allowed={*HARMLESS, "missing"})
 
 
-def old(room: Path) -> None:
-    shutil.copytree(OLD, room / "store")
-
-
 def upgrade(room: Path, done: Done) -> None:
     acting(lambda handle: handle)(room, done)
 
 
-def upgraded(room: Path) -> tuple[dict[str, object], bool]:
-    """What is there, and whether the schema was the newest before anybody opened it."""
-    is_current = PipelineCheckpoint.database_info(room / "store").state == "current"
-    with opened(room) as handle:
-        return {each: handle.load(each) for each in OLD_STATES}, is_current
+def upgrade_of(old: str) -> Operation:
+    """The opening of a store that an older version wrote."""
+    states = runpy.run_path(str(OLD / f"make_{old}.py"))["STATES"]
+
+    def upgraded(room: Path) -> tuple[dict[str, object], bool]:
+        """What is there, and whether the schema was the newest before anybody opened it."""
+        is_current = PipelineCheckpoint.database_info(room / "store").state == "current"
+        with opened(room) as handle:
+            return {each: handle.load(each) for each in states}, is_current
+
+    return Operation(
+        lambda room: shutil.copytree(OLD / old, room / "store"),
+        upgrade,
+        (states, False),
+        (states, True),
+        look=upgraded,
+    )
 
 
 UPKEEP = {
@@ -207,5 +214,6 @@ UPKEEP = {
         look=repaired,
         go_on=next_save_after_repair,
     ),
-    "upgrade": Operation(old, upgrade, (OLD_STATES, False), (OLD_STATES, True), look=upgraded),
+    "upgrade": upgrade_of("plain_0007"),
+    "upgrade of the oldest": upgrade_of("plain_0003"),
 }

@@ -225,11 +225,10 @@ def _check_strangers(
     with under_lock(database) as connection:
         found = orphans(connection, payloads, suspects)
     for file in found:
-        yield Problem(
-            "orphan",
-            file.name,
-            "no row names the file: a save was killed before its commit; sweep removes it",
-        )
+        why = "a save was killed before its commit; sweep removes it"
+        if not format.is_payload_name(file.name):
+            why = "no save made it; move it to where it belongs"
+        yield Problem("orphan", file.name, f"no row names the file: {why}")
 
 
 def _unfinished(payloads: PayloadStore, grace: timedelta) -> dict[str, int]:

@@ -66,10 +66,18 @@ def sequence_of(name: str) -> int:
 
     Raises CorruptionError if the name is not one of ours.
     """
-    match = re.fullmatch(r"p-[A-Za-z0-9_-]+/(\d{10,18})-[A-Za-z0-9_-]+\.ckpt\.gz", name)
+    match = _NAME.fullmatch(name)
     if match is None:
         raise CorruptionError(f"{name!r} is not the name of a payload", payload=name)
     return int(match[1])
+
+
+def is_payload_name(name: str) -> bool:
+    """Say whether a save gives such names: what has another is somebody else's file."""
+    return _NAME.fullmatch(name) is not None
+
+
+_NAME = re.compile(r"p-[A-Za-z0-9_-]+/(\d{10,18})-[A-Za-z0-9_-]+\.ckpt\.gz")
 
 
 def with_sequence(name: str, sequence: int) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete
 from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
-from checkpointdb.format import payload_name
+from checkpointdb.format import is_payload_name, payload_name
 from checkpointdb.inventory import (
     directory_of,
     missing_files,
@@ -97,13 +97,18 @@ def _strangers(connection: Connection, files: list[PayloadFile]) -> list[Payload
     """Return the files that the rows do not know, of pipelines that they do know.
 
     A pipeline has its row before its first payload. Files of one without are not leftovers:
-    somebody lost the database, or began to rebuild it and was killed.
+    somebody lost the database, or began to rebuild it and was killed. Nor are files of other
+    names, such as those of a backup that has its `payloads/` here.
     """
     pipelines = connection.scalars(pipeline_names())
     directories = {directory_of(payload_name(name, 0, "")) for name in pipelines}
     named = named_files(connection, [file.name for file in files])
     return [
-        file for file in files if file.name not in named and directory_of(file.name) in directories
+        file
+        for file in files
+        if file.name not in named
+        and directory_of(file.name) in directories
+        and is_payload_name(file.name)
     ]
 
 

@@ -137,6 +137,16 @@ def test_a_store_opened_read_only_is_refused(archive, opened):
         database.close()
 
 
+@pytest.mark.damages
+def test_a_file_whose_name_no_save_gives_is_left_alone_and_told(archive, opened, payload):
+    """Such as a backup's, whose directory of payloads somebody gave to a store."""
+    theirs = payload.with_name("0000000001-one-1a2b3c4d.0123456789abcdef.ckpt.gz")
+    theirs.write_bytes(b"theirs")
+    assert sweep(*opened, now=LATER) == SweepReport((), 0, ())
+    [told] = archive.check().problems
+    assert (told.kind, "no save made it" in told.detail) == ("orphan", True)
+
+
 def left_by_an_import(archive):
     room = archive.checkpoint_dir / ".import-left"
     (room / "store").mkdir(parents=True)

@@ -9,13 +9,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from checkpointdb.backup.layout import MOST_SMALL_BYTES
+from checkpointdb.backup.layout import INCOMING, MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
 from checkpointdb.directories import link_or_rename, make_directories, sync_directory
 from checkpointdb.errors import CheckpointError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalReader, LocalWriter, advice
-
-_INCOMING = "incoming"
 
 
 class DirectoryRemote:
@@ -34,7 +32,7 @@ class DirectoryRemote:
         yield from found
 
     def unfinished(self) -> Iterator[Blob]:
-        return self.blobs(_INCOMING)
+        return self.blobs(INCOMING)
 
     def open(self, path: str) -> LocalReader:
         with self.explained("read", may_be_missing=True):
@@ -86,7 +84,7 @@ class DirectoryRemote:
 
     @contextmanager
     def _incoming(self) -> Iterator[LocalWriter]:
-        directory = self._root / _INCOMING
+        directory = self._root / INCOMING
         make_directories(directory, durable=True)
         path = directory / f"{uuid.uuid4().hex}.tmp"
         writer = LocalWriter(str(path), self._root, durable=True)

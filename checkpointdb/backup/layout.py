@@ -12,6 +12,7 @@ from checkpointdb.payloads import checked_name
 
 PAYLOADS = "payloads"
 SNAPSHOTS = "snapshots"
+INCOMING = "incoming"
 POINTER = "latest.json"
 KEYRING = "keyring.json"
 MOST_SMALL_BYTES = 1 << 20  # of the pointer and the keyring
@@ -21,6 +22,7 @@ _SUFFIX = ".ckpt.gz"
 _HASH_DIGITS = 16
 _SNAPSHOT = re.compile(r"(\d{8}T\d{6}\d{6}Z)-([0-9a-f]{64})\.db\.gz")
 _REMOTE_PAYLOAD = re.compile(r"payloads/(p-[\w-]+/[\w-]+)\.[0-9a-f]{16}\.ckpt\.gz", re.A)
+_UNFINISHED = re.compile(r"incoming/[0-9a-f]{32}\.tmp")
 _TIME = "%Y%m%dT%H%M%S%fZ"
 
 
@@ -59,6 +61,11 @@ def payload_name(path: str) -> str | None:
     """Return the name that a payload at a remote has in a store; None if it is none."""
     found = _REMOTE_PAYLOAD.fullmatch(path)
     return f"{found[1]}{_SUFFIX}" if found else None
+
+
+def is_pushed(path: str) -> bool:
+    """Say whether a push gives such paths to payloads, or to what it has not finished."""
+    return bool(_REMOTE_PAYLOAD.fullmatch(path) or _UNFINISHED.fullmatch(path))
 
 
 def hash_digits(path: str) -> str:

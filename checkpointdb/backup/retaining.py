@@ -16,6 +16,7 @@ from checkpointdb.backup.layout import (
     POINTER,
     Snapshot,
     hash_digits,
+    is_pushed,
     payload_name,
     payload_path,
     snapshot_of,
@@ -191,12 +192,15 @@ def _named(remote: Remote, kept: list[PlannedSnapshot], room: Path, lease: Lease
 
 
 def _unnamed(remote: Remote, named: set[str], latest: datetime) -> list[Blob]:
-    """Return old payloads that no snapshot names, and what interrupted writes have left."""
+    """Return old payloads that no snapshot names, and what interrupted writes have left.
+
+    Only what has a name that pushes give: a store may lie there, too, this one or another.
+    """
     return [
         blob
         for blobs in (remote.blobs(PAYLOADS), remote.unfinished())
         for blob in blobs
-        if blob.path not in named and blob.modified_at <= latest
+        if blob.path not in named and blob.modified_at <= latest and is_pushed(blob.path)
     ]
 
 

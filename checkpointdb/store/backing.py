@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkpointdb import directories
 from checkpointdb.backup import auditing, ledger, retaining
-from checkpointdb.backup.layout import Snapshot
+from checkpointdb.backup.layout import INCOMING, PAYLOADS, SNAPSHOTS, Snapshot
 from checkpointdb.backup.pulling import Fetched, Pull, Wanted
 from checkpointdb.backup.pushing import Source, push
 from checkpointdb.backup.remote import Remote
@@ -90,24 +90,45 @@ def prune_remote(
 
 
 def refuse_own_place(remote: Remote, directory: Path, payload_url: str | None) -> None:
-    """Raise InvalidInputError for a remote that is, or lies in, a place of the store itself."""
+    """Raise InvalidInputError for a remote that shares a place with the store itself.
+
+    It is a place of the store, or lies in one; or one lies among the remote's own files.
+    """
     own = [directory.as_uri()] if payload_url is None else [directory.as_uri(), payload_url]
-    if any(_is_within(remote.url, each) for each in own):
+    there = _place_of(remote.url)
+    if any(there.is_within(_place_of(each)) for each in own):
         raise InvalidInputError(
             f"{remote.url!r} is a place of the store itself: a backup there would be lost with it; "
             "name another directory, or another prefix"
         )
+    for each in own:
+        if any(_place_of(each).is_within(there / name) for name in (PAYLOADS, SNAPSHOTS, INCOMING)):
+            raise InvalidInputError(
+                f"{each!r}, a place of the store itself, lies where a backup at {remote.url!r} "
+                "has its own files: name another directory, or another prefix, for the backup"
+            )
 
 
-def _is_within(url: str, place: str) -> bool:
-    """Say whether a URL names a place or one in it, whatever is said of how to reach it."""
-    if is_file_url(url) != is_file_url(place):
-        return False
+class _Place(NamedTuple):
+    """What a URL names, whatever it says of how to reach it."""
+
+    root: object
+    parts: tuple[str, ...]
+
+    def __truediv__(self, name: str) -> _Place:
+        return self._replace(parts=(*self.parts, name))
+
+    def is_within(self, other: _Place) -> bool:
+        """Say whether it is the other one, or lies in it."""
+        return self.root == other.root and self.parts[: len(other.parts)] == other.parts
+
+
+def _place_of(url: str) -> _Place:
     if is_file_url(url):
-        return directory_of_url(url).resolve().is_relative_to(directory_of_url(place).resolve())
-    one, other = parse_url(url), parse_url(place)
-    is_same = (one.scheme, one.bucket, one.endpoint) == (other.scheme, other.bucket, other.endpoint)
-    return is_same and f"{one.prefix}/".startswith(f"{other.prefix}/" if other.prefix else "")
+        return _Place("file", directory_of_url(url).resolve().parts)
+    found = parse_url(url)
+    parts = tuple(found.prefix.split("/")) if found.prefix else ()
+    return _Place((found.scheme, found.bucket, found.endpoint), parts)
 
 
 def verify_remote(

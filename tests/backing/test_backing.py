@@ -264,6 +264,17 @@ def test_a_place_within_the_store_is_known_by_another_name(saved, store, tmp_pat
     refuse_own_place(remote_at(tmp_path / "nas"), tmp_path / "store", "s3://c/runs")
 
 
+@pytest.mark.parametrize("name", ["payloads", "snapshots", "incoming/deep"])
+def test_a_store_that_lies_among_the_files_of_a_backup_is_refused(store, nas, name):
+    inside = store(f"nas/backups/{name}")
+    with pytest.raises(InvalidInputError, match="has its own files"):
+        inside.push_backup(nas)
+    with pytest.raises(InvalidInputError, match="has its own files"):
+        refuse_own_place(remote_at("s3://b/team"), nas, f"s3://b/team/{name}?region=eu-1")
+    refuse_own_place(remote_at("s3://b/team"), nas, f"s3://b/team/other/{name}")
+    assert list(nas.rglob("*.json")) == []
+
+
 # --- configuration
 
 

@@ -80,6 +80,26 @@ def test_what_a_kept_snapshot_names_stays_and_the_latest_is_never_forgotten(push
         assert pushed.verify_backup(nas, snapshot=each.name, read_data=True).is_ok
 
 
+def test_what_no_push_made_is_left_alone(pushed, nas, tree):
+    """Another store that lies among the files of a backup, and files of somebody else's."""
+    with PipelineCheckpoint(nas / "payloads" / "theirs", **KEEP_ALL) as other:
+        other.save({"n": 1}, "one")
+    with PipelineCheckpoint(nas / "incoming", **KEEP_ALL) as other:
+        other.save({"n": 2}, "two")
+    for name in (
+        "payloads/p-default/notes.txt",
+        "payloads/p-default/mine.ckpt.gz",
+        "incoming/x.tmp",
+    ):
+        (nas / name).write_bytes(b"mine")
+    before = {path for path in tree(nas) if path.startswith(("payloads/theirs", "incoming"))}
+    pushed.prune_backup(KeepNewest(1), remote=nas)
+    assert before <= tree(nas).keys()
+    assert len(list((nas / "payloads" / "p-default").glob("mine.ckpt.gz"))) == 1
+    with PipelineCheckpoint(nas / "payloads" / "theirs") as other:
+        assert other.load("one") == {"n": 1}
+
+
 def test_the_latest_is_never_forgotten_though_a_clock_was_put_back(pushed, nas, monkeypatch):
     monkeypatch.setattr(pushing, "datetime", Clock)
     pushed.push_backup(nas)
@@ -90,7 +110,7 @@ def test_the_latest_is_never_forgotten_though_a_clock_was_put_back(pushed, nas, 
 
 def test_what_is_young_stays_for_a_day(pushed, nas, monkeypatch):
     monkeypatch.setattr(retaining, "GRACE", timedelta(days=1))
-    (nas / "incoming" / "left.tmp").write_bytes(b"by a push that was killed")
+    (nas / "incoming" / f"{7:032x}.tmp").write_bytes(b"by a push that was killed")
     assert pushed.prune_backup(KeepNewest(1), remote=nas).deleted_payloads == 0
     assert len(payloads_at(nas)) == 4
     old = time.time() - 2 * 86_400

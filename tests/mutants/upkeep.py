@@ -131,4 +131,18 @@ UPKEEP = (
         "pass",
         "backing/test_backing_meanwhile.py",
     ),
+    Mutant(
+        "a pruning of a backup takes what no push made",
+        "checkpointdb/backup/retaining.py",
+        "if blob.path not in named and blob.modified_at <= latest and is_pushed(blob.path)",
+        "if blob.path not in named and blob.modified_at <= latest",
+        "backing/test_remote_retention.py",
+    ),
+    Mutant(
+        "a sweep takes files whose names no save gives",
+        "checkpointdb/sweep.py",
+        "and is_payload_name(file.name)",
+        "and True",
+        "test_sweep.py",
+    ),
 )

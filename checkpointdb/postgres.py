@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, URL, Connection, Text, bindparam, func, select
+from sqlalchemy import ARRAY, URL, Connection, Text, bindparam, func, make_url, select
+from sqlalchemy.exc import ArgumentError
 
 from checkpointdb.errors import InvalidInputError, StoreUnavailableError
 
@@ -37,6 +38,26 @@ _FLUSHED = (
 )
 
 
+def server_url(url: str | URL) -> URL:
+    """Return the URL of a database on a server.
+
+    Raises InvalidInputError if it names none. A SQLite file is none: each directory has its own,
+    and two that shared one would each miss the payloads of the other.
+    """
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError) as error:  # whose text may have the password
+        raise InvalidInputError(f"database_url is no URL: {_ADVICE}") from error
+    if found.get_backend_name() != "postgresql":
+        raise InvalidInputError(
+            f"{found.drivername!r} is no database that rows can be in: {_ADVICE}"
+        )
+    return found
+
+
+_ADVICE: Final = "give postgresql://HOST/DATABASE, or none for SQLite in the store's directory"
+
+
 class Server:
     """A database on a server, and the schema of it that holds a store's rows."""
 
@@ -45,17 +66,13 @@ class Server:
 
         Raises InvalidInputError if it names no PostgreSQL database, or psycopg is not installed.
         """
-        if url.get_backend_name() != "postgresql":
-            raise InvalidInputError(
-                f"{url.drivername!r} is no database that a store can be in: "
-                "give postgresql://HOST/DATABASE, or none for SQLite"
-            )
+        url = server_url(url)
         _require_driver(url)
         query = dict(url.query)
         schema = query.pop("schema", None)
         self.schema = None if schema is None else _checked_schema(schema)
         self._prepares = _checked_prepares(query.pop("prepared_statements", "on"))
-        self.url = url.set(drivername=DRIVER, query=query)
+        self.url = _checked_options(url.set(drivername=DRIVER, query=query))
         self._settings = self._of_session(durable=durable, busy_seconds=busy_seconds)
 
     @property
@@ -129,6 +146,19 @@ class Server:
         if self.schema is not None:
             settings.append(f"SET LOCAL search_path = {_quoted(self.schema)}")
         return "; ".join(settings)
+
+
+def _checked_options(url: URL) -> URL:
+    """Raise InvalidInputError for an option that the driver does not know."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    _, options = url.get_dialect()().create_connect_args(url)
+    try:
+        make_conninfo(**options)
+    except ProgrammingError as error:
+        raise InvalidInputError(f"the database_url cannot be used: {error}") from error
+    return url
 
 
 def _require_driver(url: URL) -> None:

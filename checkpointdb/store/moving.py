@@ -9,6 +9,7 @@ from checkpointdb.database import Database
 from checkpointdb.directories import matching
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.payloads import PayloadStore
+from checkpointdb.postgres import server_url
 from checkpointdb.row_copies import copy_rows, delete_rows, filled_table
 from checkpointdb.schema import leases
 from checkpointdb.schema import place as place_table
@@ -22,7 +23,7 @@ def move_rows(path: Path, payloads: PayloadStore, database_url: str) -> None:
     that was interrupted are known by it, and replaced. Raises InvalidInputError if the database
     there has others.
     """
-    source, target = opened(path), Database(database_url)
+    source, target = opened(path), Database(server_url(database_url))
     try:
         target.prepare(upgrade=False)
         place = claimed_inside(payloads)

@@ -129,8 +129,13 @@ def _database(
     if url is None and is_made and not os.access(directory, os.W_OK):
         return Database.open_read_only(path, busy_seconds=busy_seconds)
     if url is None:
-        url = URL.create("sqlite", database=str(path))  # as text, a path could be taken for more
-    return Database(url, durable=durable, busy_seconds=busy_seconds)
+        # As text, a path could be taken for more.
+        place = URL.create("sqlite", database=str(path))
+    else:
+        from checkpointdb.postgres import server_url  # a store in SQLite need not import it
+
+        place = server_url(url)
+    return Database(place, durable=durable, busy_seconds=busy_seconds)
 
 
 @contextmanager

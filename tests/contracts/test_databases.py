@@ -14,6 +14,7 @@ from alembic import command
 
 from checkpointdb import (
     InvalidInputError,
+    PipelineCheckpoint,
     SchemaVersionError,
     StoreBusyError,
     StoreUnavailableError,
@@ -248,6 +249,7 @@ def test_a_server_that_is_gone_is_named_without_the_password():
     "url",
     [
         "mysql://host/db",
+        "postgresql://host/db?nosuch=1",
         "postgresql+asyncpg://host/db?schema=pg_x",
         "postgresql://h/d?schema=" + "x" * 64,
     ],
@@ -255,6 +257,29 @@ def test_a_server_that_is_gone_is_named_without_the_password():
 def test_urls_that_name_no_place_for_rows_are_refused(url):
     with pytest.raises(InvalidInputError):
         Database(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///rows.db",
+        "sqlite://",
+        "sqlite+aiosqlite:///rows.db",
+        "rows.db",
+        "",
+        5,
+        "postgresql://h:x/d",
+    ],
+)
+def test_rows_are_on_a_server_or_in_the_directory_of_their_store(tmp_path, url):
+    """A file that two directories shared would name payloads that only one of them has."""
+    with pytest.raises(InvalidInputError, match="give postgresql://HOST/DATABASE, or none"):
+        PipelineCheckpoint(tmp_path / "store", database_url=url)
+    with PipelineCheckpoint(tmp_path / "other") as handle:
+        handle.save({"n": 1}, "one")
+        with pytest.raises(InvalidInputError, match="give postgresql"):
+            handle.copy_into(tmp_path / "store", database_url=url)
+    assert [each.name for each in tmp_path.iterdir()] == ["other"]
 
 
 def test_a_server_that_restarted_is_connected_to_again(on_server, postgres):

@@ -41,8 +41,7 @@ from checkpointdb.reports import BackupPruneReport, BackupReport, PullReport, Pu
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.keyring_copies import KEYRING_NAME, write_file
 from checkpointdb.store.moving import move_rows
-from checkpointdb.store.opening import DATABASE_NAME
-from checkpointdb.store.places import PAYLOAD_DIRECTORY
+from checkpointdb.store.places import DATABASE_NAME, PAYLOAD_DIRECTORY
 from checkpointdb.store.pool import Pool
 from checkpointdb.store.rebuilding import rebuild_directory
 from checkpointdb.store.trash import Trash

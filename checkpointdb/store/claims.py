@@ -24,7 +24,13 @@ from checkpointdb.records import CloudBackupConfig
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import place as table
 from checkpointdb.store.guarding import GuardedPayloads
-from checkpointdb.store.places import PAYLOAD_DIRECTORY, access_to, named_place, payloads_at
+from checkpointdb.store.places import (
+    DATABASE_NAME,
+    PAYLOAD_DIRECTORY,
+    access_to,
+    named_place,
+    payloads_at,
+)
 
 CLAIM_NAME = "claim"
 INSIDE = "."  # of rows on a server: payloads in the directory that it is opened with
@@ -117,6 +123,18 @@ def refuse_claimed(payloads: PayloadStore, where: str) -> None:
         )
 
 
+def refuse_inside(wanted: Wanted) -> None:
+    """Raise InvalidInputError for the payload directory of another store, which has no claim."""
+    if wanted.url is None or not is_file_url(wanted.url):
+        return
+    root = directory_of_url(wanted.url)
+    if root.name == PAYLOAD_DIRECTORY and (root.parent / DATABASE_NAME).exists():
+        raise InvalidInputError(
+            f"{str(root)!r} is where the store {str(root.parent)!r} keeps its payloads: give this "
+            "store a place of its own"
+        )
+
+
 def place_of(connection: Connection) -> Place | None:
     """Return what the database says of its place."""
     row = connection.execute(select(table.c.claim, table.c.payload_url)).one_or_none()
@@ -190,6 +208,7 @@ def write_place(connection: Connection, place: Place) -> Place:
 def _remember(database: Database, wanted: Wanted) -> Place:
     """Note the place of a database that has no payloads yet, and make it, if it is a directory."""
     assert wanted.url is not None
+    refuse_inside(wanted)
     if is_file_url(wanted.url):
         root = directory_of_url(wanted.url)
         try:

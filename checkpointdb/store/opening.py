@@ -22,7 +22,14 @@ from checkpointdb.local_payloads import unavailable
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
-from checkpointdb.store.claims import Claim, Found, Wanted, find_payloads, refuse_claimed
+from checkpointdb.store.claims import (
+    Claim,
+    Found,
+    Wanted,
+    find_payloads,
+    refuse_claimed,
+    refuse_inside,
+)
 from checkpointdb.store.encryption import (
     Unlocked,
     bring_keyring,
@@ -32,14 +39,12 @@ from checkpointdb.store.encryption import (
 )
 from checkpointdb.store.file_systems import warn_of_network
 from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies
-from checkpointdb.store.places import PAYLOAD_DIRECTORY
+from checkpointdb.store.places import DATABASE_NAME, PAYLOAD_DIRECTORY
 
 if TYPE_CHECKING:
     from checkpointdb.callbacks import Progress
     from checkpointdb.reports import CheckReport
     from checkpointdb.verifying import Scope
-
-DATABASE_NAME = "checkpoints.db"
 
 
 class Opened(NamedTuple):
@@ -230,6 +235,7 @@ def _check_new(wanted: Wanted, database: str, *, is_made_here: bool = False) -> 
     """Refuse a directory whose database is empty, unless a store is to be made in it."""
     payloads = wanted.payloads()
     if is_made_here:
+        refuse_inside(wanted)
         refuse_claimed(payloads, wanted.url or str(wanted.directory))
     if next(payloads.files(), None) is not None:
         raise _no_database(wanted.directory, wanted.url, database)

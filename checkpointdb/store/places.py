@@ -9,6 +9,7 @@ from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
 
+DATABASE_NAME = "checkpoints.db"
 PAYLOAD_DIRECTORY = "payloads"
 
 _SCHEMES = {

@@ -16,7 +16,8 @@ from checkpointdb.rebuild import rebuild
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.reports import RebuildReport
 from checkpointdb.store.key_sources import given_key
-from checkpointdb.store.opening import DATABASE_NAME, open_directory
+from checkpointdb.store.opening import open_directory
+from checkpointdb.store.places import DATABASE_NAME
 
 
 def rebuild_directory(

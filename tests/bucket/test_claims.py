@@ -11,6 +11,7 @@ import pytest
 from checkpointdb import (
     CloudBackupConfig,
     CloudBackupProvider,
+    InvalidInputError,
     PipelineCheckpoint,
     StoreUnavailableError,
 )
@@ -190,3 +191,18 @@ def test_a_configuration_says_how_to_reach_its_own_bucket_alone():
     assert access_to("s3://other/prefix", config) is None
     assert access_to("gs://mine/prefix", config) is None
     assert access_to("file:///mine", config) is None
+
+
+def test_the_payload_directory_of_another_store_is_no_place_for_a_second(tmp_path):
+    """It has no claim: each would sweep what the other saves."""
+    url = (tmp_path / "first" / "payloads").as_uri()
+    with PipelineCheckpoint(tmp_path / "first") as first:
+        with pytest.raises(InvalidInputError, match="keeps its payloads"):
+            PipelineCheckpoint(tmp_path / "second", payload_url=url)
+        assert not (tmp_path / "second").exists()
+        first.save({"n": 1}, "one")
+    with pytest.raises(InvalidInputError, match="keeps its payloads"):
+        PipelineCheckpoint.rebuild(tmp_path / "second", payload_url=url)
+    with PipelineCheckpoint(tmp_path / "first") as first:
+        assert first.load("one") == {"n": 1}
+        assert first.check(read_data=True).problems == ()

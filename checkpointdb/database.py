@@ -91,7 +91,7 @@ class Database:
         options = {"uri": "true", "mode": "ro"}
         if not (wal.exists() and wal.stat().st_size):
             options["immutable"] = "1"
-        quoted = urllib.parse.quote(str(path.absolute()))
+        quoted = urllib.parse.quote(os.fsencode(path.absolute()))
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
         database = cls(url, busy_seconds=busy_seconds, read_only=True)
         if "immutable" in options:

@@ -31,8 +31,9 @@ def copy_database(path: Path, target: Path, busy_seconds: float) -> None:
     """
     with closing(sqlite3.connect(path, timeout=busy_seconds)) as connection:
         _make_private(target)
-        connection.execute("VACUUM INTO ?", (str(target),))
-        connection.execute("ATTACH ? AS copy", (str(target),))
+        name = (os.fsencode(target),)  # by its bytes, which need not be text
+        connection.execute("VACUUM INTO CAST(? AS TEXT)", name)
+        connection.execute("ATTACH CAST(? AS TEXT) AS copy", name)
         answer = connection.execute("PRAGMA copy.integrity_check").fetchone()[0]
     if answer != "ok":
         confirm_damage(target)

@@ -22,7 +22,8 @@ def path_of(url: sa.URL) -> Path | None:
     if url.get_backend_name() != "sqlite":
         return None
     name = url.database or ""
-    return Path(urllib.parse.unquote(name[5:]) if name.startswith("file:") else name)
+    quoted = name.removeprefix("file:")
+    return Path(os.fsdecode(urllib.parse.unquote_to_bytes(quoted)) if quoted != name else name)
 
 
 def state_of(path: Path) -> tuple[int, int, bool] | None:

@@ -6,6 +6,7 @@ while a statement runs. Whoever believes that may throw away a database that is 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import urllib.parse
 from contextlib import closing
@@ -31,7 +32,7 @@ def is_only_unread(error: BaseException, path: str) -> bool:
 
 def is_sound_or_unread(path: str | Path) -> bool:
     """Say whether a file that SQLite called damaged is sound, or cannot be read now."""
-    name = f"file:{urllib.parse.quote(str(Path(path).absolute()))}?mode=ro"
+    name = f"file:{urllib.parse.quote(os.fsencode(Path(path).absolute()))}?mode=ro"
     try:
         # The copy is a file without a name: a database may be larger than memory is.
         with (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from make_plain_0003 import METADATA, STATES
 
 from checkpointdb import PipelineCheckpoint, RetentionPolicy, SchemaVersionError, meta
-from checkpointdb.database import HEAD_REVISION
+from checkpointdb.database import HEAD_REVISION, Database
+from checkpointdb.sqlite_reads import is_only_unread
 
 VECTOR = Path(__file__).parent / "plain_0003"
 
@@ -33,6 +36,22 @@ def store(vector):
 def revision(path):
     with closing(sqlite3.connect(path)) as database:
         return database.execute("SELECT version_num FROM checkpointdb_version").fetchall()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_it_is_upgraded_in_a_directory_whose_name_is_no_text(tmp_path):
+    directory = tmp_path / os.fsdecode(b"store \xff")
+    shutil.copytree(VECTOR, directory)
+    with PipelineCheckpoint(directory) as store:
+        assert store.load("reported") == STATES["reported"]
+        store.push_backup(tmp_path / "nas")
+    damage = sqlite3.DatabaseError("database disk image is malformed")
+    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    assert is_only_unread(damage, str(directory / "checkpoints.db"))
+    directory.chmod(0o500)
+    with closing(Database.open_read_only(directory / "checkpoints.db")) as database:
+        assert database.revision() == HEAD_REVISION
+    directory.chmod(0o700)
 
 
 def test_it_is_upgraded_and_the_backup_is_what_it_was(vector):

@@ -163,4 +163,5 @@ OPERATIONS = {
 }
 # To a rebuild, a repair and a rewriting a payload whose disk answers EIO is damaged: a rebuild goes
 # on without it.
-LEFT_OUT = {"rebuild": {"failed read"}, "rebuild elsewhere": {"failed read"}}
+_EIO_OF_PAYLOADS = {"failed read", "failed open"}
+LEFT_OUT = {"rebuild": _EIO_OF_PAYLOADS, "rebuild elsewhere": _EIO_OF_PAYLOADS}

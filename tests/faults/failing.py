@@ -183,7 +183,10 @@ def _is_clear(operation: Operation, room: Path, told: str) -> bool:
     """Say whether an error is the one for what cannot be read or written, and says where."""
     if operation is OPERATIONS["re-encrypt"] and told.startswith("EncryptionError: "):
         return "older master key" in told  # files stayed that could not be unlinked
-    merges = (OPERATIONS["merge"], OPERATIONS["merge encrypted"])
-    if operation in merges and told.startswith("CorruptionError: "):
-        return "cannot be read: [Errno 5]" in told  # to a rewriting, a payload's EIO is damage
+    if operation in map(OPERATIONS.get, _EIO_IS_DAMAGE) and told.startswith("CorruptionError: "):
+        return "cannot be read: [Errno 5]" in told
     return told.startswith("StoreUnavailableError: ") and str(room) in told
+
+
+# To a rewriting, and to the rebuild of what a file brings, a payload's EIO is damage.
+_EIO_IS_DAMAGE = ("merge", "merge encrypted", "import a file")

@@ -100,6 +100,8 @@ RULES = [
     (KeepBest(99, "loss"), "abcdeghz"),
     (KeepBest(3, "nothing"), "z"),
     (KeepWhere(meta("tag") == "x"), "dz"),
+    (KeepWhere(~((meta("tag") != "x") | ~meta("tag").exists())), "dz"),
+    (KeepWhere(~~(has_key("name") & has_key("name"))), "abcdefghiz"),
     (KeepWhere(has_key("name")), "abcdefghiz"),
     (KeepWhere(checkpoints.c.checkpoint_id.in_(["a", "c"])), "acz"),
 ]
@@ -374,6 +376,7 @@ def test_kinds_of_buckets_differ():
         (lambda: KeepWithin("30d"), "days to keep"),
         (lambda: KeepWhere("tag = x"), "takes an expression"),
         (lambda: KeepWhere(checkpoints.c.checkpoint_id), "takes an expression"),
+        (lambda: KeepWhere(~checkpoints.c.depth), "takes an expression"),
         (lambda: KeepWhere(meta("tag") == "x", name=3), "must be text, not 3"),
         (lambda: Retention(KeepNewest(1)), "takes a list of rules"),
         (lambda: AtMostBytes(0), "stored_bytes must be"),

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Select, bindparam, exists, false, func, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    bindparam,
+    exists,
+    false,
+    func,
+    select,
+)
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Grouping
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.retention.parts import (
@@ -177,7 +188,7 @@ class KeepWhere(Rule):
 
     def __post_init__(self) -> None:
         where: object = self.where
-        if not isinstance(where, ColumnElement) or not isinstance(where.type, Boolean):
+        if not _is_condition(where):
             raise InvalidInputError(
                 f'KeepWhere takes an expression such as meta("tag") == "x", not {self.where!r}'
             )
@@ -211,6 +222,13 @@ class KeepUntilBackedUp(Rule):
 
     def __str__(self) -> str:
         return "not backed up yet"
+
+
+def _is_condition(where: Any) -> bool:
+    """Say whether it is true or false; SQLAlchemy gives `~(a & b)` no type."""
+    if isinstance(where, Grouping) or getattr(where, "operator", None) is operators.inv:
+        return _is_condition(where.element)
+    return isinstance(where, ColumnElement) and isinstance(where.type, Boolean)
 
 
 # --- what each save asks for the policies that have a name, prepared once

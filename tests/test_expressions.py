@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from labels import label
 
-from checkpointdb import InvalidInputError, is_backed_up, meta, parse_where
+from checkpointdb import (
+    InvalidInputError,
+    KeepWhere,
+    RetentionPolicy,
+    is_backed_up,
+    meta,
+    parse_where,
+)
 from checkpointdb.filters import parse_sort
 
 pytestmark = pytest.mark.databases
@@ -87,6 +94,39 @@ def test_a_condition_finds_what_it_says(handle, text, ids):
 
 
 @pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("@state_version = 1", {"v1"}),
+        ("not @state_version = 1", {"v2", "none"}),
+        ("@state_version != 1", {"v2"}),
+        ("not @state_version != 1", {"v1", "none"}),
+        ("not @state_version > 1", {"v1", "none"}),
+        ("not not @state_version > 1", {"v2"}),
+        ("not @state_version in (2, 3)", {"v1", "none"}),
+        ("not (@state_version = 1 and @pinned = false)", {"v2", "none"}),
+        ("not @state_version exists", {"none"}),
+    ],
+)
+def test_a_comparison_with_a_version_holds_only_where_there_is_one(store, text, ids):
+    for version in (1, 2):
+        with store(state_version=version, retention_policy=RetentionPolicy.KEEP_ALL) as handle:
+            handle.save({"a": version}, f"v{version}")
+    unversioned = store(retention_policy=RetentionPolicy.KEEP_ALL)
+    unversioned.save({"a": 0}, "none")
+    assert found(unversioned, text) == ids
+
+
+def test_a_policy_that_keeps_all_but_one_version_keeps_what_has_none(store):
+    unversioned = store(retention_policy=RetentionPolicy.KEEP_ALL)
+    unversioned.save({"a": 0}, "none")
+    with store(state_version=1, retention_policy=RetentionPolicy.KEEP_ALL) as handle:
+        handle.save({"a": 1}, "v1")
+    unversioned.save({"a": 2}, "newest")
+    plan = unversioned.plan_retention(KeepWhere(parse_where("not @state_version = 1")))
+    assert [each.checkpoint_id for each in plan.forgotten] == ["v1"]
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "a field is expected"),
@@ -103,6 +143,7 @@ def test_a_condition_finds_what_it_says(handle, text, ids):
         ("@colour = red", "there is no column @colour, but @id"),
         ("@pinned = 1", "no value of the column"),
         ("@id = 3", "write 3 in quotes"),
+        ("@state_version = null", '"not @state_version exists" finds'),
         ("@created_at = yesterday", "no time"),
         ("@created_at = 3", "no time"),
         ("accuracy ! 3", "no word"),

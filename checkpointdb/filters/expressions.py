@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sqlalchemy import Column, ColumnElement, not_
+from sqlalchemy import Column, ColumnElement, and_, not_
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.conditions import is_backed_up
@@ -161,6 +161,12 @@ class _Parser:
     def _compared(self, field: Field | Column[Any]) -> ColumnElement[bool]:
         if self._takes("exists"):
             return field.exists() if isinstance(field, Field) else field.is_not(None)
+        found = self._tested(field)
+        if isinstance(field, Field) or not field.nullable:
+            return found
+        return and_(field.is_not(None), found)  # false, not NULL: `not` finds what has none
+
+    def _tested(self, field: Field | Column[Any]) -> ColumnElement[bool]:
         if self._takes("in"):
             self._expect("(")
             values = [self._value(field)]
@@ -267,6 +273,8 @@ def _of_column(column: Column[Any], value: Any) -> Any:
         return value if abs(value) < 2**63 else math.inf if value > 0 else -math.inf
     if type(value) is not kind:
         advice = f": write {value} in quotes" if kind is str else ""
+        if value is None and column.nullable:
+            advice = f': "not @{column.name} exists" finds those that have none'
         raise InvalidInputError(f"{value!r} is no value of the column {column.name}{advice}")
     return value
 

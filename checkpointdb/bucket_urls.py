@@ -9,10 +9,11 @@ file:///DIRECTORY         a local directory
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlencode, urlsplit
 
 from checkpointdb.errors import InvalidInputError
 
@@ -67,15 +68,35 @@ def is_file_url(url: str) -> bool:
     return url.partition(":")[0].lower() == "file"
 
 
+def is_url(text: str) -> bool:
+    """Say whether a text is a URL, a good one or not, rather than the name of a directory."""
+    scheme, colon, _ = text.partition(":")
+    return "://" in text or (bool(colon) and scheme.lower() in {"file", *_SCHEMES})
+
+
 def directory_of_url(url: str) -> Path:
     """Return the directory of a `file://` URL. Raises InvalidInputError if it names none."""
-    from urllib.request import url2pathname  # which brings HTTP along
-
-    parts = urlsplit(url)
-    path = url2pathname(parts.path)
+    if set(url) & set("?#\t\r\n"):  # what urlsplit cuts off, or drops
+        raise InvalidInputError(
+            f"{_shown(url)} has a ?, a #, a tab or the end of a line in it, which no directory's "
+            "name has in a URL: write %3F for ? and %23 for #, as Path(…).as_uri() does"
+        )
+    try:
+        parts = urlsplit(url)
+        path = _local_path(parts.path)
+    except ValueError as error:
+        raise InvalidInputError(f"{_shown(url)} is no URL: {error}") from error
     if parts.netloc not in {"", "localhost"} or not Path(path).is_absolute() or "\0" in path:
         raise InvalidInputError(f"{_shown(url)} names no local directory: write file:///PATH")
     return Path(path)
+
+
+def _local_path(quoted: str) -> str:
+    if os.name == "nt":
+        from urllib.request import url2pathname  # which brings HTTP along
+
+        return url2pathname(quoted)
+    return os.fsdecode(unquote_to_bytes(os.fsencode(quoted)))  # a name may be no UTF-8
 
 
 def parse_url(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
-from checkpointdb.bucket_urls import directory_of_url, is_file_url, parse_url
+from checkpointdb.bucket_urls import directory_of_url, is_file_url, is_url, parse_url
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.payloads import PayloadReader
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
@@ -69,13 +69,15 @@ def remote_at(where: str | os.PathLike[str] | CloudBackupConfig) -> Remote:
     if isinstance(where, CloudBackupConfig):
         return _open(url_of(where), where)
     try:
-        text = str(Path(where)) if isinstance(where, os.PathLike) else where
-        is_url = "://" in text
-    except TypeError as error:
+        if isinstance(where, os.PathLike):
+            text, names_url = str(Path(where)), False
+        else:
+            text, names_url = where, is_url(where)
+    except (TypeError, AttributeError) as error:
         raise _no_place(where) from error
     if not text:
         raise _no_place(where)
-    return _open(text if is_url else Path(text).absolute().as_uri(), None)
+    return _open(text if names_url else Path(text).absolute().as_uri(), None)
 
 
 def _no_place(where: object) -> InvalidInputError:

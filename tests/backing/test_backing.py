@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from backed import payloads_at, state_of, states_of
@@ -284,6 +286,57 @@ def test_without_a_configured_backup_nothing_is_copied_and_the_log_says_so(saved
     assert "nothing was copied" in caplog.text
     with pytest.raises(InvalidInputError, match="no backup is configured"):
         saved.list_cloud_checkpoints()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("file:///{}/nas#1", "write %3F for"),
+        ("file:///{}/nas?x=1", "write %3F for"),
+        ("file:///{}/nas\t1", "write %3F for"),
+        ("file:///{}/nas%00", "names no local directory"),
+        ("file:///{}/nas\ud800", "is no URL"),
+        ("file://[/{}/nas", "is no URL"),
+        ("file:nas", "names no local directory"),
+        ("s3:/nas", "does not name a bucket"),
+    ],
+)
+def test_a_url_that_would_name_another_directory_is_refused(
+    store, saved, tmp_path, monkeypatch, url, words
+):
+    monkeypatch.chdir(tmp_path)
+    named = url.format(str(tmp_path)[1:])
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InvalidInputError, match=words):
+        saved.push_backup(named)
+    with pytest.raises(InvalidInputError, match=words):
+        store("other", payload_url=named).save({"a": 1}, "a")
+    assert {each for each in tmp_path.rglob("*") if "other" not in each.parts} == before
+
+
+def test_a_url_names_the_same_directory_with_one_slash_and_with_three(saved, nas, tmp_path):
+    saved.push_backup(f"file:{nas}")
+    assert len(saved.list_backups(nas)) == len(saved.list_backups(nas.as_uri())) == 1
+
+
+def test_a_directory_with_the_name_of_a_service_is_a_directory(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("file", "s3", Path("file:nas"), "./s3:nas"):
+        saved.push_backup(name)
+        assert (tmp_path / name).is_dir()
+
+
+def test_a_directory_whose_name_is_no_utf_8_is_itself(store, saved, tmp_path):
+    directory = tmp_path / os.fsdecode(b"nas\xff#?%")
+    try:
+        directory.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    saved.push_backup(directory)
+    elsewhere = store("other", payload_url=(directory / "own").as_uri())
+    elsewhere.save({"a": 1}, "a")
+    assert {each.name for each in directory.iterdir()} >= {"snapshots", "own"}
+    assert [each.name for each in tmp_path.glob("nas*")] == [directory.name]
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "file://host/x", "s3:///x"])

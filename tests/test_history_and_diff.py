@@ -75,6 +75,34 @@ def test_a_full_that_changed_nothing_is_left_out(archive):
     assert versions(archive, "a") == [("one", "set")]
 
 
+def test_a_removal_that_a_full_brings_is_told(archive, store):
+    common = {"a": random.Random(71).randbytes(20_000)}
+    archive.save(common | {"k": 1, "z": 0}, "has")
+    archive.save(common | {"z": 1}, "lost it", force_full=True)
+    archive.save(common | {"z": 2}, "still without")
+    archive.save(common | {"k": 3, "z": 3}, "has again")
+    told = [("has", "set"), ("lost it", "removed"), ("has again", "set")]
+    assert versions(archive, "k") == told
+    removed = archive.history("k")[1]
+    info = archive.get_checkpoint_info("lost it")
+    assert (removed.key, removed.created_at.isoformat()) == ("k", info.timestamp)
+    assert (removed.type_name, removed.raw_bytes, removed.digest) == (None, None, None)
+    assert versions(archive, "z")[1] == ("lost it", "set")
+    archive.delete_checkpoint("lost it")
+    assert versions(archive, "k") == [("has", "set"), ("still without", "removed"), told[-1]]
+    archive.delete_checkpoint("has")  # what removed it is not known any more
+    assert versions(archive, "k") == [("has again", "set")]
+    assert versions(store(pipeline="other"), "k") == []
+
+
+def test_a_key_that_a_chain_never_had_is_not_removed_by_a_full(archive):
+    archive.save({"a": 1}, "one")
+    archive.save({"a": 1, "b": 2}, "two")
+    archive.save({"a": 1}, "three")
+    archive.save({"a": 2}, "four", force_full=True)
+    assert versions(archive, "b") == [("two", "set"), ("three", "removed")]
+
+
 def test_only_moving_a_key_is_no_new_value(archive):
     archive.save({"a": 1, "b": 2, "c": 3}, "one")
     archive.save({"c": 3, "b": 2, "a": 1}, "two")

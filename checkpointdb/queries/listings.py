@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    CompoundSelect,
     Integer,
     LargeBinary,
     ScalarSelect,
@@ -15,18 +16,22 @@ from sqlalchemy import (
     and_,
     bindparam,
     column,
+    exists,
     func,
     literal,
+    null,
     select,
     table,
     union_all,
 )
 
 from checkpointdb.queries.listed import listed_in
+from checkpointdb.queries.states import covers
 from checkpointdb.schema import (
     UtcDateTime,
     chains,
     checkpoints,
+    entries,
     payloads,
     pipelines,
 )
@@ -239,11 +244,49 @@ def stored_bytes(pipeline: str) -> Select[Any]:
     ).where(payloads.c.pipeline_id == _id_of(pipeline))
 
 
-def history(pipeline: str, key: str) -> Select[Any]:
-    """Return the versions of a key, as the view `key_history` tells them, oldest first."""
-    return (
+def history(pipeline: str, key: str) -> CompoundSelect[Any]:
+    """Return the versions of a key, oldest first: those of the view `key_history`, and removals
+    that begin a chain, of which it has none.
+    """
+    told = (
         select(key_history)
         .where(key_history.c.pipeline == pipeline)
         .where(key_history.c.key == key)
-        .order_by(key_history.c.checkpoint_row)
+    )
+    return union_all(told, _removed_at_beginnings(pipeline, key)).order_by("checkpoint_row")
+
+
+def _removed_at_beginnings(pipeline: str, key: str) -> Select[Any]:
+    """Return the removals of a key where a chain begins without an entry of it, as a full does.
+
+    Found from the chains, whose entries of the key are looked up.
+    """
+    first, before = checkpoints.alias("first"), checkpoints.alias("before")
+    earliest = (
+        select(func.min(checkpoints.c.depth))
+        .where(checkpoints.c.chain_id == chains.c.id)
+        .scalar_subquery()
+    )
+
+    def has_entry(place: Any, *tests: ColumnElement[bool]) -> ColumnElement[bool]:
+        asked = exists(entries.c.chain_id).where(entries.c.chain_id == place.c.chain_id)
+        return asked.where(entries.c.key == key, covers(place.c.depth), *tests)
+
+    told: dict[str, Any] = {
+        "pipeline": literal(pipeline),
+        "key": literal(key),
+        "chain": chains.c.uuid,
+        "checkpoint_id": first.c.checkpoint_id,
+        "change": literal("removed"),
+        "created_at": first.c.created_at,
+        "checkpoint_row": first.c.id,
+    }
+    return (
+        select(*(told.get(each.name, null()).label(each.name) for each in key_history.c))
+        .select_from(chains)
+        .join(first, and_(first.c.chain_id == chains.c.id, first.c.depth == earliest))
+        .join(before, before.c.id == chains.c.forked_from)
+        .where(chains.c.pipeline_id == _id_of(pipeline))
+        .where(has_entry(before, entries.c.value_id.is_not(None)))
+        .where(~has_entry(first))
     )

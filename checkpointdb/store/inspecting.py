@@ -53,7 +53,10 @@ class Inspecting:
         return CheckpointDetails(metadata, place.uuid, place.depth, found.parent_id, tuple(keys))
 
     def history(self, key: str) -> list[KeyVersion]:
-        """Return every value that `key` had in checkpoints that still exist, oldest first."""
+        """Return every value that `key` had in checkpoints that still exist, oldest first.
+
+        Its removals are among them.
+        """
         from checkpointdb.store.comparing import key_history
 
         if not is_storable(key):

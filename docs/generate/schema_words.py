@@ -40,7 +40,9 @@ VIEWS: Final[Words] = {
         },
     ),
     "key_history": (
-        "One row for each value that a key had, in each chain.",
+        "One row for each value that a key had, in each chain. A key that a full no longer has is "
+        "not told as removed here, since its chain has no entry of it; `history()` and "
+        "`checkpointdb history` tell it.",
         {
             "pipeline": "its pipeline's name",
             "key": "a key that states have, or had",

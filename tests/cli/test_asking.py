@@ -66,6 +66,7 @@ def test_history_has_each_value_of_a_key(run):
     assert [(each["checkpoint_id"], each["change"]) for each in found] == [
         ("one", "set"),
         ("two", "set"),
+        ("fork", "removed"),
     ]
     assert run("history", "nothing", "--json").document["versions"] == []
 

@@ -6,12 +6,15 @@ import difflib
 import pickle
 import re
 import sys
+from collections import deque
+from datetime import datetime, time
 from typing import Any, Final
 
 from deepdiff import DeepDiff
 from deepdiff.operator import BaseOperator
 
-from checkpointdb import StreamedValue
+from checkpointdb import CheckpointError, StreamedValue
+from checkpointdb.cli.shown import in_one
 
 _LONG_TEXT: Final = 80
 _LONG_LIST: Final = 1_000
@@ -23,7 +26,21 @@ _MOST_COMPARED: Final = 2_000  # lines of two texts, between what both begin and
 
 
 def differences(old: object, new: object) -> list[str]:
-    """Return a line for each difference, its place first; what is too much is counted."""
+    """Return a line for each difference, its place first; what is too much is counted.
+
+    Values that cannot be compared give a line that says so.
+    """
+    try:
+        lines = _lines(old, new)
+    except (CheckpointError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of code that is not ours
+        return [f"cannot be compared: {type(error).__name__}: {error}"]
+    rest = len(lines) - _MOST_LINES
+    return lines if rest <= 0 else [*lines[:_MOST_LINES], f"… and {rest} lines more"]
+
+
+def _lines(old: object, new: object) -> list[str]:
     special = _Special()
     found = DeepDiff(
         old,
@@ -36,9 +53,25 @@ def differences(old: object, new: object) -> list[str]:
     )
     levels = [(kind, level) for kind, levels in found.items() for level in levels or ()]
     told = [_told(*each) for each in sorted(levels, key=lambda each: _order(each[1]))]
-    lines = [*special.lines, *told] or ["the values are equal, and were saved as other bytes"]
-    rest = len(lines) - _MOST_LINES
-    return lines if rest <= 0 else [*lines[:_MOST_LINES], f"… and {rest} lines more"]
+    if lines := [*special.lines, *told]:
+        return lines
+    if _are_equal(old, new):
+        return ["the values are equal, and were saved as other bytes"]
+    return ["no difference was found, though they were saved as other bytes"]
+
+
+def _are_equal(old: Any, new: Any) -> bool:
+    """Say whether two values are surely equal: deepdiff passes over some differences."""
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, (list, tuple)):
+        return len(old) == len(new) and all(map(_are_equal, old, new))
+    if isinstance(old, dict):
+        return list(old) == list(new) and all(map(_are_equal, old.values(), new.values()))
+    if _teller(old, new) is _array_lines:
+        return not _array_lines(old, new)
+    is_same = old == new
+    return getattr(is_same, "shape", ()) == () and bool(is_same)
 
 
 class _Special(BaseOperator):
@@ -55,7 +88,7 @@ class _Special(BaseOperator):
         tell = _teller(level.t1, level.t2)
         if tell is not None:
             self.lines += [_at(level) + line for line in tell(level.t1, level.t2)]
-        return True
+        return tell is not _order_lines  # whose items deepdiff compares
 
     def normalize_value_for_hashing(self, _parent: Any, value: Any) -> Any:
         """Return what deepdiff hashes to find an item of a set in another: itself."""
@@ -70,6 +103,12 @@ def _teller(old: Any, new: Any) -> Any:
         return _text_lines if is_long else None
     if isinstance(old, (list, tuple)) and type(old) is type(new):
         return _list_lines if max(len(old), len(new)) > _LONG_LIST else None
+    if isinstance(old, deque) and isinstance(new, deque):
+        return _list_lines
+    if isinstance(old, dict) and type(old) is type(new):
+        return _order_lines
+    if isinstance(old, (datetime, time)) and type(old) is type(new):
+        return _moment_lines
     # Whoever has arrays has imported what makes them.
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if numpy and isinstance(old, numpy.ndarray) and isinstance(new, numpy.ndarray):
@@ -136,9 +175,19 @@ def _is_other(old: Any, new: Any) -> bool:
     if old is new:
         return False
     try:
-        return bool(old != new)
-    except ValueError:  # an array is neither equal nor different
+        return bool(old != new) and not bool(old != old and new != new)  # NaN
+    except (ValueError, TypeError):  # an array, or pandas' NA, is neither equal nor different
         return pickle.dumps(old) != pickle.dumps(new)
+
+
+def _order_lines(old: Any, new: Any) -> list[str]:
+    is_other = old.keys() == new.keys() and list(old) != list(new)
+    return ["the keys are in another order"] if is_other else []
+
+
+def _moment_lines(old: Any, new: Any) -> list[str]:
+    """Tell two times by what they look like: deepdiff takes one without a zone for UTC."""
+    return [] if repr(old) == repr(new) else [f"{_shown(old)} → {_shown(new)}"]
 
 
 def _array_lines(old: Any, new: Any) -> list[str]:
@@ -146,7 +195,11 @@ def _array_lines(old: Any, new: Any) -> list[str]:
 
     if old.dtype != new.dtype or old.shape != new.shape:
         return [f"{old.dtype}{list(old.shape)} → {new.dtype}{list(new.shape)}"]
-    differ = ~((old == new) | ((old != old) & (new != new)))  # NaN is equal to NaN here
+    if type(old) is not type(new):
+        return [f"{type(old).__name__} → {type(new).__name__}"]
+    if isinstance(old, np.ma.MaskedArray):
+        return _masked_lines(old, new)
+    differ = _differing(old, new)
     count = int(np.count_nonzero(differ))
     if not count:
         return []
@@ -158,14 +211,45 @@ def _array_lines(old: Any, new: Any) -> list[str]:
     return [line]
 
 
+def _differing(old: Any, new: Any) -> Any:
+    """Return where two arrays of one shape differ."""
+    import numpy as np
+
+    if old.dtype.kind == "O":  # items may be arrays
+        pairs = zip(old.ravel(), new.ravel(), strict=True)
+        return np.array([_is_other(*pair) for pair in pairs], dtype=bool).reshape(old.shape)
+    return ~((old == new) | ((old != old) & (new != new)))  # NaN is equal to NaN here
+
+
+def _masked_lines(old: Any, new: Any) -> list[str]:
+    import numpy as np
+
+    masks = np.ma.getmaskarray(old), np.ma.getmaskarray(new)
+    count = int(np.count_nonzero(masks[0] != masks[1]))
+    lines = [f"{count} of {old.size} items are masked in one of both"] if count else []
+    seen = ~(masks[0] | masks[1])
+    return lines + _array_lines(old.data[seen], new.data[seen])
+
+
 def _frame_lines(old: Any, new: Any) -> list[str]:
     lines = [] if old.shape == new.shape else [f"shape {old.shape} → {new.shape}"]
     lines += [f"column {name!r} added" for name in new.columns.difference(old.columns)]
     lines += [f"column {name!r} removed" for name in old.columns.difference(new.columns)]
+    if not lines and list(old.columns) != list(new.columns):
+        lines.append("the columns are in another order")
+    if old.shape[0] == new.shape[0] and not old.index.identical(new.index):
+        lines.append(f"index: {_shown(old.index)} → {_shown(new.index)}")
     for name in old.columns.intersection(new.columns):
-        found = _array_lines(old[name].to_numpy(), new[name].to_numpy())
+        found = _column_lines(old[name], new[name])
         lines += [f"column {name!r}: {line}" for line in found]
     return lines
+
+
+def _column_lines(old: Any, new: Any) -> list[str]:
+    if lines := _array_lines(old.to_numpy(), new.to_numpy()):
+        return lines
+    before, after = (getattr(each, "dtype", None) for each in (old, new))  # of two, none
+    return [] if before == after else [f"{before!r} → {after!r}"]
 
 
 def _told(kind: str, level: Any) -> str:
@@ -188,7 +272,7 @@ def _at(level: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    return _clipped(repr(value))
+    return _clipped(in_one(value))
 
 
 def _clipped(text: str) -> str:

@@ -8,7 +8,6 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pprint import pformat
 from typing import Any, Final
 
 import click
@@ -17,6 +16,7 @@ from checkpointdb import SAFE_GLOBALS, CheckpointError, PipelineCheckpoint, Stre
 from checkpointdb.cli.command import Command, NobodyReadsError, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
+from checkpointdb.cli.shown import in_lines
 from checkpointdb.cli.terminal import Table, safe, size
 from checkpointdb.directories import check_target, write_private
 from checkpointdb.json_values import Json
@@ -104,7 +104,7 @@ def _as_value(value: object) -> dict[str, Any]:
     found = {"type_name": type_name(value), "value": None, "text": None}
     if _is_json(value):
         return found | {"value": value}
-    return found | {"text": pformat(value, width=100, sort_dicts=False)}
+    return found | {"text": in_lines(value)}
 
 
 def _is_json(value: object) -> bool:
@@ -120,7 +120,7 @@ def _readable(value: object) -> str:
         return safe(value, lines=True)
     if _is_json(value):
         return safe(json.dumps(value, indent=2, ensure_ascii=False), lines=True)
-    return safe(pformat(value, width=100, sort_dicts=False), lines=True)
+    return safe(in_lines(value), lines=True)
 
 
 def _pickled(state: dict[str, Any]) -> dict[str, Any]:

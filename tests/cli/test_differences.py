@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,34 @@ from checkpointdb.cli.differences import differences
 ARRAY = np.arange(10.0)
 OTHER = np.where(ARRAY == 3, 7.5, ARRAY)
 NAN = np.array([1.0, np.nan])
+FRAME = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+INDEX = "Index([5, 6], dtype='int64')"
+ZONED = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DAY = ZONED.replace(tzinfo=None)
+MASKED = np.ma.masked_array([1, 2, 3], [0, 1, 0])
+EQUAL = "the values are equal, and were saved as other bytes"
+
+
+def objects(*items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+class Unlike:
+    """Is equal to nothing, and has no attribute to see why."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return False
+
+
+class Faulty:
+    def __eq__(self, other):
+        raise RuntimeError("never compared")
+
+    __hash__ = __repr__ = None
 
 
 @pytest.mark.parametrize(
@@ -45,12 +76,46 @@ NAN = np.array([1.0, np.nan])
                 "column 'a': 1 of 10 items differ, by at most 4.5",
             ],
         ),
-        (NAN, NAN.copy(), ["the values are equal, and were saved as other bytes"]),
+        (FRAME, FRAME.set_axis([5, 6]), ["index: RangeIndex(start=0, stop=2, step=1) → " + INDEX]),
+        (FRAME, FRAME[["b", "a"]], ["the columns are in another order"]),
+        (FRAME, FRAME.astype({"a": "Int64"}), ["column 'a': dtype('int64') → Int64Dtype()"]),
+        (DAY, ZONED, [f"{DAY!r} → {ZONED!r}"]),
+        ([DAY.time()], [DAY.time(), 1], ["[1]: added 1"]),
+        (OrderedDict(a=1, b=2), OrderedDict(b=2, a=1), ["the keys are in another order"]),
+        (
+            {"x": {1: 1, 2: 2}},
+            {"x": {2: 3, 1: 1}},
+            [
+                "['x']: the keys are in another order",
+                "['x'][2]: 2 → 3",
+            ],
+        ),
+        (
+            MASKED,
+            np.ma.masked_array([1, 2, 4], [0, 1, 1]),
+            ["1 of 3 items are masked in one of both"],
+        ),
+        (MASKED, np.ma.masked_array([1, 9, 5], [0, 1, 0]), ["1 of 2 items differ, by at most 2"]),
+        (MASKED, np.ma.masked_array([1, 9, 3], [0, 1, 0]), [EQUAL]),
+        (MASKED, np.array([1, 2, 3]), ["MaskedArray → ndarray"]),
+        (objects(np.arange(3), 1), objects(np.arange(4), 1), ["1 of 2 items differ"]),
+        (objects(np.arange(3), 1), objects(np.arange(3) + 1, 2), ["2 of 2 items differ"]),
+        (objects(np.nan, None), objects(float("nan"), pd.NA), ["1 of 2 items differ"]),
+        (deque([1, 2]), deque([1, 3]), ["1 of 2 items differ, first [1]: 2 → 3"]),
+        (10**5_000, -(10**5_000), ["<an integer of 16610 bits> → <an integer of 16610 bits>"]),
+        ([10**5_000], [1], ["[0]: <an integer of 16610 bits> → 1"]),
+        (NAN, NAN.copy(), [EQUAL]),
+        ({"w": [NAN, "x"]}, {"w": [NAN.copy(), "x"]}, [EQUAL]),
+        (Unlike(), Unlike(), ["no difference was found, though they were saved as other bytes"]),
     ],
     ids=label,
 )
 def test_a_difference_is_told_in_lines(old, new, lines):
     assert differences(old, new) == lines
+
+
+def test_values_that_cannot_be_compared_say_so():
+    assert differences(Faulty(), Faulty()) == ["cannot be compared: RuntimeError: never compared"]
 
 
 def test_long_lists_are_told_by_counts():

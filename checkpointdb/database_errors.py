@@ -184,6 +184,7 @@ _SAID_BY_SERVER = {
 _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_EXCEPTION = "22"
+_BEYOND_A_LIMIT = "54"
 _DAMAGED_ON_SERVER = {"XX001", "XX002"}
 
 
@@ -194,6 +195,11 @@ def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError |
     if state == _LOCK_NOT_AVAILABLE:
         return busy(busy_seconds)
     told = " ".join(shortened(error).split())
+    if state.startswith(_BEYOND_A_LIMIT):
+        return InvalidInputError(
+            f"the database {where!r} cannot hold or ask this ({told}): shorten the id, the "
+            "pipeline's name, the key or the metadata that is so long, or the condition"
+        )
     if state in _DAMAGED_ON_SERVER:
         return CorruptionError(f"the database {where!r} is damaged ({told}): restore a backup")
     if state and not any(state.startswith(each) for each in _SAID_BY_SERVER if each):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -209,6 +210,31 @@ def test_an_encrypted_store_keeps_its_keyring_in_both_places(opened):
     again = opened(encryption_key=new, enable_encryption=True)
     assert again.load("x") == {"secret": 1}
     assert again.check(read_data=True).problems == ()
+
+
+# --- what its indexes do not hold
+
+LONG = "".join(random.Random(20).choices([chr(each) for each in range(0x4E00, 0x9F00)], k=9_000))
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda opened: opened().save({LONG: 1}, "a"),
+        lambda opened: opened().save({"n": 1}, LONG),
+        lambda opened: opened(pipeline=LONG).save({"n": 1}, "a"),
+        lambda opened: opened().save({"n": 1}, "a", custom_metadata={LONG: 1}),
+        lambda opened: opened().save({"n": 1}, "a", custom_metadata={"x": LONG[:1_000]}),
+    ],
+    ids=["key", "id", "pipeline", "field", "text"],
+)
+def test_a_text_that_is_too_long_for_its_indexes_is_refused_and_nothing_is_saved(opened, save):
+    with pytest.raises(InvalidInputError, match="shorten the id"):
+        save(opened)
+    handle = opened()
+    assert handle.list_checkpoints() == []
+    handle.save({"n" * 9_000: 1}, "b" * 9_000)  # what repeats is compressed
+    assert handle.check(read_data=True).problems == ()
 
 
 # --- SQL

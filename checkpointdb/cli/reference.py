@@ -67,7 +67,8 @@ Comparisons: `=` (or `==`), `!=`, `<`, `<=`, `>`, `>=`, `^=` (begins with), `in 
 joined by `and`, `or`, `not` and parentheses. Values: numbers, `true`, `false`, `null`, and texts. A
 text that looks like another value is quoted (`host = "17"`), in `"…"` with the escapes of JSON or
 in `'…'` without any. A dot that belongs to the name of a field is written `\.`. A comparison holds
-only where the field is there, or the column has a value.
+only where the field is there, or the column has a value: `not @state_version = 1` also finds what
+has none.
 
 Columns: {columns}. `@is_backed_up = false` finds what no backup has yet.
 """

@@ -193,6 +193,24 @@ def test_what_another_saves_under_an_id_during_a_copy_is_not_replaced(
     assert target.load("s1") == {"n": "theirs"}
 
 
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "encrypted"])
+def test_what_is_replaced_during_a_copy_is_not_told_as_what_it_was(source, store, tmp_path, key):
+    writer = store(source.checkpoint_dir.name, state_version=2)
+
+    def replace(done, _total):
+        if done == 1:
+            writer.save({"new": 1}, "s2", custom_metadata={"n": "new"})
+
+    assert source.copy_into(tmp_path / "copy", key=key, progress=replace) == 3
+    with PipelineCheckpoint(tmp_path / "copy", key, enable_encryption=None) as copy:
+        assert [each.checkpoint_id for each in copy.list_checkpoints()] == ["s3", "s1"]
+        assert source.copy_into(tmp_path / "copy", key=key) == 1
+        found = copy.get_checkpoint_info("s2")
+        assert (found.custom_metadata, found.state_version) == ({"n": "new"}, 2)
+        assert found.timestamp == source.get_checkpoint_info("s2").timestamp
+        assert copy.load("s2") == {"new": 1}
+
+
 def test_a_conflict_is_refused_before_anything_is_copied_and_a_rule_that_is_none(source, target):
     with pytest.raises(InvalidInputError, match="nothing was copied"):
         source.copy_into(target.checkpoint_dir)

@@ -25,6 +25,7 @@ from checkpointdb import (
     WrongKeyError,
     generate_encryption_key,
 )
+from checkpointdb.store import copying
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = generate_encryption_key()
@@ -154,6 +155,31 @@ def test_an_export_whose_own_directory_may_not_be_listed_says_so(
         with pytest.raises(StoreUnavailableError, match="permission"):
             archive.export_checkpoint("second", tmp_path / "out")
     assert tree(tmp_path).keys() == before.keys()
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_what_is_replaced_during_an_export_is_exported_whole_or_not_at_all(
+    archive, store, tmp_path, monkeypatch, times
+):
+    writer, copy, left = store(), copying.copy_checkpoint, [*range(times)]
+
+    def replace_first(*arguments):
+        if left:
+            left.pop()
+            writer.save({"new": 1}, "x", custom_metadata={"which": "new"})
+        return copy(*arguments)
+
+    monkeypatch.setattr(copying, "copy_checkpoint", replace_first)
+    archive.save({"old": 1}, "x", custom_metadata={"which": "old"})
+    if times > 1:
+        with pytest.raises(NotFoundError, match="again and again"):
+            archive.export_checkpoint("x", tmp_path / "x")
+        return
+    archive.export_checkpoint("x", tmp_path / "x")
+    other = store("other")
+    other.import_checkpoint(tmp_path / "x")
+    assert other.load("x") == {"new": 1}
+    assert other.get_checkpoint_info("x").custom_metadata == {"which": "new"}
 
 
 @pytest.mark.damages

@@ -19,8 +19,10 @@ from checkpointdb.errors import NotFoundError
 from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
 from checkpointdb.schema import checkpoints
+from checkpointdb.store import listing
 from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
 from checkpointdb.store.copying_failures import copy_failures
+from checkpointdb.store.finding import Find
 from checkpointdb.store.request import SaveRequest
 
 if TYPE_CHECKING:
@@ -95,20 +97,20 @@ class _Copy(NamedTuple):
     def total(self) -> int:
         with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
             arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
-            return sum(arrival.is_saved for _, arrival in self._arriving(ours, arrivals))
+            return sum(arrival.is_saved for *_, arrival in self._arriving(ours, arrivals))
 
     def run(self) -> Iterator[bool]:
         """Copy one after the other; yield whether it was there to be copied."""
         with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
             arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
             names: dict[str, str | None] = {}  # of what others were saved upon, in the target
-            for each, arrival in self._arriving(ours, arrivals):
+            for find, each, arrival in self._arriving(ours, arrivals):
                 is_there = arrival.outcome != "skipped"
                 names[each.checkpoint_id] = arrival.checkpoint_id if is_there else None
                 if arrival.is_saved:
                     base = each.base_checkpoint_id
                     base = names.get(base, base) if base else None
-                    yield copy_checkpoint(ours, theirs, each, arrival, base)
+                    yield copy_checkpoint(ours, theirs, find, each, arrival, base)
                     created_at = datetime.fromisoformat(each.timestamp)
                     arrivals.record(each.checkpoint_id, created_at, arrival)
             if self.where is None:
@@ -116,41 +118,55 @@ class _Copy(NamedTuple):
 
     def _arriving(
         self, ours: PipelineCheckpoint, arrivals: Arrivals
-    ) -> Iterator[tuple[CheckpointMetadata, Arrival]]:
-        """Yield checkpoints in the order of saving: what was saved upon another follows it."""
-        for each in ours.list_checkpoints(checkpoints.c.id, reverse=False, where=self.where):
+    ) -> Iterator[tuple[Find, CheckpointMetadata, Arrival]]:
+        """Yield checkpoints in the order of saving: what was saved upon another follows it.
+
+        Each with what finds it by its row: what replaces it meanwhile is not what is described.
+        """
+        by_row = checkpoints.c.id
+        with ours._engine.database.read() as connection:
+            rows = listing.find_rows(
+                connection, self.pipeline, self.where, by_row, False, None, None
+            )
+            described = ours._describe(connection, rows)
+        for row, each in zip(rows, described, strict=True):
+            find = ours._engine.place_of_row(row, each.checkpoint_id)
             created_at = datetime.fromisoformat(each.timestamp)
-            yield each, arrivals.place(each.checkpoint_id, created_at)
+            yield find, each, arrivals.place(each.checkpoint_id, created_at)
 
 
 def copy_checkpoint(
     ours: PipelineCheckpoint,
     theirs: PipelineCheckpoint,
+    find: Find,
     each: CheckpointMetadata,
     arrival: Arrival,
     base: str | None,
 ) -> bool:
     """Copy one checkpoint, to be compared with `base` there; False if it was forgotten meanwhile.
 
+    `find` is what finds it, and `each` what is known of it.
+
     Raises InvalidInputError if the target has one of that id, unless it is to be replaced.
     """
     try:
-        _copy(ours, theirs, each, arrival, base)
+        _copy(ours, theirs, find, each, arrival, base)
     except NotFoundError as error:  # by the load, or by the save, which reads the streams
         if error.checkpoint_id != each.checkpoint_id:
             raise
-        return False  # forgotten meanwhile
+        return False  # forgotten meanwhile, or replaced
     return True
 
 
 def _copy(
     ours: PipelineCheckpoint,
     theirs: PipelineCheckpoint,
+    find: Find,
     each: CheckpointMetadata,
     arrival: Arrival,
     base: str | None,
 ) -> None:
-    state = ours._engine.load_serialized(ours._engine.place_of(each.checkpoint_id))
+    state = ours._engine.load_serialized(find)
     replaces = arrival.outcome == "replaced"
     theirs._engine.save(
         SaveRequest(

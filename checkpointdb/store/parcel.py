@@ -63,6 +63,7 @@ log = logging.getLogger("checkpointdb")
 _PAYLOAD = re.compile(PAYLOAD_DIRECTORY + r"/p-[\w-]{1,80}/\d{10,20}-[\w-]{1,80}\.ckpt\.gz", re.A)
 _ROOM = ".import-"  # of a directory in the store, while a file is imported
 _GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
+_TRIES = 3  # of an export of what is replaced meanwhile
 _USTAR = slice(257, 262)  # POSIX.1, pax: the header's magic
 
 
@@ -90,10 +91,7 @@ def write_parcel(
         with room_in(file.parent, prefix) as room:
             directory = room / "store"
             target = opener(directory, key, is_encrypted=key is not None)
-            if not copy_store(
-                [pipeline], source, target, checkpoints.c.checkpoint_id == checkpoint_id
-            ):
-                raise _forgotten(checkpoint_id)
+            _copy_one(source, target, pipeline, checkpoint_id)
             payloads = LocalPayloads(directory / PAYLOAD_DIRECTORY, durable=True)
             [made] = [Path(payloads.locate(each.name)) for each in payloads.files()]
             _publish(made if key is None else _packed(directory, made), file, overwrite=overwrite)
@@ -101,6 +99,18 @@ def write_parcel(
         raise
     except OSError as error:
         raise unavailable(error, file) from error
+
+
+def _copy_one(source: Open, target: Open, pipeline: str, checkpoint_id: str) -> None:
+    """Copy one checkpoint; where it is replaced meanwhile, what replaced it."""
+    for _ in range(_TRIES):
+        if copy_store([pipeline], source, target, checkpoints.c.checkpoint_id == checkpoint_id):
+            return
+    raise NotFoundError(
+        f"checkpoint {checkpoint_id!r} was forgotten meanwhile, or replaced again and again: "
+        "export another, or when nobody saves it",
+        checkpoint_id=checkpoint_id,
+    )
 
 
 def _packed(directory: Path, payload: Path) -> Path:
@@ -127,12 +137,6 @@ def _publish(made: Path, file: Path, *, overwrite: bool) -> None:
         except FileExistsError as error:
             raise target_exists(file) from error
     sync_directory(file.parent)
-
-
-def _forgotten(checkpoint_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"checkpoint {checkpoint_id!r} was forgotten meanwhile", checkpoint_id=checkpoint_id
-    )
 
 
 # --- reading
@@ -199,8 +203,9 @@ def take(parcel: Parcel, theirs: PipelineCheckpoint, on_conflict: OnConflict) ->
         created_at = datetime.fromisoformat(each.timestamp)
         arrival = arrivals.place(each.checkpoint_id, created_at)
         if arrival.is_saved:
+            find = ours._engine.place_of(each.checkpoint_id)
             try:
-                copy_checkpoint(ours, theirs, each, arrival, None)
+                copy_checkpoint(ours, theirs, find, each, arrival, None)
             except CorruptionError as error:
                 raise _not_whole(parcel.file, [str(error)]) from error
     arrivals.record(each.checkpoint_id, created_at, arrival)

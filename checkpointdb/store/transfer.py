@@ -52,7 +52,8 @@ class Transfer(KeyChanges):
         All of them, of all pipelines, unless `pipelines` are named or `where` (as that of
         list_checkpoints) leaves some: with their ids, times, metadata and pins, as deltas of each
         other, every byte verified. This store is not changed. What the target has already is
-        left out, so an interrupted copy goes on, and a second one brings what was saved since.
+        left out, so an interrupted copy goes on, and a second one brings what was saved since,
+        also under an id that was replaced while it was to be copied.
 
         `on_conflict` says what becomes of an id that another checkpoint of the target has: "refuse"
         (the default) copies nothing, "skip", "replace", "rename" (to ID-copied).

@@ -15,13 +15,17 @@ import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, tags_of
 
 from checkpointdb import (
+    CloudBackupConfig,
+    InvalidInputError,
     InvalidStateError,
+    KeepNewest,
     NotFoundError,
     PendingSave,
     PipelineCheckpoint,
     StoreUnavailableError,
 )
 from checkpointdb.store import background, capturing
+from checkpointdb.store.packer import Packer
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -129,6 +133,76 @@ def test_what_a_thread_does_next_comes_after_its_saves(archive):
         archive.save({"a": 2}, "y", wait=False)
     archive.delete_checkpoint("x", missing_ok=False)
     assert archive.load("y") == {"a": 2}
+
+
+def exported(handle, directory):
+    handle.export_checkpoint("new", directory / "file")
+    with PipelineCheckpoint(directory / "taken") as taken:
+        taken.import_checkpoint(directory / "file")
+        return taken.load("new")
+
+
+def copied(handle, directory):
+    handle.copy_into(directory / "copy")
+    with PipelineCheckpoint(directory / "copy") as copy:
+        return copy.load("new")
+
+
+def pushed(handle, directory):
+    handle.configure_cloud_backup(CloudBackupConfig(True, url=(directory / "remote").as_uri()))
+    handle.sync_to_cloud(["new"])
+    return handle.restore_from_cloud("new")
+
+
+def pinned(handle, _directory):
+    handle.pin("new")
+    assert handle.get_checkpoint_info("new").pinned
+    return handle.load("new")
+
+
+def pruned(handle, _directory):
+    handle.prune(KeepNewest(1))
+    [left] = handle.list_checkpoints()
+    return handle.load(left.checkpoint_id)
+
+
+def checked(handle, _directory):
+    time.sleep(0.1)  # so that there is a file that nothing names yet
+    assert handle.check().problems == ()
+    return handle.load("new")
+
+
+def refused(handle, directory):
+    """What comes from elsewhere is another of its id."""
+    with pytest.raises(InvalidInputError, match="another checkpoint 'new'"):
+        handle.import_checkpoint(directory / "theirs")
+    return handle.load("new")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda handle, _: dict(handle.lazy("new")),
+        *(pinned, exported, copied, pushed, pruned, checked, refused),
+    ],
+)
+def test_whatever_reads_or_changes_checkpoints_comes_after_a_threads_saves(
+    archive, tmp_path, monkeypatch, act
+):
+    finish = Packer.finish
+
+    def finish_late(*arguments, **options):
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)
+        return finish(*arguments, **options)
+
+    with PipelineCheckpoint(tmp_path / "other") as other:
+        other.save({"a": "theirs"}, "new")
+        other.export_checkpoint("new", tmp_path / "theirs")
+    archive.save({"a": 1}, "old")
+    monkeypatch.setattr(Packer, "finish", finish_late)
+    archive.save({"a": 2}, "new", wait=False)
+    assert act(archive, tmp_path) == {"a": 2}
 
 
 def test_threads_share_the_line_and_each_keeps_its_chain(archive):

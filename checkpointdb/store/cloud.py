@@ -141,6 +141,7 @@ class CloudBackup:
 
         found = self._remote(remote)
         refuse_own_place(found, self.checkpoint_dir, self.payload_url)
+        self._engine.catch_up()
         return telling(
             lambda told: push_store(
                 self._engine,
@@ -163,6 +164,7 @@ class CloudBackup:
 
         Raises NotFoundError for an unknown id; and what `push_backup` raises.
         """
+        self._engine.catch_up()
         for each in checkpoint_ids or ():
             with self._engine.database.read() as connection:
                 self._engine.place_of(each)(connection)

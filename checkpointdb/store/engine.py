@@ -158,6 +158,10 @@ class Engine(Finding):
     def _begin_writing(self) -> None:
         """Begin what comes after all that this thread has saved before."""
         self._check_writable()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Wait for what this thread has saved before and did not wait for."""
         self.background.wait(self._writer)
 
     def _check_writable(self) -> None:
@@ -225,7 +229,7 @@ class Engine(Finding):
         from checkpointdb.store.restoring import restore
         from checkpointdb.store.stored_stream import bound
 
-        self.background.wait(self._writer)
+        self.catch_up()
         place, plan, _ = self._read(find, keys, self.versions, verify_hash=verify_hash)
         state = restore(plan, self.trusted, partial(bound, self, place))
         return place, self.versions.upgraded(place, state, keys)
@@ -341,8 +345,9 @@ class Engine(Finding):
         """Repair the whole store, or rehearse it."""
         from checkpointdb.repair import repair
 
+        self.catch_up()
         if not wishes.dry_run:
-            self._begin_writing()
+            self._check_writable()
         return repair(
             self.database,
             self.payloads,
@@ -360,11 +365,11 @@ class Engine(Finding):
         """Rewrite the payloads of the whole store that are mostly dead, or say which."""
         from checkpointdb.store.compacting import Compactor
 
-        self.follow_fork()
+        self.catch_up()
         compactor = Compactor(self._tools())
         if dry_run:
             return compactor.plan(min_dead)
-        self._begin_writing()
+        self._check_writable()
         return compactor.run(min_dead, progress)
 
     def merge(self, find: Find) -> MergeReport:

@@ -250,6 +250,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         first touch, if the checkpoint is gone; what `load` raises.
         """
         engine = self._engine
+        engine.catch_up()
         with engine.database.read() as connection:
             place = engine.place_of(checkpoint_id)(connection)
             found = connection.execute(queries.state_keys(), {"rows": queries.array([place.id])})
@@ -375,6 +376,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
                 update(checkpoints).where(checkpoints.c.id == row).values(pinned=pinned)
             )
 
+        self._engine.catch_up()
         # Done twice, it is as if done once.
         found_out(self._engine.writing, self._engine.database.busy_seconds, act, lambda *_: False)
 

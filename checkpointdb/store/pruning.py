@@ -54,6 +54,7 @@ class Pruning:
         """
         from checkpointdb.reports import RetentionPlan
 
+        self._engine.catch_up()
         plan = plan_or_policy
         if not isinstance(plan, RetentionPlan):
             plan = self.plan_retention(plan)

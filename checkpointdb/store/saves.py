@@ -65,7 +65,8 @@ class Saves:
 
         With `wait=False` it returns a PendingSave as soon as the state is captured, which then may
         be changed; the checkpoint is acknowledged by its `result()`. A thread's saves keep their
-        order, and what it saves, loads or forgets next comes after them; `close` waits for them.
+        order, and what it saves, loads, pins, forgets, copies or backs up next comes after them;
+        questions, such as `list_checkpoints`, do not wait. `close` waits for them.
         An error that nobody asked a PendingSave for is raised by the thread's next save, which
         then saves nothing, or by `close`.
 

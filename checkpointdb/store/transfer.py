@@ -81,6 +81,7 @@ class Transfer(KeyChanges):
             database_url=database_url,
             config=self._cloud_backup_config,
         )
+        self._engine.catch_up()
         chosen = self._chosen(pipelines)
         return copy_store(chosen, self._opener(), target, where, progress, on_conflict)
 
@@ -137,6 +138,7 @@ class Transfer(KeyChanges):
             raise EncryptionError("a key encrypts nothing with encrypted=False: pass one of them")
         if is_encrypted and opens is None:
             raise EncryptionError("nothing was exported: give the key that shall open the file")
+        self._engine.catch_up()
         with self._engine.database.read() as connection:
             self._engine.place_of(checkpoint_id)(connection)
         write_parcel(
@@ -165,6 +167,7 @@ class Transfer(KeyChanges):
         from checkpointdb.store.parcel import opened_parcel, take
 
         checked_rule(on_conflict)
+        self._engine.catch_up()
         with opened_parcel(Path(file), self.checkpoint_dir, self._key_for(key, True)) as parcel:
             if parcel.key is not None:
                 self._receive_encrypted(parcel.key, allow_plain=allow_plain)
@@ -216,6 +219,7 @@ class Transfer(KeyChanges):
             trusted=self._trusted_by(trusted_globals),
             most_state_bytes=most_state_bytes,
         )
+        self._engine.catch_up()
         if legacy.key is not None:
             self._receive_encrypted(legacy.key, allow_plain=allow_plain)
         with self._opener()(self.pipeline) as theirs:

@@ -55,6 +55,7 @@ class Upkeep:
 
         scope = checked_scope(read_data, share, seconds)
         engine = self._engine
+        engine.catch_up()
         return check(
             engine.database,
             engine.payloads,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
 from typing import IO, Any, Protocol
+from weakref import WeakValueDictionary, ref
 
 from checkpointdb.errors import InvalidInputError, StateChangedError
 
@@ -52,9 +53,11 @@ def source_of(given: object) -> Source:
     if isinstance(given, _BYTES_LIKE):
         return _Call(lambda: given, memoryview(given).nbytes)
     if hasattr(given, "read") and not isinstance(given, type):
-        return _seekable(given) or _Once(given)
+        return _seekable(given) or _once(given)
     if callable(given):
         return _Call(given)
+    if isinstance(given, Iterator):
+        return _once(given)
     if isinstance(given, Iterable):
         return _Once(given)
     raise InvalidInputError(
@@ -151,7 +154,48 @@ class _Once:
                 "this stream was read already, by a save that goes on or has failed: make a new "
                 "StreamedValue of what it came from"
             ) from None
+        _unread.pop(id(given), None)
+        if _is_gone_when_read(given):
+            _note_read(given)
         return _reading(given)
+
+
+_unread: WeakValueDictionary[int, _Once] = WeakValueDictionary()  # by what it is made of
+_read: dict[int, ref[Any]] = {}  # what was read and cannot be again, for as long as it lives
+
+
+def _once(given: Any) -> _Once:
+    """Return the source of a file or iterator: one, however many StreamedValues are made of it."""
+    return _unread.setdefault(id(given), _Once(given))
+
+
+def _is_gone_when_read(given: Any) -> bool:
+    """Say whether there is no way back to what was read."""
+    if not hasattr(given, "read"):
+        return isinstance(given, Iterator)
+    try:
+        return not given.seekable()
+    except AttributeError:
+        return not hasattr(given, "seek")
+    except (OSError, ValueError):  # closed
+        return True
+
+
+def _note_read(given: Any) -> None:
+    """Note that it is read now. Raises InvalidInputError if it was before: the rest is no whole.
+
+    Of what takes no weak reference, such as the iterator of a list, that is not known.
+    """
+    key = id(given)
+    try:
+        noted = ref(given, lambda _: _read.pop(key, None))
+    except TypeError:
+        return
+    if _read.setdefault(key, noted) is not noted:
+        raise InvalidInputError(
+            "the file or iterator that it is made of was read already, by another StreamedValue: "
+            "make it anew"
+        )
 
 
 # --- reading
@@ -195,6 +239,11 @@ class _Reading(io.RawIOBase):
         count = self._file.readinto(target)
         if count is None:
             raise BlockingIOError("the file of a stream must not be in non-blocking mode")
+        if not 0 <= count <= len(target):
+            raise InvalidInputError(
+                f"its readinto says that it read {count} bytes, where there was room for "
+                f"{len(target)}: it has to return how many it put there"
+            )
         if not count and len(target) and _marks(self._file) != self._before:
             raise StateChangedError("its file was changed while it was read")
         return int(count)

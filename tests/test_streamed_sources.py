@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from checkpointdb import InvalidStateError, StreamedValue
+from checkpointdb import InvalidInputError, InvalidStateError, StreamedValue
 from checkpointdb.sources import Flowing
 
 MIB = 1 << 20
@@ -43,6 +43,19 @@ class NoReadInto(OnlyRead):
 
     def seek(self, position):
         return self._file.seek(position)
+
+
+class NoSeekable(NoReadInto):
+    """One that does not say so, as a mmap before Python 3.13."""
+
+    seekable = property()
+
+
+class Pipe(io.BytesIO):
+    """A file with all that a file has, and no way back."""
+
+    def seekable(self):
+        return False
 
 
 ONCE = {
@@ -79,6 +92,67 @@ def test_a_generator_that_was_read_already_is_no_empty_stream(archive, wrap):
     archive.save({"stream": StreamedValue(given)}, "first")
     with pytest.raises(InvalidStateError, match=r"'stream'.*read already"):
         archive.save({"stream": StreamedValue(wrap(given))}, "second")
+
+
+GONE = {
+    "pipe": Pipe,
+    "file with nothing but read": OnlyRead,
+    "generator": generated,
+    "iterator of a list": lambda data: iter([data]),
+    "map": lambda data: map(bytes, [data]),
+}
+
+
+@pytest.mark.parametrize("once", GONE.values(), ids=GONE)
+def test_streams_of_one_file_or_iterator_in_one_save_are_the_same(archive, once):
+    given = once(NOISE)
+    archive.save({"one": StreamedValue(given), "other": StreamedValue(given)}, "x")
+    for stream in archive.load("x").values():
+        assert b"".join(stream) == NOISE
+
+
+@pytest.mark.parametrize("once", GONE.values(), ids=GONE)
+def test_another_stream_of_what_was_read_is_no_empty_one(archive, once):
+    given = once(NOISE)
+    one, other = StreamedValue(given), StreamedValue(given)
+    archive.save({"stream": one}, "first")
+    with pytest.raises(InvalidStateError, match=r"'stream'.*read already"):
+        archive.save({"stream": other}, "second")
+    assert b"".join(one) == NOISE
+
+
+@pytest.mark.parametrize("once", [Pipe, OnlyRead, generated])
+def test_a_stream_made_later_of_what_was_read_is_no_empty_one(archive, once):
+    given = once(NOISE)
+    archive.save({"stream": StreamedValue(given)}, "first")
+    with pytest.raises(InvalidStateError, match=r"'stream'.*read already"):
+        archive.save({"stream": StreamedValue(given)}, "second")
+
+
+def test_what_gives_its_bytes_anew_makes_as_many_streams_as_one_likes(archive):
+    pieces, file = [NOISE, b"and more"], NoSeekable(MORE)
+    for name in ("first", "second"):
+        one, other = StreamedValue(pieces), StreamedValue(file)
+        archive.save({"pieces": one, "file": other}, name)
+        file.seek(0)
+        assert [b"".join(each) for each in archive.load(name).values()] == [MORE, MORE]
+
+
+@pytest.mark.parametrize("excess", [-1, 1])
+def test_a_file_that_says_it_read_more_than_it_can_have_is_refused(archive, excess):
+    class Wrong(OnlyRead):
+        is_over = False
+
+        def readinto(self, target):
+            if self.is_over:
+                return 0
+            self.is_over = True
+            return len(target) + 1 if excess > 0 else -1
+
+    with pytest.raises(InvalidStateError, match=r"'stream'.*readinto says"):
+        archive.save({"stream": StreamedValue(Wrong(NOISE))}, "x")
+    with pytest.raises(InvalidInputError, match="readinto says"):
+        StreamedValue(lambda: Wrong(NOISE)).open().read()
 
 
 def test_a_file_that_can_only_be_read_and_sought_in_is_read_at_each_save(archive):

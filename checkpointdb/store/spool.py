@@ -54,18 +54,19 @@ def spooled(request: SaveRequest, payloads: PayloadStore, *, sealed: bool) -> It
     if there is no room for it.
     """
     state = dict(request.state)
-    copies: dict[int, StreamedValue] = {}  # by the object: several keys may have one
+    copies: dict[int, StreamedValue] = {}  # by the source: several keys may have one
     with ExitStack() as stack:
         for key, value in request.state.items():
             if not isinstance(value, StreamedValue):
                 continue
-            if id(value) not in copies and is_once(key, value._source):
+            source = id(value._source)
+            if source not in copies and is_once(key, value._source):
                 with _available(payloads.scratch_directory):
                     file = stack.enter_context(payloads.scratch())
                 spool = Spool(file, payloads.scratch_directory, sealed=sealed)
                 spool.fill(key, value)
-                copies[id(value)] = StreamedValue._of(spool)
-            state[key] = copies.get(id(value), value)
+                copies[source] = StreamedValue._of(spool)
+            state[key] = copies.get(source, value)
         yield request._replace(state=state)
 
 

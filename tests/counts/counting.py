@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable
 from tempfile import TemporaryFile
@@ -17,6 +18,8 @@ from psycopg.pq import Trace
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from checkpointdb import PipelineCheckpoint
+
 
 def expect(path: str, found: object, expected: object) -> None:
     """Fail unless a path costs what it did."""
@@ -25,6 +28,13 @@ def expect(path: str, found: object, expected: object) -> None:
         "save and load of everybody pays for it. If it is meant, or it costs less: change the "
         "number here, and say in the commit what it buys."
     )
+
+
+def await_errands(handle: PipelineCheckpoint) -> None:
+    """Wait until the other thread has unlinked what a save freed."""
+    done = threading.Event()
+    handle._engine.pool.send(done.set)
+    done.wait()
 
 
 class Statements:

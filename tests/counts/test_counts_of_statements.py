@@ -4,7 +4,7 @@ server."""
 from __future__ import annotations
 
 import pytest
-from counting import RoundTrips, Statements, expect
+from counting import RoundTrips, Statements, await_errands, expect
 
 from checkpointdb import KeepNewest, PipelineCheckpoint, generate_encryption_key
 
@@ -31,7 +31,14 @@ def used(directory, **options):
     for number in range(6):
         handle.save(changed(number), f"s{number}")
         handle.load(f"s{number}")
+    await_errands(handle)
     return handle
+
+
+def done(act, handle):
+    """Do it, with what another thread does of it."""
+    act(handle)
+    await_errands(handle)
 
 
 def changed(number):
@@ -85,7 +92,7 @@ def test_a_path_runs_as_many_statements_as_it_did(tmp_path, statements, path, is
     key = {"encryption_key": generate_encryption_key(), "enable_encryption": True}
     act, expected, _ = PATHS[path]
     with used(tmp_path, **(key if is_encrypted else {})) as handle:
-        found = statements.of(lambda: act(handle))
+        found = statements.of(lambda: done(act, handle))
     expect(f"{path} (statements, transactions)", found, expected)
 
 
@@ -93,5 +100,5 @@ def test_a_path_runs_as_many_statements_as_it_did(tmp_path, statements, path, is
 def test_a_path_waits_as_often_for_a_server_as_it_did(tmp_path, round_trips, emptied, path):
     act, _, expected = PATHS[path]
     with used(tmp_path, database_url=next(emptied())) as handle:
-        found = round_trips.of(lambda: act(handle))
+        found = round_trips.of(lambda: done(act, handle))
     expect(f"{path} (round trips)", found, expected)

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sys
-import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "crash"))
 
+from counting import await_errands
 from effects import files_of
 from tracing import AVAILABLE, CALLS, Child
 
@@ -44,13 +44,6 @@ PATHS = {
     "delete": lambda handle: handle.delete_checkpoint("s13"),
     "pin": lambda handle: handle.pin("s14"),
 }
-
-
-def await_errands(handle: PipelineCheckpoint) -> None:
-    """Wait until the other thread has unlinked what a save freed."""
-    done = threading.Event()
-    handle._engine.pool.send(done.set)
-    done.wait()
 
 
 def mark(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement
@@ -94,7 +95,7 @@ class Resumption:
                 checkpoint_id=checkpoint_id,
             )
         about = found.custom_metadata
-        if about.get("workflow") != self.workflow or not isinstance(about.get("made_by"), list):
+        if about.get("workflow") != self.workflow or not _is_of_run(about):
             raise InvalidInputError(
                 f"checkpoint {checkpoint_id!r} was not saved by a run of {self.workflow!r}: which "
                 "stages made it is not known"
@@ -103,7 +104,14 @@ class Resumption:
 
     def _newest(self, where: ColumnElement[bool]) -> CheckpointMetadata | None:
         found = self.store.list_checkpoints(sort_by=checkpoints.c.id, where=where, limit=1)
+        if found and not _is_of_run(found[0].custom_metadata):
+            found = self._saved_by_runs(where)
         return found[0] if found else None
+
+    def _saved_by_runs(self, where: ColumnElement[bool]) -> list[CheckpointMetadata]:
+        """Return the newest first: without those that others gave some of the same metadata."""
+        found = self.store.list_checkpoints(sort_by=checkpoints.c.id, where=where)
+        return [each for each in found if _is_of_run(each.custom_metadata)]
 
     def _of_run(self, run_id: str) -> ColumnElement[bool]:
         return (meta("run") == run_id) & (meta("workflow") == self.workflow)
@@ -151,7 +159,7 @@ class Resumption:
         """
         for about in self._origins(found):
             earlier = self._of_run(about["run"]) & _completed & (meta("stage") < first)
-            for each in self.store.list_checkpoints(sort_by=checkpoints.c.id, where=earlier):
+            for each in self._saved_by_runs(earlier):
                 if not self._changes(each.custom_metadata):
                     return self._after(each)
         return self._beginning()
@@ -163,7 +171,7 @@ class Resumption:
         while each is not None and each.checkpoint_id not in seen:
             seen.add(each.checkpoint_id)
             about = each.custom_metadata
-            if about.get("workflow") != self.workflow:
+            if about.get("workflow") != self.workflow or not _is_of_run(about):
                 return
             yield about
             before = about.get("resumed_from")
@@ -196,6 +204,25 @@ class Resumption:
         raise InvalidInputError(
             f"the state is a {name}: give Pipeline its class as state_type, or run() a state of it"
         )
+
+
+def _is_of_run(about: dict[str, Any]) -> bool:
+    """Say whether metadata is what a run writes: anybody may use some of its names."""
+    made_by, steps = about.get("made_by"), about.get("steps", {})
+    return (
+        all(isinstance(about.get(name), str) for name in ("run", "name", "outcome"))
+        and all(_is_number(about.get(name)) for name in ("stage", "seconds"))
+        and isinstance(about["stage"], int)
+        and isinstance(about.get("resumed_from", ""), (str, NoneType))
+        and isinstance(made_by, list)
+        and all(isinstance(each, list) and len(each) == len(Identity._fields) for each in made_by)
+        and (isinstance(steps, dict) and all(map(_is_number, steps.values())))
+        and (about["outcome"] == "completed" or "steps" in about)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _with_subclasses(cls: type[Any]) -> Iterator[type[Any]]:

@@ -1,10 +1,24 @@
-"""Which runs there are, where they stand, what their stages took, and what failed."""
+"""Which runs there are, where they stand, what their stages took, and what failed.
+
+What has the metadata of a run, of the right types, counts as its checkpoint: anybody may use some
+of the same names.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, ScalarSelect, Select, Subquery, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    ScalarSelect,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    func,
+    select,
+)
 
 from checkpointdb.queries.listings import pipeline_id
 from checkpointdb.schema import checkpoint_metadata, checkpoints, failures, pipelines
@@ -32,17 +46,20 @@ def newest_of_runs(pipeline: str, workflow: str | None) -> Select[Any]:
 
 
 def _newest_rows(pipeline: str, workflow: str | None) -> Subquery:
-    flow, run = (checkpoint_metadata.alias(name) for name in ("flow", "run"))
+    names = ("flow", "run", "stage", "stages")
+    flow, run, stage, stages = (checkpoint_metadata.alias(name) for name in names)
     query = (
         select(
             flow.c.text.label("workflow"),
             run.c.text.label("run_id"),
             func.max(flow.c.checkpoint_id).label("row"),
         )
-        .select_from(_beside(flow, run))
+        .select_from(_beside(flow, run, stage, stages))
         .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
-        .where(flow.c.key == "workflow")
-        .where(run.c.key == "run")
+        .where(_is_text(flow, "workflow"))
+        .where(_is_text(run, "run"))
+        .where(_is_count(stage, "stage"))
+        .where(_is_count(stages, "stages"))
         .where(checkpoints.c.pipeline_id == _id_of(pipeline))
         .group_by(flow.c.text, run.c.text)
     )
@@ -63,15 +80,15 @@ def attempts_of_run() -> Select[Any]:
         .where(run.c.key == "run")
         .where(run.c.text == bindparam("run"))
         .where(flow.c.key == "workflow")
-        .where(attempt.c.key == "attempt")
+        .where(_is_text(attempt, "attempt"))
         .where(checkpoints.c.pipeline_id == _bound_pipeline)
     )
 
 
 def stage_times(pipeline: str, workflow: str | None) -> Select[Any]:
     """Return how long each stage took over the runs, by its number and name."""
-    names = ("flow", "outcome", "stage", "name", "seconds")
-    flow, outcome, stage, name, seconds = (checkpoint_metadata.alias(each) for each in names)
+    names = ("flow", "run", "outcome", "stage", "name", "seconds")
+    flow, run, outcome, stage, name, seconds = map(checkpoint_metadata.alias, names)
     query = (
         select(
             stage.c.number.label("stage"),
@@ -81,14 +98,16 @@ def stage_times(pipeline: str, workflow: str | None) -> Select[Any]:
             func.avg(seconds.c.number).label("mean_seconds"),
             func.max(seconds.c.number).label("most_seconds"),
         )
-        .select_from(_beside(flow, outcome, stage, name, seconds))
+        .select_from(_beside(flow, run, outcome, stage, name, seconds))
         .join(checkpoints, checkpoints.c.id == flow.c.checkpoint_id)
-        .where(flow.c.key == "workflow")
+        .where(_is_text(flow, "workflow"))
+        .where(_is_text(run, "run"))
         .where(outcome.c.key == "outcome")
         .where(outcome.c.text == "completed")
-        .where(stage.c.key == "stage")
-        .where(name.c.key == "name")
+        .where(_is_count(stage, "stage"))
+        .where(_is_text(name, "name"))
         .where(seconds.c.key == "seconds")
+        .where(seconds.c.number.is_not(None))
         .where(checkpoints.c.pipeline_id == _id_of(pipeline))
         .group_by(stage.c.number, name.c.text)
         .order_by(stage.c.number, name.c.text)
@@ -130,6 +149,16 @@ def _beside(first: FromClause, *others: FromClause) -> FromClause:
     for other in others:
         joined = joined.join(other, other.c.checkpoint_id == first.c.checkpoint_id)
     return joined
+
+
+def _is_text(field: FromClause, key: str) -> ColumnElement[bool]:
+    return and_(field.c.key == key, field.c.text.is_not(None))
+
+
+def _is_count(field: FromClause, key: str) -> ColumnElement[bool]:
+    """It is a whole number from 1."""
+    number = field.c.number
+    return and_(field.c.key == key, number >= 1, number == func.round(number))
 
 
 def _of(query: Select[Any], column: Any, value: str | None) -> Select[Any]:

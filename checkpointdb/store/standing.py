@@ -36,7 +36,7 @@ def statuses(newest: Iterable[Any], failures: Iterable[Any]) -> list[RunStatus]:
 
 
 def _status(row: Any, failure: Any) -> RunStatus:
-    about = row.custom_metadata
+    about, steps = row.custom_metadata, row.custom_metadata.get("steps")
     is_last = about.get("outcome") == "completed" and about.get("stage") == about.get("stages")
     status, updated_at, stopped_by = "completed" if is_last else "unfinished", row.created_at, None
     # By the order of saving: clocks may be set back.
@@ -50,7 +50,7 @@ def _status(row: Any, failure: Any) -> RunStatus:
         about.get("stage"),
         about.get("name"),
         about.get("stages"),
-        dict(about.get("steps") or {}),
+        dict(steps) if isinstance(steps, dict) else {},
         row.checkpoint_id,
         updated_at,
         stopped_by,

@@ -7,7 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from checkpointdb import queries
-from checkpointdb.errors import InvalidInputError
 from checkpointdb.statements import Prepared
 
 if TYPE_CHECKING:
@@ -34,8 +33,9 @@ class Running:
         In an encrypted store without the message, which may hold what the state holds: rows are in
         the clear.
 
-        Raises InvalidInputError for text that a database cannot hold, StoreUnavailableError and
-        StoreBusyError if it cannot be written.
+        Raises InvalidInputError for what a database cannot hold, such as a NUL in a name, or
+        seconds that are no number; StoreUnavailableError and StoreBusyError if it cannot be
+        written.
         """
         from checkpointdb.store.standing import row_of
 
@@ -74,9 +74,9 @@ class Running:
         if it cannot be written.
         """
         from checkpointdb.forgetting import remove_failures
+        from checkpointdb.store.validation import checked_time
 
-        if before is not None and not isinstance(before, datetime):
-            raise InvalidInputError(f"before must be a datetime, not {before!r}")
+        before = None if before is None else checked_time(before, "before")
         with self._engine.writing() as connection:
             pipeline_id = connection.scalar(queries.pipeline_id(self._engine.pipeline))
             if pipeline_id is None:

@@ -6,20 +6,40 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from checkpointdb.errors import InvalidInputError
 from checkpointdb.runs import Failure, RunStatus
+from checkpointdb.store.validation import checked_count, checked_number, checked_time
 from checkpointdb.text import storable
 
+_OPTIONAL = ("version", "message", "location", "checkpoint_id")
+_TEXTS = ("workflow", "run_id", "name", "outcome", "error_type", "traceback_digest", *_OPTIONAL)
+_MOST_STAGES = 2**31 - 1  # an integer column of a server
 _MOST_MESSAGE = 2_000  # characters: some errors hold the whole of what they complain about
 
 
-def row_of(failure: Failure, *, has_message: bool) -> dict[str, Any]:
-    """Return the columns of a failure. Raises InvalidInputError for text that is none."""
+def row_of(failure: object, *, has_message: bool) -> dict[str, Any]:
+    """Return the columns of a failure. Raises InvalidInputError for what they cannot hold."""
+    if not isinstance(failure, Failure):
+        raise InvalidInputError(f"a Failure is expected, not {type(failure).__name__}")
     row = asdict(failure)
-    row["message"] = _shown(failure.message) if has_message and failure.message else None
-    for name, value in row.items():
-        if isinstance(value, str):
-            storable(value, f"the failure's {name}")
+    if isinstance(failure.message, str):
+        row["message"] = _shown(failure.message) or None
+    for name in _TEXTS:
+        _check_text(row[name], name)
+    if checked_count(failure.stage, "the failure's stage", least=0) > _MOST_STAGES:
+        raise InvalidInputError(f"the failure's stage must be at most {_MOST_STAGES}")
+    row["seconds"] = checked_number(failure.seconds, "the failure's seconds")
+    if not has_message:
+        row["message"] = None
+    row["failed_at"] = checked_time(failure.failed_at, "the failure's failed_at")
     return row
+
+
+def _check_text(value: object, name: str) -> None:
+    if isinstance(value, str):
+        storable(value, f"the failure's {name}")
+    elif value is not None or name not in _OPTIONAL:
+        raise InvalidInputError(f"the failure's {name} must be text, not {value!r}")
 
 
 def failure_of(row: Any) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
@@ -93,6 +94,15 @@ def checked_interval(value: object, what: str) -> float:
     return float(value)
 
 
+def checked_number(value: object, what: str) -> float:
+    """Return a number as a double. Raises InvalidInputError for what is none, or not finite."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+        shown = f"one of {value.bit_length()} bits" if type(value) is int else repr(value)
+        raise InvalidInputError(f"{what} must be a finite number, not {shown}")
+    return float(value)  # type: ignore[arg-type]
+
+
 def checked_share(share: object, what: str) -> float:
     """Return a part of a whole. Raises InvalidInputError unless it is over 0 and at most 1."""
     if not isinstance(share, (int, float)) or not 0 < share <= 1:
@@ -129,6 +139,16 @@ def checked_level(level: CompressionLevel) -> CompressionLevel:
             f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, not {level!r}"
         )
     return level
+
+
+def checked_time(value: object, what: str) -> datetime:
+    """Return a time in UTC; one without a zone is this machine's. Raises InvalidInputError."""
+    if not isinstance(value, datetime):
+        raise InvalidInputError(f"{what} must be a datetime, not {value!r}")
+    try:
+        return value.astimezone(UTC)
+    except (OverflowError, OSError, ValueError) as error:
+        raise InvalidInputError(f"{what} is not in the years 1 to 9999 in UTC: {value}") from error
 
 
 def checked_zone(zone: object) -> tzinfo | None:

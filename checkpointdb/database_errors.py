@@ -68,24 +68,27 @@ def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterat
     except driver.Error as error:
         raise translate(error, where, busy_seconds) from error
     except _UNSOUND as error:
-        raise CorruptionError(
-            f"the database {where!r} holds a row that cannot be read ({shortened(error)}): "
-            "restore a backup, or rebuild it"
-        ) from error
+        raise _unreadable(error, where) from error
 
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Raise InvalidInputError for a value in a user's expression that no database can be given.
+    """Raise InvalidInputError for a user's expression, or a value there, that cannot be asked.
 
     It would be told as that of a row which cannot be read.
     """
     try:
         yield
+    except RecursionError as error:
+        raise InvalidInputError(
+            "what was asked is nested too deep: ask for less at once, or use filter_fn"
+        ) from error
     except (OverflowError, UnicodeEncodeError, StatementError) as error:
         cause = getattr(error, "orig", None) or error
         state = getattr(cause, "sqlstate", None) or ""
-        if isinstance(error, DBAPIError) and not state.startswith(_DATA_EXCEPTION):
+        is_of_value = state.startswith(_DATA_EXCEPTION) or _is_of_value(cause)
+        is_of_type = any(symptom in str(cause) for symptom in _NO_TYPE)
+        if isinstance(error, DBAPIError) and not (is_of_value or is_of_type):
             raise
         raise InvalidInputError(
             "what was asked compares with a value that the column cannot hold "
@@ -113,6 +116,13 @@ def _interrupts_first(handled: BaseException | None) -> Iterator[None]:
         raise
 
 
+def _unreadable(error: BaseException, where: str) -> CorruptionError:
+    return CorruptionError(
+        f"the database {where!r} holds a row that cannot be read ({shortened(error)}): "
+        "restore a backup, or rebuild it"
+    )
+
+
 def shortened(error: BaseException) -> str:
     """Return what an error says, without the whole of a forged text that it may cite."""
     text = f"{type(error).__name__}: {error}"
@@ -124,6 +134,8 @@ _MOST_CITED = 300
 # What SQLite says of a file that is not what it wrote; "unsafe use": of a schema that calls what
 # no schema of ours does.
 _DAMAGED = ("malformed", "not a database", "could not decode", "unsafe use", "unsupported file")
+
+_BEYOND_SQLITE = ("expression tree is too large", "parser stack overflow")
 
 _UNAVAILABLE = {
     "database or disk is full": "the disk is full: free space and retry",
@@ -142,6 +154,10 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
     text = str(error).lower()
     if "locked" in text or "busy" in text:
         return busy(busy_seconds)
+    if any(symptom in text for symptom in _BEYOND_SQLITE):
+        return _beyond(
+            error, where, "shorten the condition: in_() compares one field with many values"
+        )
     if any(symptom in text for symptom in _DAMAGED):
         if is_only_unread(error, where):
             return unread(where)
@@ -184,7 +200,8 @@ _SAID_BY_SERVER = {
 _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_EXCEPTION = "22"
-_BEYOND_A_LIMIT = "54"
+_NO_TYPE = ("is not supported", "cannot adapt type")  # what both drivers say of an object
+_BEYOND_SERVER = "54"
 _DAMAGED_ON_SERVER = {"XX001", "XX002"}
 
 
@@ -194,11 +211,15 @@ def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError |
         return LostRace(str(error))
     if state == _LOCK_NOT_AVAILABLE:
         return busy(busy_seconds)
+    if _is_of_value(error):
+        return _unreadable(error, where)
     told = " ".join(shortened(error).split())
-    if state.startswith(_BEYOND_A_LIMIT):
-        return InvalidInputError(
-            f"the database {where!r} cannot hold or ask this ({told}): shorten the id, the "
-            "pipeline's name, the key or the metadata that is so long, or the condition"
+    if state.startswith(_BEYOND_SERVER):
+        return _beyond(
+            error,
+            where,
+            "shorten the id, the pipeline's name, the key or the metadata that is so long, or the "
+            "condition",
         )
     if state in _DAMAGED_ON_SERVER:
         return CorruptionError(f"the database {where!r} is damaged ({told}): restore a backup")
@@ -212,13 +233,25 @@ def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError |
     return StoreUnavailableError(f"the database {where!r} failed ({told}): {advice}")
 
 
+def _beyond(error: BaseException, where: str, advice: str) -> InvalidInputError:
+    """Return the error for what a limit of the database stopped."""
+    told = " ".join(shortened(error).split())
+    return InvalidInputError(f"{told}: {where!r} cannot hold or ask this; {advice}")
+
+
+def _is_of_value(error: Any) -> bool:
+    """Say whether a server's driver itself could not convert a value, as a time without end."""
+    is_told = getattr(error, "sqlstate", None) is not None
+    return not is_told and any(each.__name__ == "DataError" for each in type(error).__mro__)
+
+
 def is_lost(error: BaseException) -> bool:
     """Say whether a server may have done what it was asked to, though it did not say so.
 
     Any other error is its answer.
     """
     cause = getattr(error, "orig", None) or error
-    if not hasattr(cause, "sqlstate"):
+    if not hasattr(cause, "sqlstate") or _is_of_value(cause):
         return False
     return cause.sqlstate is None or cause.sqlstate[:2] in {"08", "57"}
 

@@ -8,9 +8,11 @@ from checkpointdb.errors import InvalidInputError
 def storable(text: str, what: str) -> str:
     """Return `text`, which `what` describes in the message.
 
-    Raises InvalidInputError for NUL, which PostgreSQL cannot hold and SQLite cuts at, and for
-    lone surrogates, which UTF-8 cannot encode.
+    Raises InvalidInputError for what is no text, for NUL, which PostgreSQL cannot hold and SQLite
+    cuts at, and for lone surrogates, which UTF-8 cannot encode.
     """
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{what} must be text, not {type(text).__name__}")
     if "\0" in text:
         raise InvalidInputError(f"{what} {_short(text)} contains a NUL character: remove it")
     try:

@@ -126,6 +126,11 @@ def test_a_policy_that_keeps_all_but_one_version_keeps_what_has_none(store):
     assert [each.checkpoint_id for each in plan.forgotten] == ["v1"]
 
 
+def test_what_is_no_text_is_no_condition():
+    with pytest.raises(InvalidInputError, match="a condition is text, not int"):
+        parse_where(5)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from checkpointdb import NotFoundError
+from checkpointdb import InvalidInputError, NotFoundError
 
 pytestmark = pytest.mark.databases
 
@@ -49,6 +49,12 @@ def test_a_version_has_type_size_digest_and_time(handle):
 
 def test_a_key_that_never_was_has_no_history(handle):
     assert handle.history("nothing") == []
+
+
+@pytest.mark.parametrize("key", [5, None, b"text"])
+def test_a_key_that_is_no_text_is_refused(handle, key):
+    with pytest.raises(InvalidInputError, match="a key is text"):
+        handle.history(key)
 
 
 def test_what_only_forgotten_checkpoints_had_is_not_in_the_history(handle):

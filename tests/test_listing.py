@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 from labels import label
+from sqlalchemy import or_
 
 from checkpointdb import InvalidInputError, KeepWhere, checkpoints, has_key, meta
 
@@ -79,11 +80,11 @@ NOT_TO_BE_HELD = [
     checkpoints.c.created_at > "2026-01-31",
     checkpoints.c.created_at > date(2026, 1, 31),
     checkpoints.c.state_bytes > 2**70,
+    checkpoints.c.state_bytes == object(),
 ]
 
 
-@pytest.mark.parametrize("where", NOT_TO_BE_HELD, ids=str)
-def test_a_value_that_a_column_cannot_hold_is_the_expressions_fault(store, tmp_path, where):
+def is_refused_wherever_it_is_asked(store, tmp_path, where, words):
     handle = store()
     handle.save({"n": 1}, "one")
     for ask in (
@@ -92,6 +93,24 @@ def test_a_value_that_a_column_cannot_hold_is_the_expressions_fault(store, tmp_p
         lambda: handle.plan_retention(KeepWhere(where)),
         lambda: store(retention_policy=KeepWhere(where)).save({"n": 2}, "two"),
     ):
-        with pytest.raises(InvalidInputError, match="correct the expression"):
+        with pytest.raises(InvalidInputError, match=words):
             ask()
     assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["one"]
+
+
+@pytest.mark.parametrize("where", NOT_TO_BE_HELD, ids=str)
+def test_a_value_that_a_column_cannot_hold_is_the_expressions_fault(store, tmp_path, where):
+    is_refused_wherever_it_is_asked(store, tmp_path, where, "correct the expression")
+
+
+def test_a_condition_nested_too_deep_is_the_expressions_fault(store, tmp_path):
+    where = meta("n") == 0
+    for number in range(1_000):
+        where = (where | (meta("n") == number)) & (meta("n") != -number)
+    is_refused_wherever_it_is_asked(store, tmp_path, where, "nested too deep")
+
+
+@pytest.mark.sqlite
+def test_a_condition_larger_than_sqlite_takes_is_the_expressions_fault(store, tmp_path):
+    where = or_(*(meta("n") == number for number in range(1_200)))
+    is_refused_wherever_it_is_asked(store, tmp_path, where, r"in_\(\) compares one field")

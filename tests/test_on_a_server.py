@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from checkpointdb import (
+    CorruptionError,
     InvalidInputError,
     NotFoundError,
     PipelineCheckpoint,
@@ -264,6 +265,18 @@ def test_what_does_more_than_ask_is_refused(handle, statement):
     with pytest.raises(InvalidInputError):
         handle.sql(statement)
     assert len(handle.list_checkpoints()) == 4
+
+
+def test_what_python_cannot_hold_is_the_statements_fault(handle):
+    with pytest.raises(InvalidInputError, match="cannot be asked: timestamp too large"):
+        handle.sql("SELECT 'infinity'::timestamp")
+
+
+def test_a_row_that_python_cannot_hold_is_damaged_and_the_server_is_there(handle):
+    with handle._engine.database.write() as connection:
+        connection.exec_driver_sql("UPDATE checkpoints SET created_at = 'infinity'")
+    with pytest.raises(CorruptionError, match="a row that cannot be read"):
+        handle.list_checkpoints()
 
 
 def test_a_statement_that_takes_too_long_is_given_up(handle):

@@ -78,6 +78,11 @@ def test_what_is_no_dictionary_is_refused(unchanged, state):
         unchanged.save(state, "bad")
 
 
+def test_a_mapping_that_is_no_dictionary_is_told_how_to_become_one(unchanged):
+    with pytest.raises(InvalidStateError, match=r"not LazyState: give dict\(state\)"):
+        unchanged.save(unchanged.lazy("good"), "bad")
+
+
 @pytest.mark.parametrize("key", [1, None, b"a", ("a", "b"), 1.5, True], ids=label)
 def test_a_key_that_is_no_text_is_refused_and_shown(unchanged, key):
     with pytest.raises(InvalidStateError, match="text"):

@@ -84,6 +84,8 @@ def parse_where(text: str) -> ColumnElement[bool]:
 
     Raises InvalidInputError, which says where, for anything else.
     """
+    if not isinstance(text, str):
+        raise InvalidInputError(f"a condition is text, not {type(text).__name__}")
     try:
         return _Parser(text).whole()
     except InvalidInputError as error:

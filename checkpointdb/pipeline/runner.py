@@ -202,7 +202,8 @@ class Pipeline:
     ) -> Run:
         if on_change not in ("error", "redo", "reuse"):
             raise InvalidInputError(f"on_change must be error, redo or reuse, not {on_change!r}")
-        if reserved := _RESERVED & (metadata or {}).keys():
+        about = checked(dict(metadata) if isinstance(metadata, Mapping) else metadata)
+        if reserved := _RESERVED & about.keys():
             raise InvalidInputError(f"the pipeline itself writes {sorted(reserved)}: rename yours")
         if state is not None:
             as_dict(state)
@@ -214,7 +215,6 @@ class Pipeline:
             self.store, self.name, identities, run_id, state, self._shape, on_change
         )
         start = resumption.start(resume_from)
-        about = checked(dict(metadata or {}))
         options = self._options
         return Run(
             self.name,

@@ -55,10 +55,12 @@ class Inspecting:
     def history(self, key: str) -> list[KeyVersion]:
         """Return every value that `key` had in checkpoints that still exist, oldest first.
 
-        Its removals are among them.
+        Its removals are among them. Raises InvalidInputError for a key that is no text.
         """
         from checkpointdb.store.comparing import key_history
 
+        if not isinstance(key, str):
+            raise InvalidInputError(f"a key is text, not {type(key).__name__}")
         if not is_storable(key):
             return []
         with self._engine.database.read() as connection:

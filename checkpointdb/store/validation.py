@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,8 @@ def checked_state(state: object) -> dict[str, object]:
     Raises InvalidStateError, naming the key, otherwise.
     """
     if not isinstance(state, dict):
-        raise InvalidStateError(
-            f"a state must be a dict, not {type(state).__name__}: wrap it as {{'value': state}}"
-        )
+        form = "give dict(state)" if isinstance(state, Mapping) else "wrap it as {'value': state}"
+        raise InvalidStateError(f"a state must be a dict, not {type(state).__name__}: {form}")
     copy = dict(state)  # in one step: another thread may be adding keys
     for key in () if _are_storable(copy) else copy:
         if not isinstance(key, str):

@@ -391,9 +391,10 @@ def looping(state):
         lambda store: Pipeline("plan", store, [extract]).run(None, "R"),
         lambda store: Pipeline("plan", store, [extract]).run({}, "R", on_change="hope"),
         lambda store: Pipeline("plan", store, [extract]).run({}, "R", metadata={"run": 1}),
+        lambda store: Pipeline("plan", store, [extract]).run({}, "R", metadata="x"),
         lambda store: Pipeline("plan", store, [extract]).run({}, "R", 1.5),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_arguments_that_make_no_sense_are_refused_and_nothing_is_saved(archive, make):
     with pytest.raises(InvalidInputError):

@@ -394,7 +394,8 @@ def test_differences_and_history_are_those_of_what_was_saved(old, code):
     new = code(3, UPGRADES)
     new.save(NEW, "new")
     assert [each.key for each in new.diff("old", "new").removed] == ["first", "last"]
-    assert [each.checkpoint_id for each in new.history("first")] == ["old"]
+    changes = [(each.checkpoint_id, each.change) for each in new.history("first")]
+    assert changes == [("old", "set"), ("new", "removed")]
 
 
 def test_both_errors_are_caught_as_ours():

@@ -88,6 +88,11 @@ def asking() -> Iterator[None]:
         state = getattr(cause, "sqlstate", None) or ""
         is_of_value = state.startswith(_DATA_EXCEPTION) or _is_of_value(cause)
         is_of_type = any(symptom in str(cause) for symptom in _NO_TYPE)
+        if state == _NO_COLUMN or any(symptom in str(cause) for symptom in _UNASKED):
+            raise InvalidInputError(
+                f"what was asked cannot be asked of the database ({shortened(cause)}): correct the "
+                "expression, or ask for less at once"
+            ) from error
         if isinstance(error, DBAPIError) and not (is_of_value or is_of_type):
             raise
         raise InvalidInputError(
@@ -201,6 +206,8 @@ _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_EXCEPTION = "22"
 _NO_TYPE = ("is not supported", "cannot adapt type")  # what both drivers say of an object
+_UNASKED = ("no such column", "too many SQL variables", "number of parameters must be")
+_NO_COLUMN = "42703"
 _BEYOND_SERVER = "54"
 _DAMAGED_ON_SERVER = {"XX001", "XX002"}
 

@@ -269,7 +269,8 @@ class Flowing(io.RawIOBase):
     """Pieces of bytes, of any lengths, as a file."""
 
     def __init__(self, pieces: Iterator[Any], release: Callable[[], object] | None = None) -> None:
-        self._pieces = pieces
+        # Each read goes on where the one before has ended, also where `iter` begins anew.
+        self._pieces = (piece for piece in pieces)
         self._release = release
         self._rest = memoryview(b"")
 

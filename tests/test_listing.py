@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from labels import label
-from sqlalchemy import or_
+from sqlalchemy import column, or_
 
 from checkpointdb import InvalidInputError, KeepWhere, checkpoints, has_key, meta
 
@@ -18,6 +18,8 @@ pytestmark = pytest.mark.databases
         {"where": lambda checkpoint: True},
         {"where": meta("accuracy")},
         {"where": True},
+        {"where": checkpoints.c.checkpoint_id},
+        {"where": column("colour") == 1},
         {"sort_by": "colour"},
         {"sort_by": None},
         {"sort_by": checkpoints.c.id.desc()},
@@ -36,6 +38,12 @@ def test_a_list_that_makes_no_sense_is_refused_before_there_is_a_checkpoint_too(
         with pytest.raises(InvalidInputError):
             handle.list_checkpoints(**arguments)
         handle.save({"a": 1})
+
+
+def test_a_condition_with_more_values_than_a_database_takes_is_refused(store):
+    where = checkpoints.c.checkpoint_id.in_([str(number) for number in range(300_000)])
+    with pytest.raises(InvalidInputError, match="ask for less at once"):
+        store().list_checkpoints(where=where)
 
 
 def test_an_empty_store_answers_every_question(store):

@@ -129,6 +129,25 @@ def test_a_stream_made_later_of_what_was_read_is_no_empty_one(archive, once):
         archive.save({"stream": StreamedValue(given)}, "second")
 
 
+class BeginsAnew:
+    """An iterator that `iter` begins anew, as many are written."""
+
+    def __iter__(self):
+        self.left = [b"x" * MIB, b"y" * MIB, b"z" * MIB]
+        return self
+
+    def __next__(self):
+        if not self.left:
+            raise StopIteration
+        return self.left.pop(0)
+
+
+@pytest.mark.parametrize("wrap", [lambda made: made, lambda made: lambda: made])
+def test_an_iterator_that_iter_begins_anew_is_read_once(archive, wrap):
+    archive.save({"stream": StreamedValue(wrap(BeginsAnew()))}, "one")
+    assert b"".join(archive.load("one")["stream"]) == b"".join(BeginsAnew())
+
+
 def test_what_gives_its_bytes_anew_makes_as_many_streams_as_one_likes(archive):
     pieces, file = [NOISE, b"and more"], NoSeekable(MORE)
     for name in ("first", "second"):

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -42,6 +43,7 @@ class Application(Commands):
 
     def main(self, args: Any = None, *others: Any, **options: Any) -> NoReturn:
         """Run a command line and exit."""
+        _open_closed()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
                 stream.reconfigure(errors="backslashreplace")
@@ -79,6 +81,14 @@ class Application(Commands):
             return _fail(ERROR, type(error).__name__, f"unexpected: {error}", is_json)
 
 
+def _open_closed() -> None:
+    """Give what was closed by who started this to nobody, before a database gets its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nobody = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nobody)
+
+
 def _show_usage(error: click.ClickException) -> None:
     is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)  # shows the usage itself
     if isinstance(error, click.UsageError) and error.ctx is not None and not is_help:
@@ -89,7 +99,12 @@ def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
     """Say what went wrong, on stderr and, if JSON was asked for, as the one document."""
     if is_json:
         error = {"code": found.code, "name": found.name, "type": kind, "message": message}
-        click.echo(as_json({"error": error}))
+        try:
+            click.echo(as_json({"error": error}))
+        except BrokenPipeError:
+            raise
+        except OSError:  # that it cannot be written may be what went wrong
+            pass
     click.echo(f"checkpointdb: {safe(message, lines=True)}", err=True)
     return found.code
 

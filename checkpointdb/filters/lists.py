@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, select, true
+from sqlalchemy import Boolean, Column, ColumnElement, Select, TextClause, select, true
 from sqlalchemy.sql.elements import Grouping
 
 from checkpointdb import queries
@@ -56,6 +56,8 @@ def _filtered(pipeline: str, condition: ColumnElement[bool]) -> Select[int]:
 
 def _checked(where: object) -> ColumnElement[bool]:
     """Return `where` if it can be asked of the database; raises InvalidInputError if not."""
+    if isinstance(where, Column) and not isinstance(where.type, Boolean):
+        raise InvalidInputError(f"{where.name} is no condition: compare it with a value")
     if isinstance(where, ColumnElement):
         return where
     if isinstance(where, TextClause):

@@ -124,14 +124,18 @@ def refuse_claimed(payloads: PayloadStore, where: str) -> None:
 
 
 def refuse_inside(wanted: Wanted) -> None:
-    """Raise InvalidInputError for the payload directory of another store, which has no claim."""
+    """Raise InvalidInputError for the payload directory of another store, which has no claim.
+
+    For a rebuild, too, which would take the payloads from a store that is in use.
+    """
     if wanted.url is None or not is_file_url(wanted.url):
         return
     root = directory_of_url(wanted.url)
     if root.name == PAYLOAD_DIRECTORY and (root.parent / DATABASE_NAME).exists():
         raise InvalidInputError(
             f"{str(root)!r} is where the store {str(root.parent)!r} keeps its payloads: give this "
-            "store a place of its own"
+            f"store a place of its own; or, if {str(root.parent / DATABASE_NAME)!r} is lost or "
+            "damaged, move that away, and rebuild the store where it is"
         )
 
 

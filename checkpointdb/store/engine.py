@@ -196,6 +196,7 @@ class Engine(Finding):
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Open a write transaction on the rows of this pipeline, if there are any yet."""
+        self._check_writable()
         with self._lock:
             if self._pipeline_id is None:
                 self._pipeline_id = self._known_pipeline()

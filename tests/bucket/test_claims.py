@@ -201,7 +201,7 @@ def test_the_payload_directory_of_another_store_is_no_place_for_a_second(tmp_pat
             PipelineCheckpoint(tmp_path / "second", payload_url=url)
         assert not (tmp_path / "second").exists()
         first.save({"n": 1}, "one")
-    with pytest.raises(InvalidInputError, match="keeps its payloads"):
+    with pytest.raises(InvalidInputError, match="move that away, and rebuild"):
         PipelineCheckpoint.rebuild(tmp_path / "second", payload_url=url)
     with PipelineCheckpoint(tmp_path / "first") as first:
         assert first.load("one") == {"n": 1}

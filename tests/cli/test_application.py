@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -234,6 +235,28 @@ def test_an_interrupt_ends_in_130_without_a_traceback(handle, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to what it started, too
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "checkpointdb: interrupted")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes it")
+@pytest.mark.parametrize(
+    ("words", "redirection", "code", "told"),
+    [
+        ("list", ">&-", 0, ""),
+        ("prune --keep-last 1 --yes --json", ">&-", 0, ""),
+        ("get nosuch", "2>&-", 3, ""),
+        ("list --json", ">/dev/full", 1, "checkpointdb: [Errno 28] No space left on device"),
+    ],
+)
+def test_an_output_that_is_closed_or_full_makes_no_traceback(
+    handle, words, redirection, code, told
+):
+    if redirection == ">/dev/full" and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = shlex.join([*COMMAND, "--store", str(handle.checkpoint_dir), *words.split()])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (code, told)
 
 
 def test_what_an_encoding_lacks_is_escaped(store):

@@ -15,7 +15,7 @@ from checkpointdb.pipeline.events import Event, Kind
 from checkpointdb.pipeline.metrics import plain
 from checkpointdb.pipeline.points import Point, default_id
 from checkpointdb.pipeline.problems import describe
-from checkpointdb.pipeline.resuming import Start
+from checkpointdb.pipeline.resuming import Start, step_checkpoints
 from checkpointdb.pipeline.stages import Identity, Stage
 from checkpointdb.pipeline.states import as_dict
 from checkpointdb.pipeline.steps import Steps
@@ -69,10 +69,10 @@ class Run:
         self._number = start.completed
         # The last that is known to be saved, then those that may be.
         self._saves: list[tuple[str | None, PendingSave | None]] = [(start.checkpoint_id, None)]
-        # Checkpoints of steps, of no use once their stage has its own.
-        self._spent: set[str] = set()
-        if start.checkpoint_id == self._id_of_steps(start.completed + 1):
-            self._spent.add(start.checkpoint_id)
+        # Checkpoints of steps, of no use once their stage has its own. Also of earlier attempts:
+        # one that was killed could not clear them.
+        ids = {self._id_of_steps(number): number for number in range(1, len(stages) + 1)}
+        self._step_checkpoints = step_checkpoints(store, workflow, run_id, ids)
         self._begin_stage(start.completed, start.steps, start.seconds)
 
     def remaining(self) -> Iterator[tuple[int, Stage]]:
@@ -112,7 +112,7 @@ class Run:
         except BaseException as error:
             self._note(error)
             raise
-        self._clear_spent()
+        self._clear_steps()
         return self.state
 
     # --- steps
@@ -138,7 +138,7 @@ class Run:
         about = {"outcome": "running", "steps": self._steps.last}
         checkpoint_id = self._save(point, about, is_full=False)
         if checkpoint_id == self._id_of_steps(self._number):
-            self._spent.add(checkpoint_id)
+            self._step_checkpoints[checkpoint_id] = self._number
         self._tell("step", checkpoint_id, (name, number))
 
     def _id_of_steps(self, stage: int) -> str:
@@ -163,7 +163,7 @@ class Run:
             checkpoint_id = self._save(self._point(), about, is_full=is_full)
             self._is_finished = True
             if not self._options.background:
-                self._clear_spent()
+                self._clear_steps()
         self._tell("completed", checkpoint_id)
 
     def _take(self, returned: Any) -> dict[str, Any]:
@@ -262,11 +262,13 @@ class Run:
             "made_by": [list(each) for each in self._identities[: self._number]],
         }
 
-    def _clear_spent(self) -> None:
-        for checkpoint_id in self._spent:
+    def _clear_steps(self) -> None:
+        """Delete the checkpoints of steps of this stage, which is saved, and of those before it."""
+        spent = [name for name, stage in self._step_checkpoints.items() if stage <= self._number]
+        for checkpoint_id in spent:
             with suppress(NotFoundError):  # retention was faster
                 self._store.delete_checkpoint(checkpoint_id, missing_ok=False)
-        self._spent.clear()
+            del self._step_checkpoints[checkpoint_id]
 
     def _note(self, error: BaseException) -> None:
         """Record what ended the stage; if that cannot be, the error says so."""

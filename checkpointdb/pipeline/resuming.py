@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal
@@ -114,7 +114,7 @@ class Resumption:
         return [each for each in found if _is_of_run(each.custom_metadata)]
 
     def _of_run(self, run_id: str) -> ColumnElement[bool]:
-        return (meta("run") == run_id) & (meta("workflow") == self.workflow)
+        return _of_run(self.workflow, run_id)
 
     # --- where that leads
 
@@ -204,6 +204,20 @@ class Resumption:
         raise InvalidInputError(
             f"the state is a {name}: give Pipeline its class as state_type, or run() a state of it"
         )
+
+
+def step_checkpoints(
+    store: PipelineCheckpoint, workflow: str, run_id: str, ids: Mapping[str, int]
+) -> dict[str, int]:
+    """Return which of `ids`, each with the number of its stage, the run has saved after steps."""
+    where = _of_run(workflow, run_id) & (meta("outcome") == "running")
+    found = store.list_checkpoints(where=checkpoints.c.checkpoint_id.in_(ids) & where)
+    stages = {each.checkpoint_id: each.custom_metadata.get("stage") for each in found}
+    return {name: number for name, number in ids.items() if stages.get(name) == number}
+
+
+def _of_run(workflow: str, run_id: str) -> ColumnElement[bool]:
+    return (meta("run") == run_id) & (meta("workflow") == workflow)
 
 
 def _is_of_run(about: dict[str, Any]) -> bool:

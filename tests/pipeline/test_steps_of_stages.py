@@ -191,6 +191,53 @@ def test_a_run_that_is_ended_goes_on_where_it_was(tmp_path, how, within):
         assert {each.kind for each in handle.check(read_data=True).problems} <= HARMLESS
 
 
+@pytest.mark.parametrize("where", ["latest", "loop 2", None])
+def test_steps_that_a_killed_run_left_behind_end_with_their_stage(archive, where):
+    """Killed in the background, or between the save of a stage and the deletion of its steps."""
+    clear = archive.delete_checkpoint
+    archive.delete_checkpoint = lambda *_, **__: None
+    with pytest.raises(LookupError):
+        looping(archive, fails_at=3).run({}, "R")
+    archive.delete_checkpoint = clear
+    left = ["R_stage_1_step", "R_stage_2_step", "R_stage_3_step"]
+    assert steps_in(archive) == left
+    with pytest.raises(LookupError):  # before its stage is saved, and after stages that are
+        looping(archive, fails_at=3, every_seconds=60).run({}, "R", where)
+    assert steps_in(archive) == (left if where else left[2:])
+    looping(archive, every_seconds=60).run({}, "R", "latest")
+    assert steps_in(archive) == []
+
+
+def test_the_steps_of_a_run_are_left_alone_by_another_of_a_like_name(archive):
+    with pytest.raises(LookupError):
+        looping(archive, fails_at=1).run({}, "R")
+    Pipeline("another", archive, [lambda _: None], checkpoint_id=lambda _: "mine").run({}, "R")
+    assert steps_in(archive) == ["R_stage_1_step"]
+
+
+def steps_in(store):
+    ids = [each.checkpoint_id for each in store.list_checkpoints(reverse=False)]
+    return [each for each in ids if each.endswith("_step")]
+
+
+def looping(store, fails_at=None, **options):
+    """Three stages with a loop each; one fails at its second step."""
+    pipeline = Pipeline("loops", store)
+
+    def loop(stage):
+        def work(state, stage=stage):
+            for number in pipeline.steps("epoch", range(3), **options):
+                if (stage, number) == (fails_at, 1):
+                    raise LookupError("stop")
+                state[f"{stage} {number}"] = number
+
+        return work
+
+    for stage in (1, 2, 3):
+        pipeline.stage(name=f"loop {stage}", version="1")(loop(stage))
+    return pipeline
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to this process")
 def test_the_handler_is_gone_after_the_run_and_never_takes_the_place_of_another(archive):
     seen = []

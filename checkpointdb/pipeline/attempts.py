@@ -3,31 +3,43 @@
 An attempt that goes on although another was begun (by a second process, or since a machine that
 was taken for dead lives) finds the other's checkpoints, and ends. A lock would have to be told from
 that of a process that was killed, on every file system and server.
+
+Tokens are in the order of beginning: by the clock, but after all that had saved something by then,
+whatever their clocks said. Of two that saved nothing yet the clocks decide; even where those of two
+machines differ, all agree on one that has the run.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
+import time
+from collections.abc import Iterable
 
 from checkpointdb.errors import InvalidInputError, RunTakenError
 from checkpointdb.store import PipelineCheckpoint
 from checkpointdb.store.validation import checked_id
 
+_TOKEN = re.compile(r"([0-9]{20,40})-[0-9a-f]+")
+
 
 class Attempt:
-    """An attempt at a run, by its token, and those that it knows to be over."""
+    """An attempt at a run, by its token."""
 
     def __init__(self, store: PipelineCheckpoint, workflow: str, run_id: str) -> None:
-        self.token = secrets.token_hex(8)
         self._store = store
         self._workflow = workflow
         self._run_id = run_id
         self._free: set[str] = set()  # ids that no other run has
-        self._known = self._attempts() | {self.token}
+        self.token = _new_token(self._attempts())
 
     def check_alone(self) -> None:
-        """Raise RunTakenError if an attempt that began later has saved a checkpoint."""
-        if self._attempts() <= self._known:
+        """Raise RunTakenError if an attempt that began later has saved a checkpoint.
+
+        One that began earlier, and has not seen this one yet, is in nobody's way: it will.
+        """
+        own = _order(self.token)
+        if all(_order(each) <= own for each in self._attempts()):
             return
         raise RunTakenError(
             f"run {self._run_id!r} of {self._workflow!r} was begun again meanwhile, by another "
@@ -54,3 +66,15 @@ class Attempt:
 
     def _attempts(self) -> set[str]:
         return self._store.attempts(self._workflow, self._run_id)
+
+
+def _new_token(known: Iterable[str]) -> str:
+    """Return a token that comes after those that are known: clocks may be set back."""
+    newest = max((_order(each)[0] for each in known), default=0)
+    return f"{max(time.time_ns(), newest + 1):020}-{secrets.token_hex(8)}"
+
+
+def _order(token: str) -> tuple[int, str]:
+    """Return when an attempt began among others. What has no time, as older ones, was first."""
+    found = _TOKEN.fullmatch(token)
+    return (int(found[1]) if found else 0), token

@@ -109,6 +109,8 @@ class Run:
             for _, pending in self._saves:
                 if pending is not None:
                     pending.result()
+            if self._is_finished:  # by now: what is saved last may have come after the other's
+                self._attempt.check_alone()
         except BaseException as error:
             self._note(error)
             raise

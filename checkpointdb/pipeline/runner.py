@@ -154,7 +154,7 @@ class Pipeline:
         raises Terminated: at once, or at the end of a step or save that is going on.
 
         A run that is begun again while it goes on is the later one's: the earlier raises
-        RunTakenError at its next stage or save.
+        RunTakenError at its next stage or save once the later has saved.
 
         Raises StaleStageError, NotFoundError if there is nothing to resume from, InvalidInputError
         for arguments that make no sense, InvalidStateError for a state of another kind, and what

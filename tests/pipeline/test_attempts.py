@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 from breaking import KEEP_ALL, command
 
 from checkpointdb import InvalidInputError, PipelineCheckpoint, RunTakenError
-from checkpointdb.pipeline import Pipeline, Stage
+from checkpointdb.pipeline import Pipeline, Stage, attempts
+from checkpointdb.pipeline.attempts import Attempt
 
 
 def note(state):
@@ -83,7 +85,7 @@ def test_an_error_of_an_attempt_that_was_overtaken_is_not_the_runs(archive):
 
 
 def test_threads_that_begin_one_run_at_once_leave_one_that_is_whole(archive):
-    """None of them may have it if each saw another begin; whoever ends has saved every stage."""
+    """Whoever ends has saved every stage."""
     ready = threading.Barrier(4)
     ended = []
 
@@ -108,10 +110,79 @@ def test_threads_that_begin_one_run_at_once_leave_one_that_is_whole(archive):
     for each in threads:
         each.join()
     assert archive.failures() == []
-    if ended:
-        assert archive.load("R_stage_3")["by"] == [
-            (archive.load("R_stage_3")["thread"], number) for number in range(3)
-        ]
+    assert ended  # whoever began last yields to nobody
+    state = archive.load("R_stage_3")
+    assert state["by"] == [(state["thread"], number) for number in range(3)]
+
+
+@pytest.mark.parametrize("done", [[], ["prepare"]], ids=["anew", "resumed"])
+def test_who_began_last_has_it_though_the_earlier_saves_first(archive, done):
+    is_begun, is_saved = [[threading.Event() for _ in range(2)] for _ in range(2)]
+    found = {}
+
+    # Both are in it before any saves; the earlier is first.
+    to_work, to_report = [is_begun[1], is_saved[0]], [is_saved[1], is_begun[1]]
+
+    def report(state):
+        assert to_report[state["by"]].wait(30)
+
+    def run(by):
+        def tell(event):
+            if (event.kind, event.name) == ("completed", "work"):
+                is_saved[by].set()
+
+        def take(state):
+            state["by"] = by
+            is_begun[by].set()
+            assert to_work[by].wait(30)
+
+        stages = [*prepared, Stage(take, "work", version="1"), Stage(report, version="1")]
+        pipeline = Pipeline("plan", archive, stages, progress=tell)
+        try:
+            found[by] = pipeline.run({}, "R", *done)
+        except RunTakenError as error:
+            found[by] = error
+
+    prepared = [Stage(lambda _: None, name, version="1") for name in done]
+    if prepared:
+        Pipeline("plan", archive, prepared).run({}, "R")
+    threads = [threading.Thread(target=run, args=[by]) for by in range(2)]
+    for by in range(2):
+        threads[by].start()
+        assert is_begun[by].wait(30)
+    for each in threads:
+        each.join()
+    assert isinstance(found[0], RunTakenError)
+    assert found[1] == archive.load(f"R_stage_{len(done) + 2}") == {"by": 1}
+    assert (archive.runs()[0].status, archive.failures()) == ("completed", [])
+
+
+def test_an_attempt_that_is_overtaken_while_it_saves_its_last_is_told(archive):
+    def overtake(event):
+        if event.kind == "completed":
+            Pipeline("plan", archive, [note]).run({}, "R")
+
+    with pytest.raises(RunTakenError):
+        Pipeline("plan", archive, [note], progress=overtake).run({}, "R")
+    assert (archive.runs()[0].status, archive.failures()) == ("completed", [])
+
+
+def test_a_clock_that_was_set_back_makes_no_attempt_an_earlier_one(archive, monkeypatch):
+    Pipeline("plan", archive, [note]).run({}, "R")
+    monkeypatch.setattr(attempts, "time", SimpleNamespace(time_ns=lambda: 5))
+    later = Attempt(archive, "plan", "R")
+    [earlier] = archive.attempts("plan", "R")
+    assert later.token > earlier
+    later.check_alone()
+
+
+@pytest.mark.parametrize("token", ["ffffffffffffffff", "9999999999999999", "by hand"])
+def test_a_token_without_a_time_is_of_an_earlier_attempt(archive, token):
+    attempt = Attempt(archive, "plan", "R")
+    archive.save({}, "old", custom_metadata={"workflow": "plan", "run": "R", "attempt": token})
+    assert archive.attempts("plan", "R") == {token}
+    attempt.check_alone()
+    Attempt(archive, "plan", "R").check_alone()
 
 
 def test_what_was_begun_before_and_is_over_is_in_nobodys_way(archive):

@@ -12,7 +12,7 @@ class Failure:
 
     `outcome` is "failed", or "interrupted" for a signal, an interrupt or an exit. `message` is None
     in an encrypted store. Equal `traceback_digest`s mean that the same error came the same way.
-    `checkpoint_id` is the run's last good checkpoint.
+    `checkpoint_id` is the run's last good checkpoint, None if it was begun anew and saved nothing.
     """
 
     workflow: str

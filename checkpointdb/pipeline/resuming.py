@@ -68,7 +68,7 @@ class Resumption:
     def _find(self, resume_from: str | int) -> CheckpointMetadata | None:
         """Return what is named; None for the latest of a run that has none."""
         if resume_from == "latest":
-            return self._newest(self._of_run(self.run_id))
+            return self._latest()
         is_name = isinstance(resume_from, str)
         if is_name and resume_from not in self._names:
             return self._named(str(resume_from))
@@ -85,6 +85,19 @@ class Resumption:
                 "'latest', or begin anew"
             )
         return found
+
+    def _latest(self) -> CheckpointMetadata | None:
+        """Return what the run saved last; None if it was begun anew since, and saved nothing.
+
+        What it had saved before is then the result of another beginning.
+        """
+        found = self._newest(self._of_run(self.run_id))
+        if found is None:
+            return None
+        failures = self.store.failures(
+            self.workflow, self.run_id, after=found.checkpoint_id, limit=1
+        )
+        return None if failures and failures[0].checkpoint_id is None else found
 
     def _named(self, checkpoint_id: str) -> CheckpointMetadata:
         found = self.store.get_checkpoint_info(checkpoint_id)

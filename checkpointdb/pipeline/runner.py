@@ -145,10 +145,11 @@ class Pipeline:
         """Run the stages upon a dict, dataclass or pydantic model, and return it as they left it.
 
         `resume_from` goes on after a checkpoint: the "latest" of the run (which begins anew if it
-        has none), that of a stage by its name or number, or any by its id; what was finished is not
-        done again. A stage that changed since it made that checkpoint is an error, unless
-        `on_change` is "redo", which does it again and what follows it, or "reuse". `metadata` is
-        kept with each checkpoint. A run without an id is given one.
+        has none, or was begun anew and failed before it had one), that of a stage by its name or
+        number, or any by its id; what was finished is not done again. A stage that changed
+        since it made that checkpoint is an error, unless `on_change` is "redo", which does it again
+        and what follows it, or "reuse". `metadata` is kept with each checkpoint. A run
+        without an id is given one.
 
         What a stage raises is recorded as a Failure and raised again. In the main thread SIGTERM
         raises Terminated: at once, or at the end of a step or save that is going on.

@@ -116,15 +116,27 @@ def stage_times(pipeline: str, workflow: str | None) -> Select[Any]:
 
 
 def failures_of(
-    pipeline: str, workflow: str | None, run_id: str | None, limit: int | None
+    pipeline: str,
+    workflow: str | None,
+    run_id: str | None,
+    limit: int | None,
+    after: str | None = None,
 ) -> Select[Any]:
-    """Return what failed, newest first."""
+    """Return what failed, newest first; with `after`, since that checkpoint was saved."""
     query = (
         select(failures)
         .where(failures.c.pipeline_id == _id_of(pipeline))
         .order_by(failures.c.id.desc())
         .limit(limit)
     )
+    if after is not None:
+        saved = (
+            select(checkpoints.c.id)
+            .where(checkpoints.c.pipeline_id == _id_of(pipeline))
+            .where(checkpoints.c.checkpoint_id == after)
+        )
+        # By the order of saving: clocks may be set back.
+        query = query.where(failures.c.after_checkpoint >= saved.scalar_subquery())
     return _of(_of(query, failures.c.workflow, workflow), failures.c.run_id, run_id)
 
 

@@ -43,9 +43,16 @@ class Running:
         self._engine.record_failures([row])
 
     def failures(
-        self, workflow: str | None = None, run_id: str | None = None, *, limit: int | None = None
+        self,
+        workflow: str | None = None,
+        run_id: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
     ) -> list[Failure]:
         """Return what failed or was interrupted, newest first: of a workflow, of a run, or all.
+
+        With `after`, the id of a checkpoint, only what did since that was saved.
 
         Raises InvalidInputError for a limit that makes no sense.
         """
@@ -54,7 +61,7 @@ class Running:
 
         if limit is not None:
             checked_count(limit, "limit", least=0)
-        query = queries.failures_of(self._engine.pipeline, workflow, run_id, limit)
+        query = queries.failures_of(self._engine.pipeline, workflow, run_id, limit, after)
         with self._engine.database.read() as connection:
             return [failure_of(row) for row in connection.execute(query)]
 

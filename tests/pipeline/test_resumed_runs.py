@@ -73,6 +73,40 @@ def test_the_latest_is_what_was_saved_last_and_no_later_stage_of_an_earlier_atte
     assert state == {"try": 2, "called": [1, 2, 3, 4]}
 
 
+@pytest.mark.parametrize("end", [LookupError, KeyboardInterrupt])
+def test_the_latest_of_a_run_that_was_begun_anew_and_saved_nothing_is_its_beginning(archive, end):
+    def end_at_once(_state):
+        raise end
+
+    broken = Pipeline("plan", archive, [Stage(end_at_once, "s1", version="1"), *numbered(2)[1:]])
+    mended = Pipeline("plan", archive, numbered(2))
+    mended.run({"day": "Monday"}, "R")
+    for where in (None, "latest"):
+        with pytest.raises(end):
+            broken.run({"day": "Tuesday"}, "R", where)
+    mended.run({"day": "Friday"}, "another")
+    assert mended.run({}, "R", "s2")["day"] == "Monday"  # by its name it is there
+    assert mended.run({"day": "Tuesday"}, "R", "latest") == {"day": "Tuesday", "called": [1, 2]}
+    assert mended.run({}, "R", "latest")["day"] == "Tuesday"
+
+
+def test_the_latest_of_a_run_that_was_resumed_and_saved_nothing_is_what_it_was_resumed_from(
+    stopped,
+):
+    for _ in range(2):
+        with pytest.raises(LookupError, match="stage 5"):
+            Pipeline("plan", stopped.store, numbered(9, fails_at=5)).run({}, "R", "latest")
+    assert stopped.run({}, "R", "latest") == {"of": "R", "called": list(range(1, 10))}
+
+
+@pytest.mark.parametrize("run", [("plan", "S"), ("other", "R")], ids=str)
+def test_what_another_run_failed_at_says_nothing_of_this_one(stopped, run):
+    workflow, run_id = run
+    with pytest.raises((LookupError, InvalidInputError), match=r"stage 1|is of run 'R' of 'plan'"):
+        Pipeline(workflow, stopped.store, numbered(1, fails_at=1)).run({}, run_id)
+    assert stopped.run({}, "R", "latest")["of"] == "R"
+
+
 @pytest.mark.parametrize(
     ("where", "kind"),
     [

@@ -298,6 +298,7 @@ def test_questions_search_indexes(archive):
         newest_of_runs("default", "plan"),
         stage_times("default", "plan"),
         failures_of("default", "plan", None, None),
+        failures_of("default", "plan", "R", 1, after="R_stage_1"),
         newest_failures("default", "plan"),
     ):
         text = query.compile(compile_kwargs={"literal_binds": True})

@@ -145,4 +145,32 @@ UPKEEP = (
         "and True",
         "test_sweep.py",
     ),
+    Mutant(
+        "a copy loads by its id what it has listed before",
+        "checkpointdb/store/copying.py",
+        "state = ours._engine.load_serialized(find)",
+        "state = ours._engine.load_serialized(ours._engine.place_of(each.checkpoint_id))",
+        "test_copying.py",
+    ),
+    Mutant(
+        "a policy forgets what has no version, since that is not another",
+        "checkpointdb/filters/expressions.py",
+        "return and_(field.is_not(None), found)  # false, not NULL: `not` finds what has none",
+        "return found",
+        "test_expressions.py",
+    ),
+    Mutant(
+        "who saves first has a run that was begun twice",
+        "checkpointdb/pipeline/attempts.py",
+        "if all(_order(each) <= own for each in self._attempts()):",
+        "if all(each == self.token for each in self._attempts()):",
+        "pipeline/test_attempts.py",
+    ),
+    Mutant(
+        "what a file says that it read is believed",
+        "checkpointdb/sources.py",
+        "if not 0 <= count <= len(target):",
+        "if False:",
+        "test_streamed_sources.py",
+    ),
 )

@@ -133,9 +133,9 @@ class CloudBackup:
         the backup is gone, or is that of another store. `progress` is called with the bytes
         that are done and that there are.
 
-        Raises InvalidInputError if another store pushes there or it is a place within the store,
-        StoreBusyError if another process
-        is at it, StoreUnavailableError if the remote or the store cannot be used.
+        Raises InvalidInputError if another store pushes there, it is a place within the store, or
+        the store lies among its files; StoreBusyError if another process is at it,
+        StoreUnavailableError if the remote or the store cannot be used.
         """
         from checkpointdb.store.backing import push_store, refuse_own_place
 

@@ -191,7 +191,9 @@ class Upkeep:
         numbers of payloads that are read and in all.
 
         Raises StoreUnavailableError if there is a database: move it away first, or if a payload
-        cannot be read now; EncryptionError if there is a keyring that the key does not open.
+        cannot be read now; InvalidInputError if another store, whose database is beside them, keeps
+        the payloads at `payload_url`; EncryptionError if there is a keyring that the key does not
+        open.
         """
         from checkpointdb.store.rebuilding import rebuild_directory
 

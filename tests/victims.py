@@ -665,6 +665,16 @@ def leave_saves_behind(directory: str, end: str) -> None:
         raise SystemExit(0)
 
 
+def shortest_seconds(work: Callable[[str], object]) -> float:
+    """How long it takes on this machine at its best, for moments that are within it."""
+    lasted = []
+    for number in range(5):
+        began = time.monotonic()
+        work(f"warm {number}")
+        lasted.append(time.monotonic() - began)
+    return min(lasted)
+
+
 def be_interrupted_in_the_background(directory: str) -> None:
     """Be interrupted while saves are captured, put in line and waited for, then close."""
     import signal
@@ -672,16 +682,20 @@ def be_interrupted_in_the_background(directory: str) -> None:
     def interrupt(*_: object) -> None:
         raise Interrupted
 
+    def work(each: str) -> None:
+        pending = handle.save(state_of(each), each, wait=False)
+        handle.save(state_of(each), f"then {each}", wait=False)
+        say("saved", pending.result())
+
     handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
+    longest = shortest_seconds(work)
     signal.signal(signal.SIGALRM, interrupt)
     chosen = random.Random(11)
     for number in range(60):
-        each = f"s{number}"
         try:
-            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.0002, 0.01))
-            pending = handle.save(state_of(each), each, wait=False)
-            handle.save(state_of(each), f"then {each}", wait=False)
-            say("saved", pending.result())
+            # A little beyond: some are to come to their end.
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(longest / 50, longest * 1.2))
+            work(f"s{number}")
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupted:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -698,14 +712,15 @@ def be_interrupted(directory: str, times: str) -> None:
         raise Interrupted
 
     handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
-    handle.save(state_of("before"), "before")
+    longest = shortest_seconds(lambda each: handle.save(state_of("before"), "before"))
     signal.signal(signal.SIGALRM, interrupt)
     chosen = random.Random(7)
     for number in range(int(times)):
         each = f"s{number}"
         saved = False
         try:
-            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.0005, 0.02))
+            # A little beyond the save: some are to hit the load.
+            signal.setitimer(signal.ITIMER_REAL, chosen.uniform(longest / 50, longest * 1.2))
             handle.save(state_of(each), each)
             saved = True
             tag_of(handle.load("before"))
@@ -725,8 +740,8 @@ def save_in_a_signal_handler(directory: str, times: str) -> None:
     """A handler saves at random moments of saves; say how long each took."""
     import signal
 
-    handle = PipelineCheckpoint(directory, busy_seconds=5, **KEEP_ALL)
-    handle.save(state_of("before"), "before")
+    handle = PipelineCheckpoint(directory, busy_seconds=60, **KEEP_ALL)
+    longest = shortest_seconds(lambda each: handle.save(state_of("before"), "before"))
     chosen = random.Random(11)
     number = 0
 
@@ -741,7 +756,7 @@ def save_in_a_signal_handler(directory: str, times: str) -> None:
 
     signal.signal(signal.SIGALRM, lambda *_: save(f"handler-{number}"))
     for number in range(int(times)):
-        signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.001, 0.02))
+        signal.setitimer(signal.ITIMER_REAL, chosen.uniform(longest / 50, longest))
         save(f"main-{number}")
     signal.setitimer(signal.ITIMER_REAL, 0)
     handle.close()

@@ -134,7 +134,7 @@ def test_a_signal_handler_that_saves_during_a_save_does_not_hang(tmp_path):
     if not hasattr(signal, "setitimer"):
         pytest.skip("there is no such timer here")
     lines = run_well("save_in_a_signal_handler", tmp_path, 15)
-    assert max(float(line.split()[1]) for line in lines if line.startswith("took")) < 4
+    assert max(float(line.split()[1]) for line in lines if line.startswith("took")) < 30  # of 60
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         assert {line.split()[1] for line in lines if line.startswith("saved")} <= tags_of(
             handle

@@ -27,6 +27,7 @@ from checkpointdb.inventory import (
     PayloadRow,
     missing_files,
     named_files,
+    newer_than_rows,
     orphans,
     payload_rows,
     still_named,
@@ -224,9 +225,12 @@ def _check_strangers(
         return
     with under_lock(database) as connection:
         found = orphans(connection, payloads, suspects)
+        newer = newer_than_rows(connection, [file.name for file in found])
     for file in found:
         why = "a save was killed before its commit; sweep removes it"
-        if not format.is_payload_name(file.name):
+        if file.name in newer:
+            why = "it is newer than the rows: if these were put back, rebuild the database"
+        elif not format.is_payload_name(file.name):
             why = "no save made it; move it to where it belongs"
         yield Problem("orphan", file.name, f"no row names the file: {why}")
 

@@ -152,6 +152,14 @@ _UNAVAILABLE = {
 }
 
 
+def put_back(where: str | None) -> StoreUnavailableError:
+    """Return the error for a row that is gone, or another's, though none is ever removed."""
+    return StoreUnavailableError(
+        f"the database {where!r} was put back to an older state, or replaced, since this handle "
+        "was opened: open it anew"
+    )
+
+
 def translate(error: BaseException, where: str, busy_seconds: float) -> CheckpointError | LostRace:
     """Return our error for one of a driver."""
     if hasattr(error, "sqlstate"):

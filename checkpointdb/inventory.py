@@ -7,6 +7,7 @@ for its row again, whoever finds a row missing asks again under the lock.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,7 +17,14 @@ from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
 from checkpointdb.batches import batches
 from checkpointdb.database import Database
-from checkpointdb.format import made_unique, with_sequence
+from checkpointdb.database_errors import put_back
+from checkpointdb.format import (
+    is_payload_name,
+    made_unique,
+    payload_name,
+    sequence_of,
+    with_sequence,
+)
 from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.rows import typed
 from checkpointdb.schema import payloads as payload_table
@@ -84,6 +92,27 @@ def directory_of(name: str) -> str:
     return name.partition("/")[0]
 
 
+def newer_than_rows(connection: Connection, names: Collection[str]) -> set[str]:
+    """Return the payloads that were saved after the state that the database was put back to.
+
+    Their sequences are still to be given. So is that of a save which was killed before its commit,
+    and where that alone has one, it is no sign.
+    """
+    rows = connection.execute(select(pipelines.c.name, pipelines.c.next_sequence))
+    coming = {directory_of(payload_name(name, 0, "")): sequence for name, sequence in rows}
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name in filter(is_payload_name, names):
+        directory, sequence = directory_of(name), sequence_of(name)
+        if directory in coming and sequence >= coming[directory]:
+            found[directory][name] = sequence
+    return {
+        name
+        for directory, sequences in found.items()
+        if max(sequences.values()) > coming[directory]
+        for name in sequences
+    }
+
+
 @contextmanager
 def under_lock(database: Database, *, retried: bool = False) -> Iterator[Connection]:
     """Open a transaction in which no file is renamed that has no row yet.
@@ -134,8 +163,10 @@ def free_name(
 
 
 def _next_sequence(connection: Connection, pipeline_id: int) -> int:
-    [(sequence,)] = _lock().run(connection, {"pipeline": pipeline_id})
-    return int(sequence)
+    found = _lock().run(connection, {"pipeline": pipeline_id})
+    if not found:
+        raise put_back(connection.engine.url.database)
+    return int(found[0][0])
 
 
 @cache

@@ -22,6 +22,7 @@ from checkpointdb.inventory import (
     missing_files,
     named_files,
     names_to_remove,
+    newer_than_rows,
     orphans,
     payload_rows,
     under_lock,
@@ -45,9 +46,9 @@ def sweep(
 
     The latter two only if they are older than `grace` at `now`. Rows whose file is missing are
     reported and left alone: a backup may bring the file back. So are files of pipelines that the
-    database does not know: a rebuild may bring these back. A file that cannot be removed is named
-    in the log and stays for the next sweep. Raises StoreUnavailableError if the store is
-    read-only.
+    database does not know, and those that are newer than its rows: a rebuild may bring these back.
+    A file that cannot be removed is named in the log and stays for the next sweep. Raises
+    StoreUnavailableError if the store is read-only.
     """
     if database.read_only:
         raise StoreUnavailableError(
@@ -86,7 +87,7 @@ def _remove_orphans(
 ) -> Iterator[PayloadFile]:
     """Remove old payloads without a row; the lock is let go between batches of them."""
     with database.read() as connection:
-        suspects = _strangers(connection, _older(payloads.files(), latest))
+        suspects = _older(_strangers(connection, [*payloads.files()]), latest)
     for batch in batches(suspects):
         with under_lock(database) as connection:
             removed = _unlink(payloads, orphans(connection, payloads, batch))
@@ -97,16 +98,19 @@ def _strangers(connection: Connection, files: list[PayloadFile]) -> list[Payload
     """Return the files that the rows do not know, of pipelines that they do know.
 
     A pipeline has its row before its first payload. Files of one without are not leftovers:
-    somebody lost the database, or began to rebuild it and was killed. Nor are files of other
-    names, such as those of a backup that has its `payloads/` here.
+    somebody lost the database, or began to rebuild it and was killed. Nor are those that are
+    newer than the rows: somebody put back an older database. Nor files of other names, such as
+    those of a backup that has its `payloads/` here.
     """
     pipelines = connection.scalars(pipeline_names())
     directories = {directory_of(payload_name(name, 0, "")) for name in pipelines}
-    named = named_files(connection, [file.name for file in files])
+    unnamed = {file.name for file in files}
+    unnamed -= named_files(connection, unnamed)
+    unnamed -= newer_than_rows(connection, unnamed)
     return [
         file
         for file in files
-        if file.name not in named
+        if file.name in unnamed
         and directory_of(file.name) in directories
         and is_payload_name(file.name)
     ]

@@ -44,11 +44,11 @@ def test_a_clean_store_keeps_every_file(archive, opened):
 
 
 def test_an_orphan_is_removed_once_it_is_over_a_day_old(payload, opened):
-    orphan = payload.with_name("0000000009-killed.ckpt.gz")
+    orphan = payload.with_name("0000000003-killed.ckpt.gz")
     shutil.copy(payload, orphan)
     assert sweep(*opened) == SweepReport((), 0, ())
     found = sweep(*opened, now=LATER)
-    assert found.removed_files == ("p-default/0000000009-killed.ckpt.gz",)
+    assert found.removed_files == ("p-default/0000000003-killed.ckpt.gz",)
     assert found.freed_bytes == payload.stat().st_size
     assert not orphan.exists()
 

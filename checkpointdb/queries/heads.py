@@ -30,6 +30,7 @@ from checkpointdb.schema import (
     keyring,
     members,
     payloads,
+    pipelines,
     state_values,
     value_chunks,
 )
@@ -39,10 +40,10 @@ from checkpointdb.schema import (
 def place_of_save() -> Select[Any]:
     """Return what a save must know of :pipeline_id under its lock, in one row.
 
-    What tells which payloads are damaged; the row that :checkpoint_id has
-    now, and whether it is pinned; and of the base
-    :base_id, its chain and that one's next depth (NULL if the base is gone); the generation of
-    the keyring, NULL in a store in the clear; and whether a lease is open at :now.
+    The pipeline's name; what tells which payloads are damaged; the row that :checkpoint_id has
+    now, and whether it is pinned; and of the base :base_id, when it was saved, its chain and that
+    one's next depth (NULL if the base is gone); the generation of the keyring, NULL in a store in
+    the clear; and whether a lease is open at :now.
     """
 
     def of_replaced(column: Column[Any]) -> ScalarSelect[Any]:
@@ -60,15 +61,21 @@ def place_of_save() -> Select[Any]:
         .scalar_subquery()
     )
     base_id: BindParameter[int] = bindparam("base_id")
-    base_chain = select(checkpoints.c.chain_id).where(checkpoints.c.id == base_id)
+
+    def of_base(column: Column[Any]) -> ScalarSelect[Any]:
+        return select(column).where(checkpoints.c.id == base_id).scalar_subquery()
+
+    name = select(pipelines.c.name).where(pipelines.c.id == bindparam("pipeline_id"))
     return select(
+        name.scalar_subquery().label("pipeline"),
         damaged_payloads().label("damaged"),
         of_replaced(checkpoints.c.id).label("replaced_id"),
         of_replaced(checkpoints.c.pinned).label("was_pinned"),
         next_depth.label("next_depth"),
         base_id.label("base_id"),
+        of_base(checkpoints.c.created_at).label("base_created_at"),
         keyring_generation().scalar_subquery().label("keyring"),
-        base_chain.scalar_subquery().label("base_chain"),
+        of_base(checkpoints.c.chain_id).label("base_chain"),
         open_leases().exists().label("is_leased"),
     )
 

@@ -77,12 +77,13 @@ def _place() -> Select[Any]:
         checkpoints.c.state_digest,
         checkpoints.c.state_version,
         checkpoints.c.is_encrypted,
+        checkpoints.c.created_at,
     ).join(chains, chains.c.id == checkpoints.c.chain_id)
 
 
 @cache
 def place_by_checkpoint_id() -> Select[Any]:
-    """Return row id, chain, depth and digest of :checkpoint_id in :pipeline_id."""
+    """Return row id, chain, depth, digest … of :checkpoint_id in :pipeline_id."""
     return (
         _place()
         .where(checkpoints.c.pipeline_id == bindparam("pipeline_id"))

@@ -22,7 +22,7 @@ from checkpointdb.schema import checkpoints
 from checkpointdb.store import listing
 from checkpointdb.store.arrivals import Arrival, Arrivals, OnConflict
 from checkpointdb.store.copying_failures import copy_failures
-from checkpointdb.store.finding import Find
+from checkpointdb.store.finding import Find, Row
 from checkpointdb.store.request import SaveRequest
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ class _Copy(NamedTuple):
             )
             described = ours._describe(connection, rows)
         for row, each in zip(rows, described, strict=True):
-            find = ours._engine.place_of_row(row, each.checkpoint_id)
             created_at = datetime.fromisoformat(each.timestamp)
+            find = ours._engine.place_of_row(Row(row, created_at), each.checkpoint_id)
             yield find, each, arrivals.place(each.checkpoint_id, created_at)
 
 

@@ -220,7 +220,7 @@ class Engine(Finding):
         """Load a state, or some keys of it, and return its place and it."""
         place, state = self.peek(find, keys, verify_hash=verify_hash)
         if keys is None:
-            self._writer.base_id = place.id
+            self._writer.base = place.row
         return place, state
 
     def peek(

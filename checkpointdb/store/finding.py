@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, select
 
 from checkpointdb import queries
 from checkpointdb.errors import CorruptionError, InvalidInputError, NotFoundError
+from checkpointdb.schema import utc_of
 from checkpointdb.statements import prepared
 from checkpointdb.text import is_storable
+
+
+class Row(NamedTuple):
+    """The row of a checkpoint, and when that was saved.
+
+    A row's number alone may be another's: where a database is put back to an older state while
+    handles live on, it gives the numbers again that it had given since.
+    """
+
+    id: int
+    created_at: datetime
 
 
 class Place(NamedTuple):
@@ -25,6 +38,11 @@ class Place(NamedTuple):
     state_digest: bytes
     state_version: int | None
     is_encrypted: int
+    created_at: Any
+
+    @property
+    def row(self) -> Row:
+        return Row(self.id, utc_of(self.created_at))
 
 
 Find = Callable[[Connection], Place]  # or NotFoundError
@@ -41,6 +59,12 @@ def find_place(
     if len(rows) > 1:
         raise ValueError("several checkpoints have one id")
     return Place._make(rows[0]) if rows else None
+
+
+def find_row(connection: Connection, row: Row) -> Place | None:
+    """Return the place of the checkpoint that a row was, None if it is gone."""
+    place = find_place(connection, queries.place_by_row, {"id": row.id})
+    return place if place is not None and place.row == row else None
 
 
 class Finding:
@@ -67,11 +91,11 @@ class Finding:
 
         return find
 
-    def place_of_row(self, row_id: int, checkpoint_id: str) -> Find:
+    def place_of_row(self, row: Row, checkpoint_id: str) -> Find:
         """Return what finds the checkpoint of a row, and never one that replaced it."""
 
         def find(connection: Connection) -> Any:
-            place = find_place(connection, queries.place_by_row, {"id": row_id})
+            place = find_row(connection, row)
             if place is None:
                 gone = f"checkpoint {checkpoint_id!r} was forgotten or replaced since it was opened"
                 raise NotFoundError(gone, checkpoint_id=checkpoint_id)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from checkpointdb import queries
 from checkpointdb.batches import run_among
 from checkpointdb.rows import whole
+from checkpointdb.store.finding import Row
 
 
 class KnownChunk(NamedTuple):
@@ -74,7 +75,7 @@ class Memory(NamedTuple):
 class Origin(NamedTuple):
     """Where a checkpoint stands, from which another goes on."""
 
-    row_id: int
+    row: Row
     chain: str
     depth: int
 
@@ -89,7 +90,7 @@ class Head:
     be relied on.
     """
 
-    row_id: int
+    row: Row
     chain_id: int
     chain: str
     depth: int
@@ -104,14 +105,14 @@ class Head:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.row_id, self.chain, self.depth)
+        return Origin(self.row, self.chain, self.depth)
 
 
 def load_head(connection: Connection, pipeline_id: int, place: Any) -> Head:
     """Read the head at a place (a row of `queries.place_by_row` or its like)."""
     damaged = connection.scalar(select(queries.damaged_payloads()), {"pipeline_id": pipeline_id})
     positions: dict[str, int] = {}
-    head = Head(place.id, place.chain_id, place.uuid, place.depth, place.since_full, damaged or 0)
+    head = Head(place.row, place.chain_id, place.uuid, place.depth, place.since_full, damaged or 0)
     rows = connection.execute(
         queries.head_values(), {"chain_id": place.chain_id, "depth": place.depth}
     ).all()

@@ -255,7 +255,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
             place = engine.place_of(checkpoint_id)(connection)
             found = connection.execute(queries.state_keys(), {"rows": queries.array([place.id])})
             keys = [key for _, key in found]
-        find = engine.place_of_row(place.id, checkpoint_id)
+        find = engine.place_of_row(place.row, checkpoint_id)
         if engine.versions.is_older(place):
             state = engine.peek(find, None)[1]
             return LazyState(checkpoint_id, list(state), state.__getitem__)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from checkpointdb.format import CompressionLevel
     from checkpointdb.retention import Question
     from checkpointdb.serialize import Serializer
+    from checkpointdb.store.finding import Row
     from checkpointdb.store.head import Head
 
 
@@ -50,8 +51,8 @@ class SaveRequest(NamedTuple):
 class Writer:
     """What one thread of one handle knows: the chain that is its own, and what it builds on."""
 
-    __slots__ = ("base_id", "head")
+    __slots__ = ("base", "head")
 
     def __init__(self) -> None:
         self.head: Head | None = None  # what it saved last: only upon this does it append
-        self.base_id: int | None = None  # what it saved or wholly loaded last
+        self.base: Row | None = None  # what it saved or wholly loaded last

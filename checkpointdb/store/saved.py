@@ -15,6 +15,7 @@ from checkpointdb import digests, recording
 from checkpointdb.forgetting import Touched
 from checkpointdb.manifest import Checkpoint, Entry, Manifest
 from checkpointdb.recording import PayloadRows
+from checkpointdb.store.finding import Row
 from checkpointdb.store.head import NO_CHUNKS, Head, KnownChunk, KnownValue, Origin, members_used
 from checkpointdb.store.positions import place_keys
 from checkpointdb.store.staging import Staged
@@ -69,7 +70,7 @@ class Saved(NamedTuple):
             chunk_ids = {place.chunk_id for place in rows.places if place.chunk_id is not None}
             touched.update(Touched(chunks=chunk_ids, members=set(rows.member_ids)))
         return Head(
-            row_id,
+            Row(row_id, checkpoint.created_at),
             chain_id,
             checkpoint.chain,
             checkpoint.depth,
@@ -112,7 +113,7 @@ class Saved(NamedTuple):
         if self.base is not None and self.appends:
             recording.extend_chain(connection, self.base.chain_id, depth)
             return self.base.chain_id
-        forked_from = self.origin.row_id if self.origin and under.has_origin else None
+        forked_from = self.origin.row.id if self.origin and under.has_origin else None
         uuid = self.checkpoint.chain
         return recording.record_chain(connection, under.pipeline_id, uuid, forked_from, depth + 1)
 

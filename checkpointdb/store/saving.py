@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 
 from checkpointdb import format, queries
 from checkpointdb.database import Database
-from checkpointdb.database_errors import KeyringChanged, LostRace
+from checkpointdb.database_errors import KeyringChanged, LostRace, put_back
 from checkpointdb.errors import (
     InvalidInputError,
     NotFoundError,
@@ -36,10 +36,11 @@ from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
+from checkpointdb.schema import utc_of
 from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
 from checkpointdb.store.errand import Errand
-from checkpointdb.store.finding import Place, find_place
+from checkpointdb.store.finding import Place, find_place, find_row
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.outcome import was_saved
 from checkpointdb.store.packer import Packer
@@ -110,7 +111,7 @@ class Saver:
         except BaseException:
             packer.discard()
             raise
-        writer.base_id = writer.head.row_id
+        writer.base = writer.head.row
         if freed:
             self.pool.send(partial(self.trash.unlink, freed))
 
@@ -154,16 +155,16 @@ class Saver:
         And return its head, to be compared with; None if a full is asked for, or due.
         """
         own = writer.head
-        if base is None and own is not None and own.row_id == writer.base_id:
+        if base is None and own is not None and own.row == writer.base:
             return own.origin, own if is_compared and self._may_follow(own) else None
         with self.database.read() as connection:
             place = self._place(connection, writer, base)
             if place is None:
                 return None, None
-            origin = Origin(*typed((place.id, place.uuid, place.depth), int, str, int))
+            origin = Origin(place.row, *typed((place.uuid, place.depth), str, int))
             if not is_compared or not self._may_follow(place):
                 return origin, None
-            if own is not None and own.row_id == place.id:
+            if own is not None and own.row == place.row:
                 return origin, own
             return origin, load_head(connection, self.pipeline_id, place)
 
@@ -179,8 +180,8 @@ class Saver:
             if place is None:
                 raise NotFoundError(f"the base {base!r} is not in the store", checkpoint_id=base)
             return place
-        if writer.base_id is not None:
-            place = find_place(connection, queries.place_by_row, {"id": writer.base_id})
+        if writer.base is not None:
+            place = find_row(connection, writer.base)
             if place is not None:
                 return place
         return find_place(connection, queries.newest_place, pipeline)
@@ -205,10 +206,11 @@ class Saver:
         where = {
             "pipeline_id": self.pipeline_id,
             "checkpoint_id": request.checkpoint_id,
-            "base_id": saved.origin.row_id if saved.origin else None,
+            "base_id": saved.origin.row.id if saved.origin else None,
             "now": current_time(),
         }
         place = _Ground(*_PLACE.run(connection, where)[0])
+        _check_origin(saved, place, connection)
         check_epoch(self.cipher, saved.staged.packer.epoch, place.keyring)
         _check_base(saved, place)
         if place.replaced_id is not None and not request.replaces:
@@ -255,7 +257,7 @@ class Saver:
         query = self.settings.forgettable(self.pipeline_id, now, has_damage=has_damage)
         if query is None:
             return []
-        return [row_id for (row_id,) in query.run(connection) if row_id != head.row_id]
+        return [row_id for (row_id,) in query.run(connection) if row_id != head.row.id]
 
 
 _PLACE = Prepared(queries.place_of_save())
@@ -264,11 +266,13 @@ _PLACE = Prepared(queries.place_of_save())
 class _Ground(NamedTuple):
     """A row of it."""
 
+    pipeline: str
     damaged: int
     replaced_id: int | None
     was_pinned: bool | None
     next_depth: int | None
     base_id: int | None
+    base_created_at: Any
     keyring: int | None
     base_chain: int | None
     is_leased: bool
@@ -279,6 +283,16 @@ def _exists(request: SaveRequest) -> InvalidInputError:
         f"checkpoint {request.checkpoint_id!r} was saved by another writer meanwhile: it was not "
         "replaced; call again"
     )
+
+
+def _check_origin(saved: Saved, place: _Ground, connection: Connection) -> None:
+    """Raise LostRace or StoreUnavailableError where a row's number is another's by now."""
+    if place.pipeline != saved.checkpoint.pipeline:
+        raise put_back(connection.engine.url.database)
+    if saved.origin is None or place.base_created_at is None:
+        return
+    if utc_of(place.base_created_at) != saved.origin.row.created_at:
+        raise LostRace("the database was put back to an older state meanwhile")
 
 
 def _check_base(saved: Saved, place: _Ground) -> None:

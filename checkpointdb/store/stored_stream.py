@@ -72,7 +72,7 @@ class StoredStream:
 
 def bound(engine: Engine, place: Any, row: Any) -> StreamedValue:
     """Return the streamed value of a row of a state, bound to the checkpoint at a place."""
-    find = engine.place_of_row(place.id, place.checkpoint_id)
+    find = engine.place_of_row(place.row, place.checkpoint_id)
     size = body_bytes(row.layout)
     stored = StoredStream(engine, find, place.checkpoint_id, row.key, row.digest, size)
     return StreamedValue._of(stored)
@@ -85,7 +85,7 @@ def rebind(engine: Engine, given: Mapping[str, object], saved: SaveRequest, head
     pipeline already, so that a state that is saved again and again does not hang on the first
     checkpoint that had it.
     """
-    find = engine.place_of_row(head.row_id, saved.checkpoint_id)
+    find = engine.place_of_row(head.row, saved.checkpoint_id)
     for key, value in given.items():
         if not isinstance(value, StreamedValue):
             continue

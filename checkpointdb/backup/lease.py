@@ -9,13 +9,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from checkpointdb.database import Database
 from checkpointdb.errors import CheckpointError, StoreBusyError, UnknownOutcomeError
+from checkpointdb.queries import clock
 from checkpointdb.schema import leases
 
 # Longer than anything that is done between two renewals: a snapshot of a large database.
@@ -44,15 +45,18 @@ class Lease:
             holder = connection.scalar(
                 select(leases.c.holder)
                 .where(leases.c.purpose == self._purpose)
-                .where(leases.c.expires_at > datetime.now(UTC))
+                .where(leases.c.expires_at > clock(datetime.now(UTC)))
             )
             if holder is not None and not _is_dead(holder, self._here):
                 raise StoreBusyError(
                     f"{self._purpose}: another process is at it ({_shown(holder)}); wait for it"
                 )
             _drop(connection, self._purpose)
-            row = {"purpose": self._purpose, "holder": self.holder, "expires_at": _expiry()}
-            connection.execute(insert(leases), row)
+            connection.execute(
+                insert(leases).values(
+                    purpose=self._purpose, holder=self.holder, expires_at=_expiry()
+                )
+            )
 
     def renew(self) -> None:
         """Move its expiry on, if it is time to. Raises StoreBusyError if it was lost."""
@@ -73,7 +77,7 @@ class Lease:
             update(leases)
             .where(leases.c.purpose == self._purpose)
             .where(leases.c.holder == self.holder)
-            .where(leases.c.expires_at > datetime.now(UTC))
+            .where(leases.c.expires_at > clock(datetime.now(UTC)))
             .values(expires_at=_expiry())
         )
         if not renewed.rowcount:
@@ -117,12 +121,12 @@ def leased(database: Database, purpose: str) -> Iterator[Lease]:
 
 def _drop(connection: Connection, purpose: str) -> None:
     """Delete the lease that expired or whose holder died, and others that have expired."""
-    is_over = (leases.c.purpose == purpose) | (leases.c.expires_at <= datetime.now(UTC))
+    is_over = (leases.c.purpose == purpose) | (leases.c.expires_at <= clock(datetime.now(UTC)))
     connection.execute(delete(leases).where(is_over))
 
 
-def _expiry() -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=_SECONDS)
+def _expiry() -> ColumnElement[datetime]:
+    return clock(datetime.now(UTC), in_seconds=_SECONDS)
 
 
 def _here(*, is_shared: bool) -> str:

@@ -33,7 +33,7 @@ from checkpointdb.queries.heads import (
     place_of_save,
     values_by_digest,
 )
-from checkpointdb.queries.leases import open_leases
+from checkpointdb.queries.leases import clock, open_leases
 from checkpointdb.queries.listed import array, items, listed
 from checkpointdb.queries.listings import (
     ages,
@@ -96,6 +96,7 @@ __all__ = [
     "chunks_of",
     "chunks_of_defined",
     "chunks_stored",
+    "clock",
     "copies_of",
     "covers",
     "damaged_payloads",

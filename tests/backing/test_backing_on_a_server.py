@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -15,10 +16,13 @@ from checkpointdb import (
     PipelineCheckpoint,
     StoreUnavailableError,
     generate_encryption_key,
+    sweep,
 )
+from checkpointdb.backup import lease
+from checkpointdb.backup.lease import leased
 from checkpointdb.database import Database
 from checkpointdb.schema import metadata
-from checkpointdb.store import backing
+from checkpointdb.store import backing, saved, trash
 
 OF_A_MACHINE = {"leases", "removals", "backed_up", "backups", "remotes", "place"}
 
@@ -150,6 +154,33 @@ def test_what_is_pushed_while_others_save_and_forget_is_one_state(handle, nas, t
         PipelineCheckpoint.pull_backup(nas, directory, snapshot=report.snapshot)
         with PipelineCheckpoint(directory, **KEEP_ALL) as back:
             assert back.check(read_data=True).problems == ()
+
+
+class Fast(datetime):
+    """The clock of a machine that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("how", ["replace", "delete", "sweep"])
+def test_a_machine_whose_clock_is_ahead_unlinks_nothing_while_another_pushes(
+    handle, monkeypatch, how
+):
+    payload = handle.checkpoint_dir / handle.get_checkpoint_info("c1").file_path
+    with leased(handle._engine.database, "backup to somewhere"):
+        for module in (saved, trash, sweep, lease):
+            monkeypatch.setattr(module, "datetime", Fast)
+        if how == "replace":
+            handle.save({"n": 9}, "c1", force_full=True)
+        else:
+            handle.delete_checkpoint("c1")
+        if how == "sweep":
+            handle.sweep()
+        handle._engine.pool.close()  # what was to be unlinked is
+        assert payload.exists()
+        monkeypatch.undo()
 
 
 def test_a_server_that_is_restarted_during_a_push_costs_nothing(handle, nas, tmp_path, postgres):

@@ -7,6 +7,7 @@ for its row again, whoever finds a row missing asks again under the lock.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.database_errors import put_back
+from checkpointdb.errors import UnknownOutcomeError
 from checkpointdb.format import (
     is_payload_name,
     made_unique,
@@ -142,8 +144,15 @@ def first_name(
         # A server ends the session of a client that stands still, and its lock: another writer may
         # have taken the name that was free when the client wakes up, unless that is its own.
         return unnumbered if database.server is None else made_unique(unnumbered)
-    with database.write(pipeline=pipeline_id) as connection:
-        return with_sequence(made_unique(unnumbered), _next_sequence(connection, pipeline_id))
+    until = time.monotonic() + database.busy_seconds
+    while True:
+        try:
+            with database.write(pipeline=pipeline_id) as connection:
+                sequence = _next_sequence(connection, pipeline_id)
+            return with_sequence(made_unique(unnumbered), sequence)
+        except UnknownOutcomeError:  # a number that nobody uses costs nothing
+            if time.monotonic() > until:
+                raise
 
 
 def free_name(

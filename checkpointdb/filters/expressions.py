@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sqlalchemy import Column, ColumnElement, and_, not_
+from sqlalchemy import Column, ColumnElement, and_, func, not_
 
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.conditions import is_backed_up
@@ -183,7 +183,9 @@ class _Parser:
         if sign.text == "^=" and not (isinstance(value, str) and _holds_text(field)):
             self._refuse("^= compares how a text begins", sign)
         if sign.text == "^=" and not isinstance(field, Field):
-            return field.startswith(value, autoescape=True)
+            # Not by LIKE, which in SQLite ignores case.
+            begins: ColumnElement[bool] = func.substr(field, 1, len(value)) == value
+            return begins
         found: ColumnElement[bool] = _SIGNS[sign.text](field, value)
         return found
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, exists, select
 from checkpointdb.batches import batches
 from checkpointdb.database import Database
 from checkpointdb.errors import StoreBusyError, StoreUnavailableError, UnknownOutcomeError
+from checkpointdb.inventory import named_files
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import checkpoints
-from checkpointdb.schema import payloads as payload_table
 
 if TYPE_CHECKING:
     from checkpointdb.reports import PruneReport
@@ -43,15 +43,14 @@ def was_saved(
 ) -> bool:
     """Say whether the save that published a payload was committed, asked until that is known.
 
-    A row that is gone was there if its file is gone: others forgot the checkpoint meanwhile. Where
-    it was never there the file is removed, and the save may be tried again. Raises `lost` if the
-    server does not answer for as long as one waits for other writers.
+    A row that is gone was there if its file is gone, or is to go: others forgot the checkpoint
+    meanwhile. Where it was never there the file is removed, and the save may be tried again.
+    Raises `lost` if the server does not answer for as long as one waits for other writers.
     """
     removed: list[str] = []
 
     def look(connection: Connection) -> bool:
-        row = select(payload_table.c.id).where(payload_table.c.name == name)
-        if connection.scalar(row) is not None:
+        if named_files(connection, [name]):
             return True
         if not removed and not payloads.exists(name):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import uuid
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from checkpointdb import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
+from checkpointdb.backup.lease import leased
 from checkpointdb.local_payloads import LocalPayloads
 
 
@@ -72,6 +74,48 @@ def test_a_save_that_was_forgotten_before_it_was_known_counts_as_saved(
     proxy.cut = "after"
     behind.save({"n": 1}, "second")
     assert ids(behind) == ["first"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_number_for_an_object_whose_commit_is_not_answered_is_asked_for_again(
+    tmp_path, server_url, proxy, when
+):
+    url = sa.make_url(server_url).set(port=proxy.port)
+    place = f"memory://{uuid.uuid4().hex}/a"
+    with PipelineCheckpoint(tmp_path, database_url=url, payload_url=place) as handle:
+        handle.save({"n": 0}, "first")
+        proxy.cut = when
+        handle.save({"n": 1}, "second")
+        assert (proxy.cuts, handle.load("second")) == (1, {"n": 1})
+        assert handle.check(read_data=True).problems == ()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_save_that_was_forgotten_while_a_push_holds_its_file_back_counts_as_saved(
+    behind, proxy, server_url, tmp_path, monkeypatch, replaced
+):
+    from checkpointdb.store import saving
+
+    asked = saving.was_saved
+    other = PipelineCheckpoint(tmp_path / "store", database_url=server_url)
+
+    def after_another_forgot_it(*arguments):
+        if replaced:
+            other.save({"n": "newer"}, "second")
+        else:
+            other.delete_checkpoint("second")
+        return asked(*arguments)
+
+    monkeypatch.setattr(saving, "was_saved", after_another_forgot_it)
+    with other, leased(other._engine.database, "backup to somewhere"):
+        proxy.cut = "after"
+        behind.save({"n": 1}, "second")
+        held_back = list(tmp_path.glob("store/payloads/*/*-second-*"))
+    assert len(held_back) == 1 + replaced
+    assert ids(behind) == (["first", "second"] if replaced else ["first"])
+    if replaced:
+        assert behind.load("second") == {"n": "newer"}
+    behind.sweep()
 
 
 def test_what_cannot_be_found_out_is_told_so(behind, proxy):

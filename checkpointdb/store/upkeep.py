@@ -185,8 +185,8 @@ class Upkeep:
     ) -> RebuildReport:
         """Make the database of a directory anew from its payloads; all that returns is pinned.
 
-        Those at `payload_url` belong to this database then: another that kept its payloads there
-        is refused from now on. If they are encrypted, so is what is made, by the keyring that lies
+        Those at `payload_url` belong to this database then: another that kept its payloads there is
+        refused within a minute. If they are encrypted, so is what is made, by the keyring that lies
         beside them. `database_url` is the server to make it on. `progress` is called with the
         numbers of payloads that are read and in all.
 

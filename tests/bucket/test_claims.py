@@ -172,6 +172,20 @@ def test_an_interrupted_rebuild_is_gone_on_with_by_another_url_of_its_place(
     assert PipelineCheckpoint.rebuild(tmp_path / "new", payload_url=other).checkpoints == ("one",)
 
 
+def test_a_database_whose_place_was_taken_over_deletes_nothing_there(placed, place):
+    handle = placed()
+    for name in ("one", "two", "three"):
+        handle.save({name: 1}, name, force_full=True)
+    claim, before = place.note("claim"), {file.name for file in place.files()}
+    place.put_note("claim", b"another\n")  # as a rebuild does, a moment after the last look
+    handle.delete_checkpoint("one")
+    handle.save({"two": 2}, "two")
+    handle._engine.pool.close()
+    assert before <= {file.name for file in place.files()}
+    place.put_note("claim", claim)
+    handle.sweep()
+
+
 def test_what_another_database_saved_is_not_swept(placed, place):
     handle = placed()
     handle.save({"n": 1}, "one")

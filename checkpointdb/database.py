@@ -69,7 +69,7 @@ class Database:
                 "a Python that brings a newer one"
             )
         self.read_only = read_only
-        self._durable = durable
+        self.durable = durable
         self.busy_seconds = busy_seconds
         self._pid = os.getpid()
         self._identity: tuple[int, int] | None = None
@@ -219,7 +219,7 @@ class Database:
         return {"connect_args": {"timeout": self.busy_seconds, "check_same_thread": False}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
-        configure(connection, durable=self._durable)
+        configure(connection, durable=self.durable)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sa.Connection]:

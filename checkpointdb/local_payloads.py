@@ -58,6 +58,10 @@ class LocalPayloads:
         self._durable = durable
         self.flushes_unnamed = durable
 
+    def flushing(self) -> LocalPayloads:
+        """Return the same payloads, of which what is written is flushed."""
+        return LocalPayloads(self._root, durable=True)
+
     def __repr__(self) -> str:
         return f"LocalPayloads({str(self._root)!r}, durable={self._durable})"
 

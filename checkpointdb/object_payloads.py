@@ -39,6 +39,10 @@ class ObjectPayloads:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
+    def flushing(self) -> ObjectPayloads:
+        """Return itself: what is there is durable."""
+        return self
+
     def __repr__(self) -> str:
         return f"ObjectPayloads({self._bucket.location.url!r})"
 

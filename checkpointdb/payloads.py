@@ -84,6 +84,10 @@ class PayloadStore(Protocol):
         """Say whether `finish` and `flush_name` wait for a disk, and a file has its name last."""
         ...
 
+    def flushing(self) -> PayloadStore:
+        """Return the same payloads, of which what is written is durable whatever the handle is."""
+        ...
+
     def create(self, name: str) -> PayloadWriter:
         """Begin a payload; the name is its last one only where `names_first`."""
         ...

@@ -200,6 +200,30 @@ class Tools(NamedTuple):
     level: CompressionLevel
 
 
+@contextmanager
+def flushing_tools(
+    database: Database,
+    payloads: PayloadStore,
+    cipher: Cipher,
+    pool: Pool,
+    trash: Trash,
+    level: CompressionLevel,
+) -> Iterator[Tools]:
+    """Give what is needed to write payloads again, flushed even if the handle is not durable.
+
+    What it replaces is unlinked, which a power loss may leave done, and undo the rest: checkpoints
+    that were on the disk for long would be gone.
+    """
+    if database.durable:
+        yield Tools(database, payloads, cipher, pool, trash, level)
+        return
+    flushed = Database(database.url, durable=True, busy_seconds=database.busy_seconds)
+    try:
+        yield Tools(flushed, payloads.flushing(), cipher, pool, trash, level)
+    finally:
+        flushed.close()
+
+
 class Rewriter:
     """Writes again what payloads hold."""
 

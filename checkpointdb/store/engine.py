@@ -367,24 +367,25 @@ class Engine(Finding):
         from checkpointdb.store.compacting import Compactor
 
         self.catch_up()
-        compactor = Compactor(self._tools())
-        if dry_run:
-            return compactor.plan(min_dead)
-        self._check_writable()
-        return compactor.run(min_dead, progress)
+        if not dry_run:
+            self._check_writable()
+        with self._tools() as tools:
+            compactor = Compactor(tools)
+            return compactor.plan(min_dead) if dry_run else compactor.run(min_dead, progress)
 
     def merge(self, find: Find) -> MergeReport:
         """Make a full of a checkpoint."""
         from checkpointdb.store.merging import Merger
 
         self._begin_writing()
-        return Merger(self._tools()).merge(find)
+        with self._tools() as tools:
+            return Merger(tools).merge(find)
 
-    def _tools(self) -> Tools:
-        from checkpointdb.store.carrying import Tools
+    def _tools(self) -> AbstractContextManager[Tools]:
+        from checkpointdb.store.carrying import flushing_tools
 
-        level = self._settings.compression_level
-        return Tools(self.database, self.payloads, self.cipher, self.pool, self._trash, level)
+        tools = self.database, self.payloads, self.cipher, self.pool, self._trash
+        return flushing_tools(*tools, self._settings.compression_level)
 
     def _tidy(self) -> None:
         """Do what a prune leaves to do, if it can be: what was asked for is done."""

@@ -27,6 +27,9 @@ class GuardedPayloads:
         self._prepare: Callable[[], None] = lambda: None
         self._trusted_until = self._prepared_until = 0.0
 
+    def flushing(self) -> GuardedPayloads:
+        return GuardedPayloads(self._payloads.flushing(), self._check)
+
     def __repr__(self) -> str:
         return repr(self._payloads)
 

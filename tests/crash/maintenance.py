@@ -190,6 +190,23 @@ UPKEEP = {
         look=compacted,
         go_on=next_compact,
     ),
+    # By handles that flush nothing: what was on the disk before must not be lost with it.
+    "compact unflushed": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.compact(min_dead=0.01), durable=False),
+        (REWRITTEN, False),
+        (REWRITTEN, True),
+        look=compacted,
+        go_on=next_compact,
+    ),
+    "merge unflushed": Operation(
+        mostly_dead,
+        acting(lambda handle: handle.merge("d"), durable=False),
+        (REWRITTEN, False),
+        (REWRITTEN, True),
+        look=merged,
+        go_on=next_compact,
+    ),
     "merge": Operation(
         mostly_dead,
         acting(lambda handle: handle.merge("d")),

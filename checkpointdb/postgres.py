@@ -31,6 +31,15 @@ _IDLE_SECONDS_OF_STORE: Final = 3600
 _MIGRATIONS_LOCK: Final = 0x436B7044  # "CkpD", as in the header of a SQLite file
 _MOST_NAME_BYTES: Final = 63  # of an identifier: PostgreSQL cuts off what is longer
 
+# What a role, a database or the environment may be set to, by which values would come back as
+# others, or not at all.
+_READABLE: Final = (
+    "SET LOCAL timezone = 'UTC'",
+    "SET LOCAL datestyle = 'ISO, MDY'",
+    "SET LOCAL intervalstyle = 'postgres'",
+    "SET LOCAL extra_float_digits = 1",  # 0 and less round
+)
+
 # A server may be set to acknowledge before it has flushed: not what is durable.
 _FLUSHED = (
     "SELECT set_config('synchronous_commit', 'on', true) "
@@ -91,12 +100,13 @@ class Server:
         """Return what `create_engine` is told.
 
         Transactions are begun and ended by us. A connection that the server closed meanwhile, at
-        a restart, is noticed before it is used.
+        a restart, is noticed before it is used. Only the encoding is asked for when connecting: a
+        transaction is too late for the driver, and other settings are refused there by poolers.
         """
-        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True}
+        asked: dict[str, Any] = {"client_encoding": "UTF8"}
         if not self._prepares:
-            options["connect_args"] = {"prepare_threshold": None}
-        return options
+            asked["prepare_threshold"] = None
+        return {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True, "connect_args": asked}
 
     @staticmethod
     def checked_in(connection: Any, record: Any) -> None:
@@ -139,7 +149,7 @@ class Server:
         patience_ms = max(1, round(busy_seconds * 1000))  # 0 would be for ever
         settings = [
             f"SET LOCAL lock_timeout = {patience_ms}",
-            "SET LOCAL timezone = 'UTC'",
+            *_READABLE,
             "SET LOCAL jit = off",  # it compiles for longer than our queries run
             _FLUSHED if durable else "SET LOCAL synchronous_commit = off",
         ]

@@ -40,10 +40,11 @@ _READABLE: Final = (
     "SET LOCAL extra_float_digits = 1",  # 0 and less round
 )
 
-# A server may be set to acknowledge before it has flushed: not what is durable.
+# A server may be set to acknowledge before it has flushed, or before a standby that it has to wait
+# for has: what a failover would take. `remote_apply` is more than `on`, and stays.
 _FLUSHED = (
     "SELECT set_config('synchronous_commit', 'on', true) "
-    "WHERE current_setting('synchronous_commit') = 'off'"
+    "WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
 )
 
 

@@ -91,3 +91,15 @@ def test_a_span_of_time_is_read_whatever_a_database_is_set_to(opened, set_databa
     set_database("intervalstyle", "'iso_8601'")
     answer = opened().sql("SELECT make_interval(hours => 3)")
     assert answer.rows[0][0].total_seconds() == 3 * 3600
+
+
+@pytest.mark.parametrize(
+    ("level", "found"),
+    [("off", "on"), ("local", "on"), ("remote_write", "on"), ("remote_apply", "remote_apply")],
+)
+def test_a_durable_commit_waits_for_as_much_as_a_database_may_be_set_to_forgo(
+    opened, set_database, level, found
+):
+    set_database("synchronous_commit", level)
+    with opened()._engine.database.write() as connection:
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == found

@@ -197,6 +197,8 @@ def unread(where: object) -> StoreUnavailableError:
     )
 
 
+_CANCELED = "57014"
+
 # What a server says, by the beginning of its SQLSTATE, the longest that fits.
 _SAID_BY_SERVER = {
     "": "the server cannot be reached, was restarted, or ended the connection",
@@ -209,6 +211,8 @@ _SAID_BY_SERVER = {
     "42P01": "the database was replaced or emptied while it was open",
     "53": "the server has no room: its disk is full, or it has too many connections",
     "57": "the server is being stopped or started, or an operator ended the connection",
+    _CANCELED: "it took longer than the server lets a statement take (statement_timeout), or an "
+    "operator cancelled it: allow this user more, or try again",
 }
 _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -268,7 +272,8 @@ def is_lost(error: BaseException) -> bool:
     cause = getattr(error, "orig", None) or error
     if not hasattr(cause, "sqlstate") or _is_of_value(cause):
         return False
-    return cause.sqlstate is None or cause.sqlstate[:2] in {"08", "57"}
+    state = cause.sqlstate
+    return state is None or (state[:2] in {"08", "57"} and state != _CANCELED)
 
 
 def unknown_outcome(where: str, error: BaseException) -> UnknownOutcomeError:

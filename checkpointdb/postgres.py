@@ -132,12 +132,12 @@ class Server:
         else:
             idle = _IDLE_SECONDS_OF_PIPELINE
             lock = f"SELECT id FROM pipelines WHERE id = {int(pipeline_id)} FOR UPDATE"  # noqa: S608
-        return f"{self._begin(idle)}; {lock}"
+        return f"{self._begin(idle)}; {_waiting(lock)}"
 
     def begin_migration(self) -> str:
         """Return what begins one that changes the schema: there may be no table to lock yet."""
         lock = f"SELECT pg_advisory_xact_lock({_MIGRATIONS_LOCK})"
-        begun = f"{self._begin(_IDLE_SECONDS_OF_STORE)}; {lock}"
+        begun = f"{self._begin(_IDLE_SECONDS_OF_STORE)}; {_waiting(lock)}"
         if self.schema is None:
             return begun
         return f"{begun}; CREATE SCHEMA IF NOT EXISTS {_quoted(self.schema)}"
@@ -157,6 +157,14 @@ class Server:
         if self.schema is not None:
             settings.append(f"SET LOCAL search_path = {_quoted(self.schema)}")
         return "; ".join(settings)
+
+
+def _waiting(lock: str) -> str:
+    """Return a lock that is waited for as long as `lock_timeout` says, whatever else is set.
+
+    What comes after it takes no longer than the operator allows.
+    """
+    return f"SET LOCAL statement_timeout = 0; {lock}; SET LOCAL statement_timeout TO DEFAULT"
 
 
 def _checked_options(url: URL) -> URL:

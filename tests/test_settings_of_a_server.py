@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import sqlalchemy as sa
 
-from checkpointdb import PipelineCheckpoint, RetentionPolicy, meta
+from checkpointdb import (
+    PipelineCheckpoint,
+    RetentionPolicy,
+    StoreBusyError,
+    StoreUnavailableError,
+    meta,
+)
 
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 EXACT = 0.1 + 0.2  # has seventeen digits
@@ -103,3 +111,30 @@ def test_a_durable_commit_waits_for_as_much_as_a_database_may_be_set_to_forgo(
     set_database("synchronous_commit", level)
     with opened()._engine.database.write() as connection:
         assert connection.scalar(sa.text("SHOW synchronous_commit")) == found
+
+
+# --- the time that a statement may take
+
+
+def test_to_wait_for_another_writer_is_no_statement_that_takes_too_long(opened, set_database):
+    other = opened()
+    other.save({"n": 1}, "one")
+    set_database("statement_timeout", "'100ms'")
+    handle = opened(busy_seconds=0.7)
+    with other._engine.writing():
+        begun = time.monotonic()
+        with pytest.raises(StoreBusyError):
+            handle.save({"n": 2}, "two")
+        assert time.monotonic() - begun > 0.6
+    handle.save({"n": 2}, "two")
+
+
+def test_a_statement_that_takes_longer_than_the_server_allows_is_told_so(opened, set_database):
+    handle = opened()
+    set_database("statement_timeout", "'100ms'")
+    handle._engine.database.close()
+    with (
+        pytest.raises(StoreUnavailableError, match="allow this user more"),
+        handle._engine.database.write() as connection,
+    ):
+        connection.exec_driver_sql("SELECT pg_sleep(1)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import struct
 import sys
@@ -214,6 +215,16 @@ _SAID_BY_SERVER = {
     _CANCELED: "it took longer than the server lets a statement take (statement_timeout), or an "
     "operator cancelled it: allow this user more, or try again",
 }
+# A refusal to connect comes without its SQLSTATE: libpq gives the text alone. One in another
+# language (`lc_messages`) is taken for one that is not in this table.
+_REFUSALS = {
+    r'database ".*" does not exist': "3D000",
+    r'role ".*" (does not exist|is not permitted)|authentication failed|no password supplied|'
+    r"no pg_hba\.conf entry|permission denied for database": "28",
+    r"too many (connections|clients)|connection slots are reserved": "53",
+    r"the database system is |not currently accepting connections": "57",
+}
+_REFUSED = "the server refuses the connection, for the reason that it gives"
 _LOST_RACES = {"40001", "40P01"}
 _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_EXCEPTION = "22"
@@ -244,12 +255,20 @@ def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError |
         return CorruptionError(f"the database {where!r} is damaged ({told}): restore a backup")
     if state and not any(state.startswith(each) for each in _SAID_BY_SERVER if each):
         return StoreUnavailableError(f"the database {where!r} failed: {told}")
-    advice = next(
+    return StoreUnavailableError(f"the database {where!r} failed ({told}): {_advice(error, state)}")
+
+
+def _advice(error: Any, state: str) -> str:
+    text = str(error)
+    if not state and text.startswith("connection failed"):
+        state = next((each for pattern, each in _REFUSALS.items() if re.search(pattern, text)), "")
+        if not state and "FATAL:" in text:
+            return _REFUSED
+    return next(
         said
         for beginning, said in sorted(_SAID_BY_SERVER.items(), reverse=True)
         if state.startswith(beginning)
     )
-    return StoreUnavailableError(f"the database {where!r} failed ({told}): {advice}")
 
 
 def _beyond(error: BaseException, where: str, advice: str) -> InvalidInputError:

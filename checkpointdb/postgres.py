@@ -56,13 +56,26 @@ def server_url(url: str | URL) -> URL:
     """
     try:
         found = make_url(url)
-    except (ArgumentError, ValueError) as error:  # whose text may have the password
-        raise InvalidInputError(f"database_url is no URL: {_ADVICE}") from error
+    except (ArgumentError, ValueError):  # whose text may have the password, and so is not shown
+        raise InvalidInputError(f"database_url is no URL: {_ADVICE}") from None
     if found.get_backend_name() != "postgresql":
         raise InvalidInputError(
             f"{found.drivername!r} is no database that rows can be in: {_ADVICE}"
         )
+    # What stands before it would be a part of a password, shown wherever the host is. As the first
+    # of a host behind `?` it names a socket.
+    if "@" in (found.host or "") or any("@" in each[1:] for each in _hosts(found)):
+        raise InvalidInputError(
+            "database_url has an '@' in its host: write one that is in the user or in the password "
+            "as %40, and no user into ?host="
+        )
     return found
+
+
+def _hosts(url: URL) -> tuple[str, ...]:
+    """Return the hosts behind the `?`."""
+    hosts = url.query.get("host", ())
+    return (hosts,) if isinstance(hosts, str) else hosts
 
 
 _ADVICE: Final = "give postgresql://HOST/DATABASE, or none for SQLite in the store's directory"
@@ -90,8 +103,7 @@ class Server:
         """What to call it in messages, without password; of several hosts, all are named."""
         url = self.url
         shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        hosts = url.query.get("host", ())
-        said = [f"host={host}" for host in ((hosts,) if isinstance(hosts, str) else hosts)]
+        said = [f"host={host}" for host in _hosts(url)]
         if self.schema is not None:
             said.append(f"schema={self.schema}")
         name = shown.render_as_string()
@@ -168,14 +180,14 @@ def _waiting(lock: str) -> str:
 
 
 def _checked_options(url: URL) -> URL:
-    """Raise InvalidInputError for an option that the driver does not know."""
+    """Raise InvalidInputError for an option that the driver does not know, or SQLAlchemy."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo
 
-    _, options = url.get_dialect()().create_connect_args(url)
     try:
+        _, options = url.get_dialect()().create_connect_args(url)
         make_conninfo(**options)
-    except ProgrammingError as error:
+    except (ArgumentError, ProgrammingError) as error:
         raise InvalidInputError(f"the database_url cannot be used: {error}") from error
     return url
 

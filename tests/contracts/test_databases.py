@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
@@ -248,9 +249,32 @@ def test_a_server_that_is_gone_is_named_without_the_password():
 @pytest.mark.parametrize(
     "url",
     [
+        "postgresql://me:p@secret@h/d",
+        "postgresql://me:p@@secret/d",
+        "postgresql://me:secret@h:secret/d",
+        "postgresql:///d?host=me:secret@h",
+        "postgresql:///d?host=h&host=me:secret@h",
+    ],
+)
+def test_a_password_that_is_written_wrongly_is_not_shown(tmp_path, url):
+    with pytest.raises(InvalidInputError) as caught:
+        PipelineCheckpoint(tmp_path / "store", database_url=url)
+    assert "secret" not in "".join(traceback.format_exception_only(caught.value))
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_socket_without_a_file_may_be_named():
+    assert Database("postgresql:///d?host=@socket").where == "postgresql:///d?host=@socket"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "mysql://host/db",
         "postgresql://host/db?nosuch=1",
         "postgresql+asyncpg://host/db?schema=pg_x",
+        "postgresql:///db?host=a&port=x",
         "postgresql://h/d?schema=" + "x" * 64,
     ],
 )

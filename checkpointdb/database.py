@@ -166,6 +166,8 @@ class Database:
         if self.path is not None:
             sa.event.listen(engine.pool, "connect", self._connected)
             sa.event.listen(engine.pool, "connect", refuse_writes)
+        if self.server is not None:
+            sa.event.listen(engine, "before_cursor_execute", self.server.read_on)
         with self._gate.passing():
             with translated(self.where, self.busy_seconds):
                 connection = engine.connect()
@@ -382,10 +384,8 @@ class Database:
             with self.write() as connection:
                 yield connection
             return
-        from checkpointdb.postgres import check_encoding
-
         with self._transaction(self.server.begin_migration()) as connection:
-            check_encoding(connection, self.where)
+            self.server.check_encoding(connection)
             yield connection
             self._commit(connection)
 

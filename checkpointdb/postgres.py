@@ -130,6 +130,27 @@ class Server:
         if connection is not None and connection.pgconn.pipeline_status:
             record.invalidate()
 
+    def read_on(self, connection: Connection, *_: object) -> None:
+        """Begin to read again where a user has ended the transaction: SQLAlchemy's hook.
+
+        Not by a session that may only read, and looks in the schema: behind a pooler, whoever has
+        its connection next would have these settings too.
+        """
+        from psycopg.pq import TransactionStatus
+
+        driver: Any = connection.connection.driver_connection
+        if driver.info.transaction_status == TransactionStatus.IDLE:
+            driver.execute(self.begin_read())
+
+    def check_encoding(self, connection: Connection) -> None:
+        """Raise StoreUnavailableError for a database that cannot hold every text."""
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise StoreUnavailableError(
+                f"the database {self.where!r} keeps text as {encoding}: make one with ENCODING "
+                "'UTF8'"
+            )
+
     def begin_read(self) -> str:
         """Return what begins a transaction that reads."""
         return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._settings}"
@@ -223,15 +244,6 @@ def _checked_prepares(value: object) -> bool:
 def _quoted(name: str) -> str:
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
-
-
-def check_encoding(connection: Connection, where: str) -> None:
-    """Raise StoreUnavailableError for a database that cannot hold every text."""
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-    if encoding != "UTF8":
-        raise StoreUnavailableError(
-            f"the database {where!r} keeps text as {encoding}: make one with ENCODING 'UTF8'"
-        )
 
 
 # --- what it is

@@ -116,6 +116,21 @@ def test_a_schema_of_a_database_holds_a_store(tmp_path, url, postgres):
         assert other.pipelines() == []
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_query_stays_in_the_schema_of_its_store(tmp_path, url, end):
+    named = sa.make_url(url).update_query_dict({"schema": f"after_{end}"})
+    with (
+        PipelineCheckpoint(tmp_path / "other", database_url=url) as other,
+        PipelineCheckpoint(tmp_path / "store", database_url=named) as handle,
+    ):
+        other.save({"n": 1}, "of the other")
+        with handle.query() as connection:
+            ask = sa.text("SELECT checkpoint_id FROM checkpoints")
+            assert connection.scalars(ask).all() == []
+            getattr(connection, end)()
+            assert connection.scalars(ask).all() == []
+
+
 def test_a_server_is_named_with_every_host_and_without_its_password():
     several = "postgresql://me:secret@/runs?host=a:1&host=b:2&schema=mine&sslmode=require"
     assert Database(several).where == "postgresql://me@/runs?host=a:1&host=b:2&schema=mine"

@@ -7,7 +7,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import DBAPIError
 
 from checkpointdb import checkpoints, schema
 
@@ -216,6 +217,33 @@ def test_a_query_sees_one_state_of_the_store_while_others_write(handle):
         handle.save({"a": 3}, "three")
         assert connection.exec_driver_sql(statement).scalar_one() == before == 2
     assert ask(handle, statement) == [(3,)]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_query_cannot_write_after_its_transaction_either(handle, end):
+    with handle.query() as connection:
+        connection.execute(select(checkpoints.c.id))
+        getattr(connection, end)()
+        with pytest.raises(DBAPIError, match=r"read.?only"):
+            connection.execute(delete(checkpoints))
+    assert len(handle.list_checkpoints()) == 2
+
+
+def test_a_query_cannot_write_after_a_commit_of_its_own_words(handle):
+    with handle.query() as connection:
+        connection.exec_driver_sql("COMMIT")
+        with pytest.raises(DBAPIError, match=r"read.?only"):
+            connection.execute(delete(checkpoints))
+
+
+def test_a_query_sees_the_next_state_after_its_transaction(handle):
+    count = select(func.count()).select_from(checkpoints)
+    with handle.query() as connection:
+        assert connection.scalar(count) == 2
+        handle.save({"a": 3}, "three")
+        assert connection.scalar(count) == 2
+        connection.commit()
+        assert connection.scalar(count) == 3
 
 
 @pytest.mark.sqlite

@@ -12,6 +12,7 @@ from itertools import repeat
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from postgres_server import alter
 
 from checkpointdb import (
     InvalidInputError,
@@ -230,13 +231,10 @@ def test_two_stores_live_in_schemas_of_one_database(server_url, handles):
     assert handles(server_url).revision() is None
 
 
-def test_anothers_tables_are_left_alone(on_server, postgres):
-    database = on_server()
-    with database.read_only_connection() as connection:
-        connection.exec_driver_sql("COMMIT")
-        connection.exec_driver_sql("CREATE TABLE payloads (id integer)")
+def test_anothers_tables_are_left_alone(on_server, server_url):
+    alter(sa.make_url(server_url), "CREATE TABLE payloads (id integer)", ())
     with pytest.raises(StoreUnavailableError, match=r"schema="):
-        database.prepare()
+        on_server().prepare()
 
 
 def test_a_server_that_is_gone_is_named_without_the_password():

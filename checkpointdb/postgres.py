@@ -14,6 +14,7 @@ that hands connections round they would reach others.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, URL, Connection, Text, bindparam, func, make_url, select
@@ -27,6 +28,17 @@ DRIVER: Final = "postgresql+psycopg"
 # ends that: a save is done in milliseconds; a sweep or a rebuild reads files in between.
 _IDLE_SECONDS_OF_PIPELINE: Final = 60
 _IDLE_SECONDS_OF_STORE: Final = 3600
+
+# A server that falls silent, its machine or the network with it, is given up after half a minute;
+# systems by themselves take from a quarter of an hour to two hours. Not after `busy_seconds`: who
+# waits for another writer hears nothing either, but for the answers to these probes.
+_LIMITS: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds, for what was sent and is not acknowledged
+}
+_CONNECT_SECONDS: Final = 10  # for each host
 
 _MIGRATIONS_LOCK: Final = 0x436B7044  # "CkpD", as in the header of a SQLite file
 _MOST_NAME_BYTES: Final = 63  # of an identifier: PostgreSQL cuts off what is longer
@@ -116,7 +128,7 @@ class Server:
         a restart, is noticed before it is used. Only the encoding is asked for when connecting: a
         transaction is too late for the driver, and other settings are refused there by poolers.
         """
-        asked: dict[str, Any] = {"client_encoding": "UTF8"}
+        asked: dict[str, Any] = _limits(self.url) | {"client_encoding": "UTF8"}
         if not self._prepares:
             asked["prepare_threshold"] = None
         return {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True, "connect_args": asked}
@@ -190,6 +202,13 @@ class Server:
         if self.schema is not None:
             settings.append(f"SET LOCAL search_path = {_quoted(self.schema)}")
         return "; ".join(settings)
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """Return how long a server may be silent, as far as the URL does not say."""
+    connect = os.environ.get("PGCONNECT_TIMEOUT", _CONNECT_SECONDS)
+    limits = {"connect_timeout": connect, **_LIMITS}
+    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def _waiting(lock: str) -> str:

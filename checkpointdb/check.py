@@ -22,7 +22,7 @@ from checkpointdb.custom_metadata import flatten
 from checkpointdb.database import Database
 from checkpointdb.database_errors import confirm_damage
 from checkpointdb.digests import Digests
-from checkpointdb.errors import CorruptionError
+from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import (
     PayloadRow,
     missing_files,
@@ -223,16 +223,29 @@ def _check_strangers(
     suspects = [file for file in files if file.name not in known]
     if not suspects:
         return
-    with under_lock(database) as connection:
-        found = orphans(connection, payloads, suspects)
-        newer = newer_than_rows(connection, [file.name for file in found])
+    killed = "a save was killed before its commit; sweep removes it"
+    try:
+        with under_lock(database) as connection:
+            found, newer = _strangers(connection, payloads, suspects)
+    except StoreUnavailableError:  # a user who may only read cannot keep writers out meanwhile
+        killed = f"it may be saved just now, or {killed}"
+        with database.read() as connection:
+            found, newer = _strangers(connection, payloads, suspects)
     for file in found:
-        why = "a save was killed before its commit; sweep removes it"
+        why = killed
         if file.name in newer:
             why = "it is newer than the rows: if these were put back, rebuild the database"
         elif not format.is_payload_name(file.name):
             why = "no save made it; move it to where it belongs"
         yield Problem("orphan", file.name, f"no row names the file: {why}")
+
+
+def _strangers(
+    connection: Connection, payloads: PayloadStore, suspects: list[PayloadFile]
+) -> tuple[list[PayloadFile], set[str]]:
+    """Return those without a row, and the names of those of them that are newer than the rows."""
+    found = orphans(connection, payloads, suspects)
+    return found, newer_than_rows(connection, [file.name for file in found])
 
 
 def _unfinished(payloads: PayloadStore, grace: timedelta) -> dict[str, int]:

@@ -6,6 +6,7 @@ with by the next: what was read longest ago comes first.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,13 @@ from checkpointdb import affected
 from checkpointdb.batches import batches
 from checkpointdb.callbacks import Progress
 from checkpointdb.database import Database
-from checkpointdb.errors import CorruptionError
+from checkpointdb.errors import (
+    CheckpointError,
+    CorruptionError,
+    StoreBusyError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import PayloadRow, payload_row, still_named
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
@@ -28,6 +35,8 @@ from checkpointdb.rows import typed
 from checkpointdb.schema import members
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.sealing import Cipher
+
+log = logging.getLogger("checkpointdb")
 
 _NOTE_SECONDS = 5.0  # so often a long pass notes what it has read
 
@@ -70,7 +79,7 @@ def verify_payloads(
             progress(number, len(chosen))
         if until is not None and time.monotonic() >= until:
             break
-    noted.write()
+    noted.finish()
     return Verified(number, read_bytes, problems)
 
 
@@ -101,6 +110,7 @@ class _Notes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids: list[int] = []
+        self._failure: CheckpointError | None = None
         self._written = time.monotonic()
 
     def add(self, payload_id: int) -> None:
@@ -109,10 +119,25 @@ class _Notes:
             self.write()
 
     def write(self) -> None:
+        """Write those that are not written yet, if it can be: what was read is found all the same.
+
+        What could not be written, as by a user of a server who may only read, stays for the next.
+        """
+        self._failure = None
         if self._ids and not self._database.read_only:
-            with self._database.write() as connection:
-                _note(connection, self._ids)
-        self._ids, self._written = [], time.monotonic()
+            try:
+                with self._database.write() as connection:
+                    _note(connection, self._ids)
+            except (StoreUnavailableError, StoreBusyError, UnknownOutcomeError) as error:
+                self._failure = error
+        if self._failure is None:
+            self._ids = []
+        self._written = time.monotonic()
+
+    def finish(self) -> None:
+        self.write()
+        if self._failure is not None:
+            log.warning("which payloads were read could not be noted: %s", self._failure)
 
 
 def _note(connection: Connection, payload_ids: list[int]) -> None:

@@ -39,13 +39,21 @@ class Prepared:
         """Execute it once for each row of parameters; it must have no result."""
         compiled = self._compile(connection.dialect)
         cursor: Any = connection.connection.cursor()
-        cursor.executemany(compiled.text, map(compiled.parameters, rows))
+        try:
+            cursor.executemany(compiled.text, map(compiled.parameters, rows))
+        except Exception:
+            _give_up_broken(connection)
+            raise
 
     def run_columns(self, connection: Connection, columns: Mapping[str, Iterable[Any]]) -> None:
         """Do what `run_each` does for rows given by columns: SQLite's driver takes them by C."""
         compiled = self._compile(connection.dialect)
         cursor: Any = connection.connection.cursor()
-        cursor.executemany(compiled.text, compiled.rows(columns))
+        try:
+            cursor.executemany(compiled.text, compiled.rows(columns))
+        except Exception:
+            _give_up_broken(connection)
+            raise
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -53,6 +61,16 @@ class Prepared:
             found = _compile(self.statement, self._columns, dialect)
             self._compiled[dialect.name] = found
         return found
+
+
+def _give_up_broken(connection: Connection) -> None:
+    """Close a server's connection that broke within a pipeline of rows.
+
+    The driver may leave it in that state, in which a ROLLBACK fails, and would be what is told.
+    """
+    driver: Any = connection.connection.driver_connection
+    if hasattr(driver, "pgconn") and (driver.closed or driver.pgconn.pipeline_status):
+        connection.invalidate()
 
 
 @cache

@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from cut_connections import Proxy
@@ -150,6 +151,24 @@ def test_a_forget_that_cannot_be_found_out_says_so(behind, proxy):
     proxy.refuses = False
     assert ids(behind) == []
     behind.delete_checkpoint("first")
+
+
+def test_what_broke_a_connection_within_its_pipeline_of_rows_is_what_is_told(
+    behind, monkeypatch, caplog
+):
+    """The driver leaves the pipeline open where its results are still awaited."""
+
+    def break_off(cursor, *_):
+        cursor.connection.pgconn.enter_pipeline_mode()
+        raise psycopg.errors.AdminShutdown("terminating connection")
+
+    monkeypatch.setattr(psycopg.Cursor, "executemany", break_off)
+    with pytest.raises(StoreUnavailableError, match="terminating connection"):
+        behind.save({"n": 1}, "second")
+    monkeypatch.undo()
+    behind.save({"n": 2}, "third")
+    assert ids(behind) == ["first", "third"]
+    assert caplog.records == []
 
 
 def test_a_push_whose_lease_is_not_answered_keeps_nobody_out(behind, proxy, tmp_path):

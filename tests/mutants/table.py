@@ -5,6 +5,7 @@ from __future__ import annotations
 from .costs import COSTS
 from .deltas import DELTAS
 from .flushes import FLUSHES
+from .meanwhile import MEANWHILE
 from .mutant import Mutant
 from .upkeep import UPKEEP
 
@@ -20,6 +21,7 @@ CONTROL = Mutant(
 MUTANTS = (
     # --- what must be on the disk before a save is acknowledged
     *FLUSHES,
+    *MEANWHILE,
     Mutant(
         "a file gets its name whether it was flushed or not",
         "checkpointdb/store/saving.py",
@@ -81,7 +83,7 @@ MUTANTS = (
     Mutant(
         "a writer goes on from what it saved, though it loaded an older stage",
         "checkpointdb/store/saving.py",
-        "if base is None and own is not None and own.row_id == writer.base_id:",
+        "if base is None and own is not None and own.row == writer.base:",
         "if base is None and own is not None:",
         "test_forking.py",
     ),

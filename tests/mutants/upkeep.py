@@ -36,7 +36,7 @@ UPKEEP = (
     Mutant(
         "what was just saved is forgotten, once it is of no age",
         "checkpointdb/store/saving.py",
-        "return [row_id for (row_id,) in query.run(connection) if row_id != head.row_id]",
+        "return [row_id for (row_id,) in query.run(connection) if row_id != head.row.id]",
         "return [row_id for (row_id,) in query.run(connection)]",
         "test_store_retention.py",
     ),

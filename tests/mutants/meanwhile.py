@@ -1,0 +1,65 @@
+"""Bugs in what heeds others: a database put back, a clock that is ahead, a place taken over."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+MEANWHILE = (
+    Mutant(
+        "a row of a database that was put back is taken for the checkpoint that had its number",
+        "checkpointdb/store/finding.py",
+        "return place if place is not None and place.row == row else None",
+        "return place",
+        "test_put_back.py",
+    ),
+    Mutant(
+        "what is compared with is another checkpoint by now",
+        "checkpointdb/store/saving.py",
+        "if utc_of(place.base_created_at) != saved.origin.row.created_at:",
+        "if False:",
+        "test_put_back.py",
+    ),
+    Mutant(
+        "a save goes into the pipeline that came into the row of its own",
+        "checkpointdb/store/saving.py",
+        "if place.pipeline != saved.checkpoint.pipeline:",
+        "if False:",
+        "test_put_back.py",
+    ),
+    Mutant(
+        "a sweep removes what is newer than the rows",
+        "checkpointdb/sweep.py",
+        "unnamed -= newer_than_rows(connection, unnamed)",
+        "pass",
+        "test_put_back.py",
+    ),
+    Mutant(
+        "a lease is judged by the clock of each machine",
+        "checkpointdb/queries/leases.py",
+        'return f"clock_timestamp() + make_interval(secs => '
+        '{compiler.process(seconds, **options)})"',
+        "return _given(clock, compiler, **options)",
+        "backing/test_backing_on_a_server.py",
+    ),
+    Mutant(
+        "a save whose file a push holds back after it was forgotten is done again",
+        "checkpointdb/store/outcome.py",
+        "if named_files(connection, [name]):",
+        "if False:",
+        "faults/test_lost_connections.py",
+    ),
+    Mutant(
+        "a database whose place was taken over deletes there for a minute",
+        "checkpointdb/store/guarding.py",
+        "self._look(now=True)  # a minute may be too long: what is gone is gone for its new owner",
+        "self._look()",
+        "bucket/test_claims.py",
+    ),
+    Mutant(
+        "a compaction flushes only if its handle does",
+        "checkpointdb/store/carrying.py",
+        "if database.durable:",
+        "if True:",
+        "crash/test_stopped_anywhere.py",
+    ),
+)

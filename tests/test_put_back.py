@@ -151,3 +151,16 @@ def test_a_sweep_removes_what_a_save_that_was_killed_before_its_commit_left(arch
     [problem] = archive.check().problems
     assert "sweep removes it" in problem.detail
     assert len(swept(archive).removed_files) == 1
+
+
+@pytest.mark.sqlite  # a server takes no text for a time
+def test_a_row_whose_time_is_none_is_loaded_and_saved_upon(archive, alter):
+    archive.save({"x": 0}, "c0")
+    alter(archive, "UPDATE checkpoints SET created_at = 'no time'")
+    assert archive.load("c0") == {"x": 0}
+    assert archive.lazy("c0")["x"] == 0
+    archive.save({"x": 0, "y": 1}, "c1")
+    with reopened(archive) as other:
+        assert other.load("c0") == {"x": 0}
+        other.save({"x": 0, "y": 2}, "c2")
+        assert other.load("c2") == {"x": 0, "y": 2}

@@ -23,7 +23,15 @@ class Row(NamedTuple):
     """
 
     id: int
-    created_at: datetime
+    created_at: datetime | object  # what the row has, if that is no time: `check` tells it
+
+
+def time_of(stored: object) -> datetime | object:
+    """Return the time that a row has, or what it has in its place."""
+    try:
+        return utc_of(stored)
+    except (TypeError, ValueError):
+        return stored
 
 
 class Place(NamedTuple):
@@ -42,7 +50,7 @@ class Place(NamedTuple):
 
     @property
     def row(self) -> Row:
-        return Row(self.id, utc_of(self.created_at))
+        return Row(self.id, time_of(self.created_at))
 
 
 Find = Callable[[Connection], Place]  # or NotFoundError

@@ -36,11 +36,10 @@ from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.rows import typed
-from checkpointdb.schema import utc_of
 from checkpointdb.sealing import Cipher, check_epoch
 from checkpointdb.statements import Prepared
 from checkpointdb.store.errand import Errand
-from checkpointdb.store.finding import Place, find_place, find_row
+from checkpointdb.store.finding import Place, find_place, find_row, time_of
 from checkpointdb.store.head import Head, Origin, load_head
 from checkpointdb.store.outcome import was_saved
 from checkpointdb.store.packer import Packer
@@ -291,7 +290,7 @@ def _check_origin(saved: Saved, place: _Ground, connection: Connection) -> None:
         raise put_back(connection.engine.url.database)
     if saved.origin is None or place.base_created_at is None:
         return
-    if utc_of(place.base_created_at) != saved.origin.row.created_at:
+    if time_of(place.base_created_at) != saved.origin.row.created_at:
         raise LostRace("the database was put back to an older state meanwhile")
 
 

@@ -15,7 +15,7 @@ MEANWHILE = (
     Mutant(
         "what is compared with is another checkpoint by now",
         "checkpointdb/store/saving.py",
-        "if utc_of(place.base_created_at) != saved.origin.row.created_at:",
+        "if time_of(place.base_created_at) != saved.origin.row.created_at:",
         "if False:",
         "test_put_back.py",
     ),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import configparser
 import logging
 import os
-import re
 import threading
 import time
 import uuid
@@ -18,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkpointdb.bucket_errors import advice, is_transient, shown
 from checkpointdb.bucket_urls import Location
 from checkpointdb.errors import InvalidInputError, NotSupportedError, StoreUnavailableError
 
@@ -34,7 +34,6 @@ _LONGEST_PAUSE_SECONDS = 10.0
 
 PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
 _PARTS_AT_ONCE = 3
-_MOST_SHOWN = 300
 
 
 _conditional: dict[str, bool] = {}  # what was found out of servers, for the whole process
@@ -183,7 +182,7 @@ class Bucket:
             try:
                 return write()
             except StoreUnavailableError as error:
-                if not _is_transient(error) or time.monotonic() + pause > until:
+                if not is_transient(error) or time.monotonic() + pause > until:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -239,7 +238,7 @@ class Bucket:
             if may_be_missing and isinstance(error, FileNotFoundError):
                 raise
             raise StoreUnavailableError(
-                f"{self.location.url!r} cannot be {done}: {_advice(error)} ({_shown(error)})"
+                f"{self.location.url!r} cannot be {done}: {advice(error)} ({shown(error)})"
             ) from error
 
 
@@ -328,7 +327,7 @@ def _connect(location: Location, patience_seconds: float) -> Any:
         )
     except failed as error:
         raise InvalidInputError(
-            f"{location.url!r} cannot be used: {_shown(error)}. Look at its options and at its "
+            f"{location.url!r} cannot be used: {shown(error)}. Look at its options and at its "
             "credentials"
         ) from error
 
@@ -370,31 +369,3 @@ def _credentials(location: Location) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
         kind = type(error).__name__  # not its text, which may cite a secret
         raise InvalidInputError(f"no credentials can be read from {path!r}: {kind}") from error
-
-
-# --- errors
-
-
-def _shown(error: BaseException) -> str:
-    """Return the first lines of an error of obstore, without what may be a signature."""
-    text, _, _ = str(error).partition("Debug source")
-    code = re.search(r"<Code>([^<]*)</Code>", text)
-    text = re.sub(r"\?\S*", "", text.partition("<")[0])
-    text = " ".join(text.split()).rstrip(": ")
-    return (f"{text}: {code[1]}" if code else text)[:_MOST_SHOWN]
-
-
-def _is_transient(error: StoreUnavailableError) -> bool:
-    return type(error.__cause__).__name__ == "GenericError"
-
-
-def _advice(error: BaseException) -> str:
-    text = str(error)
-    kind = type(error).__name__
-    if kind in {"PermissionDeniedError", "UnauthenticatedError"}:
-        return "permission is denied, look at the credentials and at the rights of the bucket"
-    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text or "404" in text:
-        return "there is no such bucket, make it first"
-    if kind == "GenericError":
-        return "it was not reached, or failed, each time; try again, or look at its endpoint"
-    return "see the cause"

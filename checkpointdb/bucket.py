@@ -171,6 +171,16 @@ class Bucket:
         except FileNotFoundError:
             return
 
+    def now(self) -> datetime:
+        """Return the time by the clock that dates objects: that of one put for this.
+
+        (The newest object that is there costs no request, and is as old as the last save.)
+        """
+        with self._probe() as path:
+            self.replace(path, b"")
+            with self._explained("read"):
+                return _object(self._store.head(path)).modified_at
+
     def _put_if_new(self, path: str, data: bytes) -> bool:
         """Store an object unless there is one; False too if a lost answer said that it is."""
         return self._repeated(lambda: self._put_once(path, data))
@@ -205,14 +215,10 @@ class Bucket:
         server = f"{self.location.scheme} {self.location.bucket} {self.location.endpoint}"
         with _probing:
             if server not in _conditional:
-                path = self.location.path_of(f"probe-{uuid.uuid4().hex}")
-                try:
+                with self._probe() as path:
                     self._put_if_new(path, b"1")
                     self._put_if_new(path, b"2")
                     _conditional[server] = self._has(path, b"1")
-                finally:
-                    with suppress(StoreUnavailableError):  # who may not delete may still save
-                        self.delete(path)
                 if not _conditional[server]:
                     log.warning(
                         "%r takes no notice of conditions, and replaces objects that it was told "
@@ -220,6 +226,16 @@ class Bucket:
                         self.location.url,
                     )
             return _conditional[server]
+
+    @contextmanager
+    def _probe(self) -> Iterator[str]:
+        """Give a path for an object that is gone afterwards."""
+        path = self.location.path_of(f"probe-{uuid.uuid4().hex}")
+        try:
+            yield path
+        finally:
+            with suppress(StoreUnavailableError):  # who may not delete may still save
+                self.delete(path)
 
     @property
     def _store(self) -> Any:

@@ -147,6 +147,11 @@ class LocalPayloads:
     def unfinished(self) -> Iterator[PayloadFile]:
         yield from _files(self._root / _INCOMING, "*.tmp", self._root)
 
+    def now(self) -> datetime:
+        # Of a file that is made for this: on a network's file system the server dates them.
+        with self.scratch() as file:
+            return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+
     @property
     def scratch_directory(self) -> Path:
         return self._root / _INCOMING

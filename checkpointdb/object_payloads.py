@@ -12,12 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from checkpointdb.bucket import PART_BYTES, Bucket
+from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.payloads import MOST_NOTE_BYTES, PayloadFile, PayloadWriter, checked_name
 
@@ -50,16 +52,16 @@ class ObjectPayloads:
         return ObjectWriter(self._bucket, self._path(name), name)
 
     def publish(self, writer: PayloadWriter, name: str) -> None:
-        """Make sure that a finished object is there. Raises StoreUnavailableError if not."""
+        """Make sure that a finished object is there. Raises LostRace if not."""
         self.give_name(writer, name)
 
     def give_name(self, writer: PayloadWriter, name: str) -> None:
         assert isinstance(writer, ObjectWriter)
         assert writer.name == name
         if not writer.is_stored():
-            raise StoreUnavailableError(
+            raise LostRace(
                 f"{self.locate(name)!r} was written, and is gone or of another length: did "
-                "somebody delete it, or a sweep, while the save took longer than a day? Save again"
+                "somebody delete it, or a sweep, while the save took longer than a day?"
             )
         writer.published()
 
@@ -101,6 +103,9 @@ class ObjectPayloads:
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield nothing: what is not finished is no object, and is not listed."""
         return iter(())
+
+    def now(self) -> datetime:
+        return self._bucket.now()
 
     @property
     def scratch_directory(self) -> Path:

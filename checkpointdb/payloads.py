@@ -96,7 +96,8 @@ class PayloadStore(Protocol):
         """Give a finished file its name; when this returns, name and bytes are durable.
 
         The caller holds the lock that gives names, and has seen that this one is free. Where
-        `names_first` it has the name already, and this makes sure that it is there, whole.
+        `names_first` it has the name already, and this makes sure that it is there, whole: if
+        a sweep took it for a leftover, LostRace tells the caller to write it again.
         """
         ...
 
@@ -130,6 +131,10 @@ class PayloadStore(Protocol):
 
     def unfinished(self) -> Iterator[PayloadFile]:
         """Yield files that were created and not published: being written, or left by a crash."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time by the clock that says when files were modified: the place's own."""
         ...
 
     @property

@@ -8,8 +8,9 @@ grace period is for files of saves that are still being written, which have no r
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from sqlalchemy import Connection, delete
 
@@ -44,17 +45,18 @@ def sweep(
 ) -> SweepReport:
     """Remove what `removals` lists, and payloads without a row and unfinished files.
 
-    The latter two only if they are older than `grace` at `now`. Rows whose file is missing are
-    reported and left alone: a backup may bring the file back. So are files of pipelines that the
-    database does not know, and those that are newer than its rows: a rebuild may bring these back.
-    A file that cannot be removed is named in the log and stays for the next sweep. Raises
-    StoreUnavailableError if the store is read-only.
+    The latter two only if they are older than `grace` at `now`; without it, by the clock that
+    dates them, since that of this machine may be days ahead, and another may be uploading. Rows
+    whose file is missing are reported and left alone: a backup may bring the file back. So are
+    files of pipelines that the database does not know, and those that are newer than its rows: a
+    rebuild may bring these back. A file that cannot be removed is named in the log and stays for
+    the next sweep. Raises StoreUnavailableError if the store is read-only.
     """
     if database.read_only:
         raise StoreUnavailableError(
             f"the store {database.where!r} was opened read-only: its files cannot be removed"
         )
-    latest = (now or datetime.now(UTC)) - grace
+    latest = cache(lambda: (now or payloads.now()) - grace)  # asked only if something is left over
     removed = [*_work_off_removals(database, payloads)]
     removed += _remove_orphans(database, payloads, latest)
     removed += _remove_unfinished(database, payloads, latest)
@@ -83,12 +85,12 @@ def _work_off_removals(database: Database, payloads: PayloadStore) -> list[Paylo
 
 
 def _remove_orphans(
-    database: Database, payloads: PayloadStore, latest: datetime
+    database: Database, payloads: PayloadStore, latest: Callable[[], datetime]
 ) -> Iterator[PayloadFile]:
     """Remove old payloads without a row; the lock is let go between batches of them."""
     with database.read() as connection:
-        suspects = _older(_strangers(connection, [*payloads.files()]), latest)
-    for batch in batches(suspects):
+        strangers = _strangers(connection, list(payloads.files()))
+    for batch in batches(_older(strangers, latest)):
         with under_lock(database) as connection:
             removed = _unlink(payloads, orphans(connection, payloads, batch))
         yield from removed
@@ -117,7 +119,7 @@ def _strangers(connection: Connection, files: list[PayloadFile]) -> list[Payload
 
 
 def _remove_unfinished(
-    database: Database, payloads: PayloadStore, latest: datetime
+    database: Database, payloads: PayloadStore, latest: Callable[[], datetime]
 ) -> list[PayloadFile]:
     found = _older(payloads.unfinished(), latest)
     if not found:
@@ -126,8 +128,8 @@ def _remove_unfinished(
         return _unlink(payloads, found)
 
 
-def _older(files: Iterable[PayloadFile], latest: datetime) -> list[PayloadFile]:
-    return [file for file in files if file.modified_at <= latest]
+def _older(files: Iterable[PayloadFile], latest: Callable[[], datetime]) -> list[PayloadFile]:
+    return [file for file in files if file.modified_at <= latest()]
 
 
 def _unlink(payloads: PayloadStore, files: Iterable[PayloadFile]) -> list[PayloadFile]:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ TESTS = Path(__file__).parent
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
 _PATIENCE_SECONDS = 100
 HARMLESS = {"orphan", "unfinished"}  # all that a crash may leave
+
+
+class DaysAhead(datetime):
+    """The clock of a machine that is wrong."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=2)
 
 
 def refuse_to_list(monkeypatch, is_refused):

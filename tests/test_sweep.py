@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from breaking import refuse_to_list
+from breaking import DaysAhead, refuse_to_list
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError, SweepReport
 from checkpointdb import sweep as sweep_module
@@ -67,6 +67,16 @@ def test_the_age_is_that_of_the_file(archive, opened):
     old = time.time() - timedelta(days=3).total_seconds()
     os.utime(left, (old, old))
     assert archive.sweep().removed_files == ("incoming/left.tmp",)
+
+
+def test_the_age_is_not_that_by_the_clock_of_the_machine_that_sweeps(archive, monkeypatch):
+    archive.save({"n": 1}, "one")
+    left = archive.checkpoint_dir / "payloads" / "incoming" / "left.tmp"
+    left.write_bytes(b"being written")
+    monkeypatch.setattr(sweep_module, "datetime", DaysAhead, raising=False)
+    assert archive.sweep() == SweepReport((), 0, ())
+    assert list(left.parent.iterdir()) == [left]
+    left.unlink()
 
 
 def test_removals_are_worked_off_whatever_their_age(archive, payload, opened, alter):
@@ -218,8 +228,8 @@ def test_a_sweep_that_looked_before_a_commit_looks_again_after_it(archive, opene
         return under_lock(of)
 
     def look():
-        latest = datetime.now(UTC) + timedelta(hours=1)
-        removed.extend(sweep_module._remove_orphans(database, payloads, latest))
+        later = datetime.now(UTC) + timedelta(hours=1)
+        removed.extend(sweep_module._remove_orphans(database, payloads, lambda: later))
 
     class Watched(LocalPayloads):
         def give_name(self, writer, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -98,6 +99,10 @@ class GuardedPayloads:
 
     def unfinished(self) -> Iterator[PayloadFile]:
         return self._payloads.unfinished()
+
+    def now(self) -> datetime:
+        self._look()
+        return self._payloads.now()
 
     def locate(self, name: str) -> str:
         return self._payloads.locate(name)

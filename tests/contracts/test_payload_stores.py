@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from checkpointdb import CorruptionError, StoreUnavailableError
+from checkpointdb.database_errors import LostRace
 from checkpointdb.store.places import payloads_at
 
 NAME = "p-default/0000000001-first-0a1b2c3d.ckpt.gz"
@@ -186,5 +188,13 @@ def test_a_payload_that_was_swept_before_its_commit_is_not_published(payloads):
     writer.write([b"content"])
     writer.finish()
     payloads.delete(NAME)
-    with pytest.raises(StoreUnavailableError, match="is gone"):
+    with pytest.raises(LostRace, match="is gone"):
         payloads.publish(writer, NAME)
+
+
+def test_the_time_is_that_of_the_clock_that_dates_files(payloads):
+    put(payloads)
+    [file] = payloads.files()
+    assert timedelta(0) <= payloads.now() - file.modified_at < timedelta(minutes=1)
+    assert [each.name for each in payloads.files()] == [NAME]
+    assert list(payloads.unfinished()) == []

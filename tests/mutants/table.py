@@ -262,7 +262,7 @@ MUTANTS = (
     Mutant(
         "a sweep takes what is being written",
         "checkpointdb/sweep.py",
-        "return [file for file in files if file.modified_at <= latest]",
+        "return [file for file in files if file.modified_at <= latest()]",
         "return list(files)",
         "test_sweep.py",
     ),

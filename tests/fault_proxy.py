@@ -10,15 +10,15 @@ import threading
 import time
 from contextlib import contextmanager
 
-REFUSED = b"<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
-DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+REFUSAL = "<Error><Code>{}</Code><Message>no</Message></Error>"
 
 
 class FaultProxy(http.server.ThreadingHTTPServer):
     """Passes requests on, but for those that `fault` names a fault for.
 
     `fault(request)` is given "METHOD path?query" and returns None or one of
-    `500`, `503`, `deny`      an answer of that kind, without a request to the server
+    `500`, `503`              an answer of that kind, without a request to the server
+    `403 AccessDenied`        such an answer, with the code in its text; `deny` is this one
     `drop`                    the connection is cut, without one
     `lose`                    the server does it, and the answer is lost
     `truncate`                half of the answer's body is sent
@@ -54,17 +54,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if callable(fault):
             fault = fault()
         if self.server.refuses_quotes and '"' in self.headers.get("If-Match", ""):
-            return self.answer(412, REFUSED)
+            return self.refuse("412 PreconditionFailed")
         match fault:
             case "500" | "503":
                 return self.answer(int(fault), b"")
             case "deny":
-                return self.answer(403, DENIED)
+                return self.refuse("403 AccessDenied")
             case "drop":
                 return self.cut()
             case "hang":
                 time.sleep(30)
                 return self.cut()
+            case str() if fault[0].isdigit():
+                return self.refuse(fault)
             case _:
                 return self.pass_on(body, fault)
 
@@ -86,6 +88,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(answer.status, found[: len(found) // 2], headers, length)
             return self.cut()
         return self.answer(answer.status, found, headers, length)
+
+    def refuse(self, fault):
+        status, code = fault.split()
+        self.answer(int(status), REFUSAL.format(code).encode())
 
     def answer(self, status, body, headers=(), length=None):
         self.send_response(status)

@@ -120,6 +120,33 @@ def test_a_bucket_that_denies_says_so_at_once(handle, proxy):
     assert handle.load("before") == {"n": 0}
 
 
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        ("400 ExpiredToken", "credentials have expired, renew them"),
+        ("400 AuthorizationHeaderMalformed", "look at region and endpoint"),
+        ("301 PermanentRedirect", "look at region and endpoint"),
+        ("403 RequestTimeTooSkewed", "clock of this machine is wrong"),
+        ("403 InvalidAccessKeyId", "permission is denied"),
+        ("405 MethodNotAllowed", "request is refused"),
+    ],
+)
+def test_a_save_that_is_refused_for_good_says_at_once_what_to_do(handle, proxy, fault, advice):
+    proxy.fault = lambda request: fault if request.startswith("PUT") else None
+    with pytest.raises(StoreUnavailableError, match=advice):
+        handle.save({"n": 1}, "refused")
+    puts = [each for each in proxy.requests if each.startswith("PUT")]
+    assert len(puts) == len(set(puts))  # none is sent again
+
+
+@goes_on
+@pytest.mark.parametrize("fault", ["408 RequestTimeout", "429 SlowDown"])
+def test_a_save_that_is_put_off_is_repeated(handle, proxy, fault):
+    proxy.fault = first("PUT", fault)
+    handle.save({"n": 1}, "one")
+    assert handle.load("one") == {"n": 1}
+
+
 def test_what_cannot_be_read_is_no_damage(handle, proxy):
     proxy.fault = lambda request: "deny" if request.startswith("GET") else None
     with pytest.raises(StoreUnavailableError, match="permission is denied"):

@@ -24,13 +24,14 @@ from checkpointdb.errors import InvalidInputError, NotSupportedError, StoreUnava
 if TYPE_CHECKING:
     from obstore.store import MemoryStore
 
-# A request and each of its repetitions, all of them together, and how often at most.
+# A request and each of its repetitions, all of them together, and the pauses between them.
 _REQUEST_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 90.0
-_MOST_RETRIES = 12
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
+_PAUSES_GROW = 3  # obstore draws each, from the first up to this times the one before
+_MOST_RETRIES = 10_000  # never: the time is what ends it
 
 PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
 _PARTS_AT_ONCE = 3
@@ -195,7 +196,7 @@ class Bucket:
                 if not is_transient(error) or time.monotonic() + pause > until:
                     raise
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, _longest_pause(self.patience_seconds))
 
     def _put_once(self, path: str, data: bytes) -> bool:
         with self._explained("written"):
@@ -337,6 +338,11 @@ def _connect(location: Location, patience_seconds: float) -> Any:
                 "timeout": timedelta(seconds=request_seconds),
             },
             retry_config={
+                "backoff": {
+                    "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
+                    "max_backoff": timedelta(seconds=_longest_pause(patience_seconds)),
+                    "base": _PAUSES_GROW,
+                },
                 "max_retries": _MOST_RETRIES,
                 "retry_timeout": timedelta(seconds=patience_seconds),
             },
@@ -346,6 +352,11 @@ def _connect(location: Location, patience_seconds: float) -> Any:
             f"{location.url!r} cannot be used: {shown(error)}. Look at its options and at its "
             "credentials"
         ) from error
+
+
+def _longest_pause(patience_seconds: float) -> float:
+    """Return the longest pause: whoever has less patience asks more often."""
+    return min(_LONGEST_PAUSE_SECONDS, patience_seconds / 9)
 
 
 def _endpoint(location: Location) -> str:

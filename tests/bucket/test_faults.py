@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError, bucket
 from checkpointdb.bucket import Bucket
+from checkpointdb.bucket_urls import parse_url
 from checkpointdb.sweep import sweep
 
 LARGE = random.Random(5).randbytes(17 << 20)  # sent in three parts
@@ -165,6 +166,21 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(handle, proxy):
     handle.save(state, "text", force_full=True)
     proxy.fault = first("GET", "truncate")
     assert handle.load("text") == state
+
+
+@pytest.mark.parametrize(
+    ("fault", "call"), [("503", "read"), ("503", "list"), ("drop", "read"), ("drop", "list")]
+)
+def test_a_request_is_repeated_until_its_time_is_up(proxy, proxied, monkeypatch, fault, call):
+    monkeypatch.setattr(bucket, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(bucket, "_LONGEST_PAUSE_SECONDS", 0.02)
+    found = Bucket(parse_url(proxied), patience_seconds=1.0)
+    proxy.fault = lambda _request: fault
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="failed, each time"):
+        found.read("claim", 0, 1) if call == "read" else list(found.list("p"))
+    assert 1 <= time.monotonic() - begun < 10
+    assert len(proxy.requests) > 20
 
 
 def test_an_answer_that_does_not_come_is_given_up(handle, proxy):

@@ -173,6 +173,8 @@ class Claim(NamedTuple):
             return
         where = self.where
         if found is None:
+            # A bucket that is gone says of each object that it is not there: this raises.
+            next(self.payloads.files(), None)
             raise StoreUnavailableError(
                 f"{where!r} should hold the payloads of this store, and its claim is not there: is "
                 "it the right place, is it mounted? If all payloads are there, and the claim alone "

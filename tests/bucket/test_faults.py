@@ -148,6 +148,25 @@ def test_a_save_that_is_put_off_is_repeated(handle, proxy, fault):
     assert handle.load("one") == {"n": 1}
 
 
+def test_a_bucket_that_may_not_be_listed_says_so(handle, proxy):
+    proxy.fault = lambda request: "deny" if "list-type" in request else None
+    with pytest.raises(StoreUnavailableError, match="cannot be listed: permission is denied"):
+        handle.check()
+
+
+def test_a_bucket_that_is_gone_is_told_as_such_by_whatever_asks_for_it(handle, proxy):
+    proxy.fault = lambda _request: "404 NoSuchBucket"
+    handle._engine.payloads._trusted_until = 0.0  # as a minute later
+    for attempt in (
+        handle.check,
+        handle.sweep,
+        lambda: handle.load("before"),
+        lambda: handle.save({"n": 1}, "one"),
+    ):
+        with pytest.raises(StoreUnavailableError, match="there is no such bucket"):
+            attempt()
+
+
 def test_what_cannot_be_read_is_no_damage(handle, proxy):
     proxy.fault = lambda request: "deny" if request.startswith("GET") else None
     with pytest.raises(StoreUnavailableError, match="permission is denied"):

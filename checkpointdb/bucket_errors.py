@@ -12,10 +12,11 @@ _LATER = {"408", "429"}  # too slow, too many: all else that begins with 4 is fi
 
 
 def shown(error: BaseException) -> str:
-    """Return the first lines of an error of obstore, without what may be a signature."""
+    """Return the first lines of an error of obstore, without what may be a secret."""
     text, _, _ = str(error).partition("Debug source")
     code = _code(error)
     text = re.sub(r"\?\S*", "", text.partition("<")[0])
+    text = re.sub(r"//[^/\s]*@", "//…@", text)  # of an endpoint in the environment
     text = " ".join(text.split()).rstrip(": ")
     return (f"{text}: {code}" if code else text)[:_MOST_SHOWN]
 

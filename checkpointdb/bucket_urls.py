@@ -113,8 +113,8 @@ def parse_url(
     try:
         parts = urlsplit(url)
         user, host = parts.username, parts.hostname
-    except ValueError as error:
-        raise InvalidInputError(f"{_shown(url)} is no URL: {error}") from error
+    except ValueError:  # whose text may cite what stands before the host
+        raise InvalidInputError(f"{_shown(url)} is no URL") from None
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
         known = ", ".join(f"{each}://" for each in ("file", *_SCHEMES))
@@ -131,6 +131,7 @@ def parse_url(
     options = _options(url, parts.query, _OPTIONS[scheme])
     given = {"region": region, "endpoint": endpoint, "account": account}
     chosen = {name: options.get(name) or given[name] for name in _OPTIONS[scheme]}
+    _refuse_secrets(url, chosen.get("endpoint") or "")
     return Location(scheme, bucket, prefix, credentials_path=credentials_path, **chosen)
 
 
@@ -150,6 +151,16 @@ def _options(url: str, query: str, known: set[str]) -> dict[str, str]:
     return options
 
 
+def _refuse_secrets(url: str, endpoint: str) -> None:
+    """Refuse an endpoint with a password or a signature, which the database would remember."""
+    if set(endpoint) & set("@?#"):
+        raise InvalidInputError(
+            f"the endpoint of {_shown(url)} has an @, a ? or a #: credentials do not belong there, "
+            "they are found where the provider's own tools find them, or in the file "
+            "credentials_path"
+        )
+
+
 def _shown(url: str) -> str:
-    """Return a URL for a message, without what may be a password."""
-    return ascii(re.sub(r"//[^/@]*:[^/@]*@", "//…@", url.partition("?")[0]))[:_MOST_CITED]
+    """Return a URL for a message, without what may be a secret: all before an @, options, a #…."""
+    return ascii(re.sub(r":(//)?.*@", r":\1…@", re.split(r"[?#]", url)[0]))[:_MOST_CITED]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 
 from checkpointdb.backup.layout import MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
 from checkpointdb.bucket import PART_BYTES, Bucket
+from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.object_payloads import ObjectReader
 
 
@@ -53,6 +55,15 @@ class BucketRemote:
 
     def small(self, path: str) -> bytes | None:
         return self._bucket.read_small(self._path(path), MOST_SMALL_BYTES)
+
+    def around(self, path: str) -> Iterator[bytes]:
+        parts = self._bucket.location.prefix.split("/")
+        for count in range(len(parts)):
+            above = "/".join([*parts[:count], path])
+            with suppress(StoreUnavailableError):  # rights often end at the prefix
+                found = self._bucket.read_small(above, MOST_SMALL_BYTES)
+                if found is not None:
+                    yield found
 
     def swap(self, path: str, seen: bytes | None, content: bytes) -> bool:
         if seen is None:

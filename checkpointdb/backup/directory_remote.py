@@ -12,7 +12,7 @@ from pathlib import Path
 from checkpointdb.backup.layout import INCOMING, MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
 from checkpointdb.directories import link_or_rename, make_directories, sync_directory
-from checkpointdb.errors import CheckpointError, StoreUnavailableError
+from checkpointdb.errors import CheckpointError, CorruptionError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalReader, LocalWriter, advice
 
 
@@ -51,6 +51,11 @@ class DirectoryRemote:
                 return reader.read(0, MOST_SMALL_BYTES)
         except FileNotFoundError:
             return None
+
+    def around(self, path: str) -> Iterator[bytes]:
+        for above in self._root.parents:
+            with suppress(OSError, CorruptionError), LocalReader(above / path) as reader:
+                yield reader.read(0, MOST_SMALL_BYTES)
 
     def swap(self, path: str, seen: bytes | None, content: bytes) -> bool:
         """Replace a small file if it is what was seen.

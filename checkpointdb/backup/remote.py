@@ -45,6 +45,10 @@ class Remote(Protocol):
         """Return a small blob, None if there is none."""
         ...
 
+    def around(self, path: str) -> Iterator[bytes]:
+        """Yield the small blobs of that path in the places that this lies in, as far as allowed."""
+        ...
+
     def swap(self, path: str, seen: bytes | None, content: bytes) -> bool:
         """Replace a small blob if it still is what was seen (None: absent); False if not."""
         ...

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from checkpointdb.errors import (
 )
 from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.reports import BackupPruneReport, BackupReport, PullReport, PushReport
+from checkpointdb.store.claims import CLAIM_NAME, INSIDE, place_of
 from checkpointdb.store.engine import Engine
 from checkpointdb.store.keyring_copies import KEYRING_NAME, write_file
 from checkpointdb.store.moving import move_rows
@@ -65,6 +67,7 @@ def push_store(
             f"the store {str(directory)!r} was opened read-only: what was backed up could not be "
             "noted in it"
         )
+    _refuse_own_claim(remote, engine.database)
     with room_in(directory) as room, _threads() as pool:
         source = Source(engine.database, engine.payloads, pool.run)
         report = push(
@@ -106,6 +109,34 @@ def refuse_own_place(remote: Remote, directory: Path, payload_url: str | None) -
                 f"{each!r}, a place of the store itself, lies where a backup at {remote.url!r} "
                 "has its own files: name another directory, or another prefix, for the backup"
             )
+
+
+def _refuse_own_claim(remote: Remote, database: Database) -> None:
+    """Raise InvalidInputError where the claim of the store's own place is found.
+
+    URLs alone do not tell: an endpoint has several names, or is in the environment, and a
+    directory may be mounted twice.
+    """
+    with database.read() as connection:
+        place = place_of(connection)
+    if place is None or not _may_be_one(remote.url, place.url):
+        return
+    below = [CLAIM_NAME, *(f"{name}/{CLAIM_NAME}" for name in (PAYLOADS, SNAPSHOTS, INCOMING))]
+    claims = chain(map(remote.small, below), remote.around(CLAIM_NAME))
+    if any(claim == place.note for claim in claims):
+        raise InvalidInputError(
+            f"{remote.url!r} is a place of the store itself by another name, or one lies in the "
+            "other, as the store's claim is there: a backup there would be lost with it; name "
+            "another directory, or another prefix (or remove the claim, if it is left of a place "
+            "that the store has no more)"
+        )
+
+
+def _may_be_one(url: str, other: str) -> bool:
+    """Say whether two URLs can name the same: if both are directories, or buckets of one name."""
+    if is_file_url(url) or other == INSIDE or is_file_url(other):
+        return is_file_url(url) and (other == INSIDE or is_file_url(other))
+    return parse_url(url)[:2] == parse_url(other)[:2]
 
 
 class _Place(NamedTuple):

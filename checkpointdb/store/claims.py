@@ -42,6 +42,11 @@ class Place(NamedTuple):
     claim: str
     url: str
 
+    @property
+    def note(self) -> bytes:
+        """The claim as it lies beside the payloads."""
+        return f"{self.claim}\n".encode()
+
 
 class Wanted(NamedTuple):
     """Where a store is, and where its payloads are to be: in its directory, if no URL says else."""
@@ -163,13 +168,13 @@ class Claim(NamedTuple):
 
         One without payloads claims by this a place without any.
         """
-        ours = self.place.claim
+        ours, note = self.place.claim, self.place.note
         found = self.payloads.note(CLAIM_NAME)
         if found is None and _is_new(self.database) and next(self.payloads.files(), None) is None:
-            if self.payloads.put_note(CLAIM_NAME, _text(ours), is_new=True):
+            if self.payloads.put_note(CLAIM_NAME, note, is_new=True):
                 return
             found = self.payloads.note(CLAIM_NAME)
-        if found == _text(ours):
+        if found == note:
             return
         where = self.where
         if found is None:
@@ -189,7 +194,7 @@ class Claim(NamedTuple):
 
     def take_over(self) -> None:
         """Make the place that of this database, whoever it belonged to."""
-        self.payloads.put_note(CLAIM_NAME, _text(self.place.claim))
+        self.payloads.put_note(CLAIM_NAME, self.place.note)
 
 
 def claimed_inside(payloads: PayloadStore) -> Place:
@@ -199,7 +204,7 @@ def claimed_inside(payloads: PayloadStore) -> Place:
     """
     found = payloads.note(CLAIM_NAME)
     if found is None:
-        found = _text(uuid.uuid4().hex)
+        found = Place(uuid.uuid4().hex, INSIDE).note
         payloads.put_note(CLAIM_NAME, found)
     return Place(found.decode().strip(), INSIDE)
 
@@ -235,7 +240,7 @@ def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool
     assert wanted.url is not None
     moved = place._replace(url=wanted.url)
     payloads = wanted.payloads()
-    if payloads.note(CLAIM_NAME) != _text(place.claim):
+    if payloads.note(CLAIM_NAME) != place.note:
         if database.read_only or not _is_new(database):
             raise _elsewhere(wanted, place)
         if not takes_over:
@@ -283,10 +288,6 @@ def _elsewhere(wanted: Wanted, place: Place | None) -> InvalidInputError:
         f"{wanted.url!r}: open it without payload_url, or copy it into a new store there by "
         "copy_into(directory, payload_url=…), at the prompt `checkpointdb copy`"
     )
-
-
-def _text(claim: str) -> bytes:
-    return f"{claim}\n".encode()
 
 
 def _shown(note: bytes) -> str:

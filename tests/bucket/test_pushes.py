@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
+import object_servers
 import pytest
+from object_servers import endpoint_of
 
-from checkpointdb import PipelineCheckpoint, RetentionPolicy, StoreUnavailableError
+from checkpointdb import (
+    InvalidInputError,
+    PipelineCheckpoint,
+    RetentionPolicy,
+    StoreUnavailableError,
+)
 from checkpointdb.bucket import Bucket
 
 KEEP_ALL = {"retention_policy": RetentionPolicy.KEEP_ALL}
@@ -49,6 +57,49 @@ def ids_at(url, directory):
     with PipelineCheckpoint(directory, **KEEP_ALL) as pulled:
         assert pulled.check(read_data=True).problems == ()
         return [each.checkpoint_id for each in pulled.list_checkpoints(reverse=False)]
+
+
+@pytest.fixture
+def own_bucket(moto, monkeypatch):
+    """The URL of a bucket that nobody else uses, by the server's number."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint_of(moto))
+    return f"s3://{object_servers.own_bucket(moto)}"
+
+
+@pytest.mark.parametrize("below", ["", "/team/runs", "/team/runs/deeper/backups", "/team"])
+@pytest.mark.parametrize("name", ["/", "localhost", "environment"])
+def test_a_store_is_not_pushed_into_its_own_place_by_another_name(
+    placed, moto, own_bucket, name, below
+):
+    endpoint = endpoint_of(moto)
+    inside = "payloads" if below == "/team" else "runs"  # a backup at `team` has its payloads there
+    handle = placed(payload_url=f"{own_bucket}/team/{inside}?endpoint={endpoint}")
+    handle.save({"n": 1}, "one")
+    alias = {
+        "/": f"?endpoint={endpoint}/",
+        "localhost": f"?endpoint={endpoint.replace('127.0.0.1', 'localhost')}",
+        "environment": "",
+    }[name]
+    if below == "":
+        handle.push_backup(f"{own_bucket}/elsewhere{alias}")
+        return
+    before = sorted(each.name for each in handle._engine.payloads.files())
+    with pytest.raises(InvalidInputError, match="the store's claim is there"):
+        handle.push_backup(f"{own_bucket}{below}{alias}")
+    assert sorted(each.name for each in handle._engine.payloads.files()) == before
+
+
+def test_nor_into_a_directory_that_is_mounted_twice(placed, tmp_path):
+    nas = tmp_path / "nas"
+    handle = placed(payload_url=nas.as_uri())
+    handle.save({"n": 1}, "one")
+    again = tmp_path / "again"
+    (again / "backups").mkdir(parents=True)
+    shutil.copy(nas / "claim", again)
+    for place in (again, again / "backups"):
+        with pytest.raises(InvalidInputError, match="the store's claim is there"):
+            handle.push_backup(place)
+    handle.push_backup(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("fault", ["drop", "lose"])

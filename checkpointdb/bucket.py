@@ -1,37 +1,31 @@
 """A bucket at one of the providers: its few requests, retried, and their errors in our words.
 
-Everything here goes through `obstore`, which is imported by the first request.
+Everything here goes through `obstore`, as `bucket_client` sets it up.
 """
 
 from __future__ import annotations
 
-import configparser
 import logging
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from checkpointdb.bucket_client import (
+    FIRST_PAUSE_SECONDS,
+    base_error,
+    connect,
+    longest_pause,
+    refuse_after_fork,
+)
 from checkpointdb.bucket_errors import advice, is_transient, shown
 from checkpointdb.bucket_urls import Location
-from checkpointdb.errors import InvalidInputError, NotSupportedError, StoreUnavailableError
+from checkpointdb.errors import StoreUnavailableError
 
-if TYPE_CHECKING:
-    from obstore.store import MemoryStore
-
-# A request and each of its repetitions, all of them together, and the pauses between them.
-_REQUEST_SECONDS = 60.0
-_CONNECT_SECONDS = 10.0
-PATIENCE_SECONDS = 90.0
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 10.0
-_PAUSES_GROW = 3  # obstore draws each, from the first up to this times the one before
-_MOST_RETRIES = 10_000  # never: the time is what ends it
+PATIENCE_SECONDS = 90.0  # for a request and its repetitions, all of them together
 
 PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
 _PARTS_AT_ONCE = 3
@@ -188,7 +182,7 @@ class Bucket:
 
     def _repeated(self, write: Callable[[], bool]) -> bool:
         """Repeat a write under a condition: obstore does not, where the connection breaks."""
-        until, pause = time.monotonic() + self.patience_seconds, _FIRST_PAUSE_SECONDS
+        until, pause = time.monotonic() + self.patience_seconds, FIRST_PAUSE_SECONDS
         while True:
             try:
                 return write()
@@ -196,7 +190,7 @@ class Bucket:
                 if not is_transient(error) or time.monotonic() + pause > until:
                     raise
             time.sleep(pause)
-            pause = min(2 * pause, _longest_pause(self.patience_seconds))
+            pause = min(2 * pause, longest_pause(self.patience_seconds))
 
     def _put_once(self, path: str, data: bytes) -> bool:
         with self._explained("written"):
@@ -240,15 +234,15 @@ class Bucket:
 
     @property
     def _store(self) -> Any:
-        _refuse_after_fork(self.location)
+        refuse_after_fork(self.location)
         with self._lock:
             if self._made is None:
-                self._made = _connect(self.location, self.patience_seconds)
+                self._made = connect(self.location, self.patience_seconds)
             return self._made
 
     @contextmanager
     def _explained(self, done: str, *, may_be_missing: bool = False) -> Iterator[None]:
-        failed = _base_error(self.location)
+        failed = base_error(self.location)
         try:
             yield
         except (failed, FileNotFoundError) as error:
@@ -273,126 +267,3 @@ def _conditions(meta: Any) -> list[dict[str, str]]:
 
 def _object(meta: Any) -> Object:
     return Object(str(meta["path"]), int(meta["size"]), meta["last_modified"])
-
-
-# --- forks
-
-
-class _Used:
-    """The process whose threads work for obstore: they are not there in its children."""
-
-    by: int | None = None
-
-
-def _refuse_after_fork(location: Location) -> None:
-    """Raise StoreUnavailableError in a child of a process that has used a bucket.
-
-    A request would wait for ever for threads that were not forked; a store made anew would too,
-    as the threads are those of the process.
-    """
-    if _Used.by is None:
-        _Used.by = os.getpid()
-    elif _Used.by != os.getpid():
-        raise StoreUnavailableError(
-            f"{location.url!r} cannot be used in this process: it was forked from one that had "
-            "used a bucket already, whose threads are not here. Start it by "
-            'multiprocessing.get_context("spawn"), or open no store in a bucket before the fork'
-        )
-
-
-# --- connecting
-
-
-# One for each name: what one handle put there, another of the process finds.
-_memories: dict[str, MemoryStore] = {}
-_memories_lock = threading.Lock()
-
-
-def _base_error(location: Location) -> type[Exception]:
-    """Return what all errors of obstore are. Raises NotSupportedError where that is not."""
-    try:
-        from obstore.exceptions import BaseError
-    except ImportError as error:
-        raise NotSupportedError(
-            f"{location.url!r} needs the package `obstore`: pip install 'checkpointdb[cloud]'"
-        ) from error
-    return BaseError
-
-
-def _connect(location: Location, patience_seconds: float) -> Any:
-    failed = _base_error(location)
-    from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
-
-    if location.scheme == "memory":
-        with _memories_lock:
-            return _memories.setdefault(location.bucket, MemoryStore())
-    request_seconds = min(_REQUEST_SECONDS, patience_seconds)
-    made = {"s3": S3Store, "az": AzureStore, "gs": GCSStore}[location.scheme]
-    try:
-        return made(
-            location.bucket,
-            config=_config(location),
-            client_options={
-                "allow_http": _endpoint(location).startswith("http://"),
-                "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, request_seconds)),
-                "timeout": timedelta(seconds=request_seconds),
-            },
-            retry_config={
-                "backoff": {
-                    "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
-                    "max_backoff": timedelta(seconds=_longest_pause(patience_seconds)),
-                    "base": _PAUSES_GROW,
-                },
-                "max_retries": _MOST_RETRIES,
-                "retry_timeout": timedelta(seconds=patience_seconds),
-            },
-        )
-    except failed as error:
-        raise InvalidInputError(
-            f"{location.url!r} cannot be used: {shown(error)}. Look at its options and at its "
-            "credentials"
-        ) from error
-
-
-def _longest_pause(patience_seconds: float) -> float:
-    """Return the longest pause: whoever has less patience asks more often."""
-    return min(_LONGEST_PAUSE_SECONDS, patience_seconds / 9)
-
-
-def _endpoint(location: Location) -> str:
-    """Return the endpoint; S3's may be where AWS's own tools look for it, as obstore does too."""
-    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT") if location.scheme == "s3" else ()
-    found = [location.endpoint, *map(os.environ.get, names)]
-    return next((each for each in found if each), "")
-
-
-def _config(location: Location) -> Any:
-    config: dict[str, Any] = _credentials(location)
-    if location.endpoint:
-        config["base_url" if location.scheme == "gs" else "endpoint"] = location.endpoint
-    if location.region:
-        config["region"] = location.region
-    if location.account:
-        config["account_name"] = location.account
-    return config
-
-
-def _credentials(location: Location) -> dict[str, Any]:
-    """Return what a file of credentials says.
-
-    For Google that is its own JSON, which obstore reads; for the others an INI file as the
-    tools of AWS write it, whose section is AWS_PROFILE or `default`.
-    """
-    path = location.credentials_path
-    if path is None:
-        return {}
-    if location.scheme == "gs":
-        return {"service_account": path}
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        parser.read_string(Path(path).read_text(encoding="utf-8"))
-        profile = os.environ.get("AWS_PROFILE", "default") if location.scheme == "s3" else "default"
-        return dict(parser[profile])
-    except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
-        kind = type(error).__name__  # not its text, which may cite a secret
-        raise InvalidInputError(f"no credentials can be read from {path!r}: {kind}") from error

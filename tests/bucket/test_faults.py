@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from checkpointdb import PipelineCheckpoint, StoreUnavailableError, bucket
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError, bucket_client
 from checkpointdb.bucket import Bucket
 from checkpointdb.bucket_urls import parse_url
 from checkpointdb.sweep import sweep
@@ -191,8 +191,8 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(handle, proxy):
     ("fault", "call"), [("503", "read"), ("503", "list"), ("drop", "read"), ("drop", "list")]
 )
 def test_a_request_is_repeated_until_its_time_is_up(proxy, proxied, monkeypatch, fault, call):
-    monkeypatch.setattr(bucket, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(bucket, "_LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(bucket_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(bucket_client, "_LONGEST_PAUSE_SECONDS", 0.02)
     found = Bucket(parse_url(proxied), patience_seconds=1.0)
     proxy.fault = lambda _request: fault
     begun = time.monotonic()

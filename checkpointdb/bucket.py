@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from checkpointdb.bucket_client import (
     longest_pause,
     refuse_after_fork,
 )
-from checkpointdb.bucket_errors import advice, is_transient, shown
+from checkpointdb.bucket_errors import advice, is_denied, is_transient, shown
 from checkpointdb.bucket_urls import Location
 from checkpointdb.errors import StoreUnavailableError
 
@@ -29,6 +29,7 @@ PATIENCE_SECONDS = 90.0  # for a request and its repetitions, all of them togeth
 
 PART_BYTES = 8 << 20  # 10 000 parts are the most that an upload may have: 80 GB
 _PARTS_AT_ONCE = 3
+_MOST_DELETED = 1000  # by one request, at S3
 
 
 _conditional: dict[str, bool] = {}  # what was found out of servers, for the whole process
@@ -165,6 +166,32 @@ class Bucket:
                 self._store.delete(path)
         except FileNotFoundError:
             return
+
+    def delete_all(self, paths: Sequence[str]) -> dict[str, StoreUnavailableError]:
+        """Delete objects, many by one request; return those that could not be, each with why."""
+        failed: dict[str, StoreUnavailableError] = {}
+        for start in range(0, len(paths), _MOST_DELETED):
+            failed |= self._delete_some(paths[start : start + _MOST_DELETED])
+        return failed
+
+    def _delete_some(self, paths: Sequence[str]) -> dict[str, StoreUnavailableError]:
+        """Delete them by one request; if one of them is refused, each by itself, to know which."""
+        try:
+            with self._explained("deleted from", may_be_missing=True):
+                self._store.delete(list(paths))
+            return {}
+        except FileNotFoundError:  # of one alone, or of the bucket
+            pass
+        except StoreUnavailableError as error:
+            if is_denied(error) or is_transient(error):  # so that nobody waits for each
+                return dict.fromkeys(paths, error)
+        failed: dict[str, StoreUnavailableError] = {}
+        for path in paths:
+            try:
+                self.delete(path)
+            except StoreUnavailableError as error:
+                failed[path] = error
+        return failed
 
     def now(self) -> datetime:
         """Return the time by the clock that dates objects: that of one put for this.

@@ -8,6 +8,8 @@ from checkpointdb.errors import StoreUnavailableError
 
 _MOST_SHOWN = 300
 _REDIRECTED = "Received redirect without LOCATION"  # what is left of a status 301
+_KEPT = "DeleteObjects request failed for key"  # one of many that were to be deleted
+_DENIED = {"PermissionDeniedError", "UnauthenticatedError"}
 _LATER = {"408", "429"}  # too slow, too many: all else that begins with 4 is final
 
 
@@ -24,10 +26,17 @@ def shown(error: BaseException) -> str:
 def is_transient(error: StoreUnavailableError) -> bool:
     """Say whether the same request may succeed later: not if it was reached, and refused."""
     cause = error.__cause__
-    if type(cause).__name__ != "GenericError" or _REDIRECTED in str(cause):
+    if type(cause).__name__ != "GenericError":
+        return False
+    if _REDIRECTED in str(cause) or _KEPT in str(cause):
         return False
     status = _status(cause)
     return not status.startswith("4") or status in _LATER
+
+
+def is_denied(error: StoreUnavailableError) -> bool:
+    """Say whether the rights are missing."""
+    return type(error.__cause__).__name__ in _DENIED
 
 
 def advice(error: BaseException) -> str:
@@ -53,7 +62,7 @@ _ADVICE = (  # the first that fits
         "the bucket is in another region, or elsewhere: look at region and endpoint",
     ),
     (
-        {"PermissionDeniedError", "UnauthenticatedError", "401", "403"},
+        {*_DENIED, "AccessDenied", "401", "403"},
         "permission is denied, look at the credentials and at the rights of the bucket",
     ),
     (
@@ -74,5 +83,5 @@ def _status(error: BaseException | None) -> str:
 
 
 def _code(error: BaseException) -> str:
-    found = re.search(r"<Code>([^<]*)</Code>", str(error))
-    return found[1] if found else ""
+    found = re.search(r"<Code>([^<]*)</Code>|\(code: (\w+)\)", str(error))
+    return found[1] or found[2] if found else ""

@@ -85,12 +85,14 @@ class ObjectPayloads:
 
     def delete_all(self, names: Collection[str]) -> dict[str, Exception]:
         failed: dict[str, Exception] = {}
+        found: dict[str, str] = {}
         for name in names:
             try:
-                self.delete(name)
-            except (CorruptionError, StoreUnavailableError) as error:
+                found[self._path(name)] = name
+            except CorruptionError as error:
                 failed[name] = error
-        return failed
+        refused = self._bucket.delete_all(list(found))
+        return failed | {found[path]: error for path, error in refused.items()}
 
     def files(self) -> Iterator[PayloadFile]:
         prefix = self._bucket.location.path_of("")

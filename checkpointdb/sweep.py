@@ -3,20 +3,24 @@
 A file is unlinked inside a write transaction in which the rows were just looked at. Since a
 payload is renamed under the same lock, none can get its row in between: that makes it safe. The
 grace period is for files of saves that are still being written, which have no row to look at.
+
+That lock is the one of the whole store: it is held for some files at a time, and never while a
+bucket is listed. What is listed only suggests; what is unlinked was asked for under the lock.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
+from typing import TypeVar
 
 from sqlalchemy import Connection, delete
 
-from checkpointdb.batches import batches
 from checkpointdb.database import Database
-from checkpointdb.errors import CorruptionError, StoreUnavailableError
+from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.format import is_payload_name, payload_name
 from checkpointdb.inventory import (
     directory_of,
@@ -24,7 +28,6 @@ from checkpointdb.inventory import (
     named_files,
     names_to_remove,
     newer_than_rows,
-    orphans,
     payload_rows,
     under_lock,
 )
@@ -32,6 +35,10 @@ from checkpointdb.payloads import PayloadFile, PayloadStore
 from checkpointdb.queries import open_leases, pipeline_names
 from checkpointdb.reports import SweepReport
 from checkpointdb.schema import removals
+
+_AT_ONCE = 50
+
+T = TypeVar("T")
 
 log = logging.getLogger("checkpointdb")
 
@@ -69,30 +76,41 @@ def sweep(
     )
 
 
-def _work_off_removals(database: Database, payloads: PayloadStore) -> list[PayloadFile]:
-    with under_lock(database) as connection:
-        names = list(connection.scalars(names_to_remove()))
-        now = {"now": datetime.now(UTC)}
-        if not names or connection.execute(open_leases(), now).first() is not None:
-            return []  # none, or a push copies what the rows named before
-        wanted = set(names)
-        found = [file for file in payloads.files() if file.name in wanted]
-        removed = _unlink(payloads, found)
-        stuck = {file.name for file in found} - {file.name for file in removed}
-        for batch in batches(wanted - stuck):
-            connection.execute(delete(removals).where(removals.c.name.in_(batch)))
-    return removed
+def _work_off_removals(database: Database, payloads: PayloadStore) -> Iterator[PayloadFile]:
+    with database.read() as connection:
+        wanted = set(connection.scalars(names_to_remove()))
+    if not wanted:
+        return
+    # Listed after the names were read: one that is not there now is gone for good.
+    found = {file.name: file for file in payloads.files() if file.name in wanted}
+    for batch in _few(sorted(wanted)):
+        with under_lock(database) as connection:
+            now = {"now": datetime.now(UTC)}
+            if connection.execute(open_leases(), now).first() is not None:
+                return  # a push copies what the rows named before
+            still = names_to_remove().where(removals.c.name.in_(batch))
+            names = set(connection.scalars(still))
+            there = [found[name] for name in sorted(names & found.keys())]
+            removed = _unlink(payloads, there)
+            stuck = {file.name for file in there} - {file.name for file in removed}
+            connection.execute(delete(removals).where(removals.c.name.in_(names - stuck)))
+        yield from removed
 
 
 def _remove_orphans(
     database: Database, payloads: PayloadStore, latest: Callable[[], datetime]
 ) -> Iterator[PayloadFile]:
-    """Remove old payloads without a row; the lock is let go between batches of them."""
+    """Remove old payloads without a row.
+
+    Not asked one by one whether they are there still: each would be a request under the lock.
+    """
+    files = list(payloads.files())
     with database.read() as connection:
-        strangers = _strangers(connection, list(payloads.files()))
-    for batch in batches(_older(strangers, latest)):
+        strangers = _strangers(connection, files)
+    for batch in _few(_older(strangers, latest)):
         with under_lock(database) as connection:
-            removed = _unlink(payloads, orphans(connection, payloads, batch))
+            named = named_files(connection, [file.name for file in batch])
+            removed = _unlink(payloads, [file for file in batch if file.name not in named])
         yield from removed
 
 
@@ -132,15 +150,17 @@ def _older(files: Iterable[PayloadFile], latest: Callable[[], datetime]) -> list
     return [file for file in files if file.modified_at <= latest()]
 
 
-def _unlink(payloads: PayloadStore, files: Iterable[PayloadFile]) -> list[PayloadFile]:
+def _few(items: Iterable[T]) -> Iterator[list[T]]:
+    """Cut into lists of what is removed under one lock: others save in between."""
+    iterator = iter(items)
+    while some := list(islice(iterator, _AT_ONCE)):
+        yield some
+
+
+def _unlink(payloads: PayloadStore, files: Collection[PayloadFile]) -> list[PayloadFile]:
     """Unlink files and return those that are gone now."""
-    removed = []
-    for file in files:
-        try:
-            payloads.delete(file.name)
-        except (CorruptionError, OSError) as error:
-            where = payloads.locate(file.name)
-            log.warning("%s could not be removed, the next sweep will retry: %s", where, error)
-        else:
-            removed.append(file)
-    return removed
+    failed = payloads.delete_all([file.name for file in files])
+    for name, error in failed.items():
+        where = payloads.locate(name)
+        log.warning("%s could not be removed, the next sweep will retry: %s", where, error)
+    return [file for file in files if file.name not in failed]

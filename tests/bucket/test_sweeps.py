@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from breaking import DaysAhead
 
 from checkpointdb import sweep as sweep_module
+from checkpointdb.bucket import Bucket
+from checkpointdb.bucket_urls import parse_url
+from checkpointdb.inventory import under_lock
 from checkpointdb.object_payloads import ObjectPayloads
+from checkpointdb.sweep import sweep
 
 
 @pytest.fixture
@@ -56,6 +61,110 @@ def test_a_sweep_that_finds_nothing_asks_the_bucket_for_no_time(placed, monkeypa
     handle.save({"n": 1}, "one")
     monkeypatch.setattr(ObjectPayloads, "now", None)
     assert handle.sweep().removed_files == ()
+
+
+def denied(request):
+    return "deny" if request.startswith(("DELETE", "POST")) else None
+
+
+@pytest.fixture
+def left_over(proxy, proxied, placed):
+    """A store of which nine payloads could not be deleted when they were forgotten."""
+    handle = placed(payload_url=proxied)
+    for number in range(10):
+        handle.save({"n": number}, f"c{number}-", force_full=True)
+    proxy.fault = denied
+    for number in range(9):
+        handle.delete_checkpoint(f"c{number}-")
+    handle.sweep()
+    proxy.fault = lambda _request: None
+    proxy.requests.clear()
+    return handle
+
+
+def sent(proxy, method):
+    return len([each for each in proxy.requests if each.startswith(method)])
+
+
+on_s3 = pytest.mark.parametrize("url", ["moto"], indirect=True)
+
+
+@on_s3
+def test_a_sweep_deletes_many_objects_by_one_request_for_which_it_holds_the_lock(
+    left_over, proxy, monkeypatch
+):
+    monkeypatch.setattr(sweep_module, "_AT_ONCE", 4)
+    holds = []
+
+    def counted(database):
+        holds.append(sent(proxy, "POST"))
+        return under_lock(database)
+
+    monkeypatch.setattr(sweep_module, "under_lock", counted)
+    assert len(left_over.sweep().removed_files) == 9
+    assert holds == [0, 1, 2]
+    assert (sent(proxy, "POST"), sent(proxy, "DELETE"), sent(proxy, "HEAD")) == (3, 0, 0)
+
+
+@on_s3
+def test_so_are_objects_without_a_row(left_over, alter, proxy):
+    alter(left_over, "DELETE FROM removals")
+    later = datetime.now(UTC) + timedelta(days=2)
+    engine = left_over._engine
+    assert len(sweep(engine.database, engine.payloads, now=later).removed_files) == 9
+    assert (sent(proxy, "POST"), sent(proxy, "DELETE"), sent(proxy, "HEAD")) == (1, 0, 0)
+
+
+@on_s3
+def test_others_save_while_a_sweep_lists_the_bucket(left_over, placed, proxy, monkeypatch):
+    proxy.fault = denied
+    other = placed(busy_seconds=1)  # which would delete them when it is opened
+    proxy.fault = lambda _request: None
+    listed, names = ObjectPayloads.files, iter("abcdef")
+
+    def listing(self):
+        other.save({"n": 1}, next(names))
+        return listed(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectPayloads, "files", listing)
+        assert len(left_over.sweep().removed_files) == 9
+    assert other.load("a") == {"n": 1}
+
+
+@on_s3
+def test_a_bucket_that_is_out_of_reach_is_not_tried_for_each_object(left_over, proxy):
+    proxy.fault = lambda request: "drop" if request.startswith("POST") else None
+    assert left_over.sweep().removed_files == ()
+    assert sent(proxy, "POST") == 1
+    proxy.fault = lambda _request: None
+    assert len(left_over.sweep().removed_files) == 9
+
+
+def test_an_object_that_is_locked_keeps_no_other(url):
+    from obstore.exceptions import GenericError
+
+    class Locking:
+        def __init__(self, store):
+            self.store = store
+
+        def delete(self, paths):
+            if "b" in paths:
+                raise GenericError(
+                    "DeleteObjects request failed for key b: no (code: AccessDenied)"
+                )
+            self.store.delete(paths)
+
+    bucket = Bucket(parse_url(url))
+    for path in "abc":
+        bucket.replace(path, b"1")
+    bucket._made = Locking(bucket._store)
+    failed = bucket.delete_all(["a", "b", "c", "missing"])
+    assert list(failed) == ["b"]
+    assert "permission is denied" in str(failed["b"])
+    bucket._made = bucket._made.store
+    assert [bucket.find(path) is None for path in "abc"] == [True, False, True]
+    bucket.delete("b")
 
 
 def test_a_save_whose_upload_was_swept_away_starts_over(placed, before_the_row):

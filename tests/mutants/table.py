@@ -269,7 +269,7 @@ MUTANTS = (
     Mutant(
         "a sweep does not look again under the lock",
         "checkpointdb/sweep.py",
-        "removed = _unlink(payloads, orphans(connection, payloads, batch))",
+        "removed = _unlink(payloads, [file for file in batch if file.name not in named])",
         "removed = _unlink(payloads, batch)",
         "test_sweep.py",
     ),

@@ -61,6 +61,10 @@ class Bucket:
     def __repr__(self) -> str:
         return f"Bucket({self.location.url!r})"
 
+    def with_patience(self, seconds: float) -> Bucket:
+        """Return the same bucket for requests that may not take as long."""
+        return Bucket(self.location, patience_seconds=min(self.patience_seconds, seconds))
+
     def put_new(self, path: str, data: bytes) -> bool:
         """Store a small object unless there is another: False, if there is.
 

@@ -168,7 +168,7 @@ class LocalPayloads:
     def locate(self, name: str) -> str:
         return self._path(name)
 
-    def note(self, name: str) -> bytes | None:
+    def note(self, name: str, *, in_haste: bool = False) -> bytes | None:
         try:
             with LocalReader(self._root / name) as reader:
                 return reader.read(0, MOST_NOTE_BYTES)

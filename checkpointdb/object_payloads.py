@@ -28,6 +28,9 @@ _SUFFIX = ".ckpt.gz"
 _MOST_GAP_BYTES = 256 << 10
 _MOST_READ_BYTES = 8 << 20  # by one request
 _PARTS_WAITING = 2
+# What is asked under a lock: a server ends the session of who stands still for a minute, and one
+# request and its repetition, each as long, and then a deletion, are to be done by then.
+_LOCKED_SECONDS = 10.0
 
 log = logging.getLogger("checkpointdb")
 
@@ -40,6 +43,7 @@ class ObjectPayloads:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._hasty = bucket.with_patience(_LOCKED_SECONDS)
 
     def flushing(self) -> ObjectPayloads:
         """Return itself: what is there is durable."""
@@ -58,7 +62,7 @@ class ObjectPayloads:
     def give_name(self, writer: PayloadWriter, name: str) -> None:
         assert isinstance(writer, ObjectWriter)
         assert writer.name == name
-        if not writer.is_stored():
+        if not writer.is_stored(self._hasty):
             raise LostRace(
                 f"{self.locate(name)!r} was written, and is gone or of another length: did "
                 "somebody delete it, or a sweep, while the save took longer than a day?"
@@ -91,7 +95,7 @@ class ObjectPayloads:
                 found[self._path(name)] = name
             except CorruptionError as error:
                 failed[name] = error
-        refused = self._bucket.delete_all(list(found))
+        refused = self._hasty.delete_all(list(found))
         return failed | {found[path]: error for path, error in refused.items()}
 
     def files(self) -> Iterator[PayloadFile]:
@@ -121,8 +125,9 @@ class ObjectPayloads:
         place = self._bucket.location.url.partition("?")[0]
         return f"{place}/{checked_name(name, place)}"
 
-    def note(self, name: str) -> bytes | None:
-        return self._bucket.read_small(self._bucket.location.path_of(name), MOST_NOTE_BYTES)
+    def note(self, name: str, *, in_haste: bool = False) -> bytes | None:
+        bucket = self._hasty if in_haste else self._bucket
+        return bucket.read_small(self._bucket.location.path_of(name), MOST_NOTE_BYTES)
 
     def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
         path = self._bucket.location.path_of(name)
@@ -214,12 +219,12 @@ class ObjectWriter:
             self._upload.end()
         except StoreUnavailableError:
             # The answer may have been lost, while the parts were joined.
-            if not self.is_stored():
+            if not self.is_stored(self._bucket):
                 raise
 
-    def is_stored(self) -> bool:
+    def is_stored(self, bucket: Bucket) -> bool:
         """Say whether the object is there, of the length that was written."""
-        found = self._bucket.find(self._path)
+        found = bucket.find(self._path)
         return found is not None and found.stored_bytes == self._stored_bytes
 
     def published(self) -> None:

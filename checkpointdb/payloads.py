@@ -153,8 +153,11 @@ class PayloadStore(Protocol):
         """Return where people and other programs find the payload."""
         ...
 
-    def note(self, name: str) -> bytes | None:
-        """Return a small file that lies beside the payloads, None if there is none of that name."""
+    def note(self, name: str, *, in_haste: bool = False) -> bytes | None:
+        """Return a small file that lies beside the payloads, None if there is none of that name.
+
+        `in_haste` where others wait for a lock meanwhile: it is not asked for again and again.
+        """
         ...
 
     def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:

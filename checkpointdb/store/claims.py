@@ -163,13 +163,13 @@ class Claim(NamedTuple):
         """The place, by its URL; None: in the directory that the store was opened with."""
         return None if self.place.url == INSIDE else self.place.url
 
-    def check(self) -> None:
+    def check(self, in_haste: bool = False) -> None:
         """Raise StoreUnavailableError unless the place belongs to this database.
 
-        One without payloads claims by this a place without any.
+        One without payloads claims by this a place without any. `in_haste` as for `note`.
         """
         ours, note = self.place.claim, self.place.note
-        found = self.payloads.note(CLAIM_NAME)
+        found = self.payloads.note(CLAIM_NAME, in_haste=in_haste)
         if found is None and _is_new(self.database) and next(self.payloads.files(), None) is None:
             if self.payloads.put_note(CLAIM_NAME, note, is_new=True):
                 return

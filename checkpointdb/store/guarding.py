@@ -22,7 +22,7 @@ class GuardedPayloads:
     name is verified anyway, and a store can be listed where its place is out of reach.
     """
 
-    def __init__(self, payloads: PayloadStore, check: Callable[[], None]) -> None:
+    def __init__(self, payloads: PayloadStore, check: Callable[[bool], None]) -> None:
         self._payloads = payloads
         self._check = check
         self._prepare: Callable[[], None] = lambda: None
@@ -88,7 +88,8 @@ class GuardedPayloads:
         if not names:
             return {}
         try:
-            self._look(now=True)  # a minute may be too long: what is gone is gone for its new owner
+            # A minute may be too long: what is gone is gone for its new owner.
+            self._look(now=True, in_haste=True)
         except StoreUnavailableError as error:
             return dict.fromkeys(names, error)
         return self._payloads.delete_all(names)
@@ -107,14 +108,14 @@ class GuardedPayloads:
     def locate(self, name: str) -> str:
         return self._payloads.locate(name)
 
-    def note(self, name: str) -> bytes | None:
-        return self._payloads.note(name)
+    def note(self, name: str, *, in_haste: bool = False) -> bytes | None:
+        return self._payloads.note(name, in_haste=in_haste)
 
     def put_note(self, name: str, content: bytes, *, is_new: bool = False) -> bool:
         self._look()
         return self._payloads.put_note(name, content, is_new=is_new)
 
-    def _look(self, *, now: bool = False) -> None:
+    def _look(self, *, now: bool = False, in_haste: bool = False) -> None:
         if now or time.monotonic() >= self._trusted_until:
-            self._check()
+            self._check(in_haste)
             self._trusted_until = time.monotonic() + _TRUSTED_SECONDS

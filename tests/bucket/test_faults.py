@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from checkpointdb import PipelineCheckpoint, StoreUnavailableError, bucket_client
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError, bucket_client, object_payloads
 from checkpointdb.bucket import Bucket
 from checkpointdb.bucket_urls import parse_url
 from checkpointdb.sweep import sweep
@@ -208,6 +208,30 @@ def test_an_answer_that_does_not_come_is_given_up(handle, proxy):
     with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
         handle.load("before")
     assert time.monotonic() - begun < 10
+
+
+@goes_on
+def test_others_do_not_wait_long_for_a_save_whose_bucket_hangs_under_the_lock(
+    handle, placed, proxy, monkeypatch
+):
+    monkeypatch.setattr(object_payloads, "_LOCKED_SECONDS", 0.5)
+    other = placed()
+    other.save({"n": 0}, "other")
+    hung = []
+
+    def fault(request):
+        """Hang from the look at the object on, and so when its claim is asked for to delete it."""
+        if request.startswith("HEAD"):
+            hung.append(request)
+        return "hang" if request.startswith("HEAD") or (hung and "claim" in request) else None
+
+    proxy.fault = fault
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="s3://store/place-"):
+        other.save({"n": 1}, "failed")
+    assert time.monotonic() - begun < 15
+    proxy.fault = lambda _request: None
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["other", "before"]
 
 
 def test_what_may_not_be_deleted_is_swept_later(handle, proxy, caplog):

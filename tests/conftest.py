@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zlib import crc32
@@ -210,10 +210,12 @@ def alter():
 
 
 def _tree(root: Path) -> dict[str, int | None]:
-    return {
-        path.relative_to(root).as_posix(): None if path.is_dir() else path.stat().st_size
-        for path in root.rglob("*")
-    }
+    found: dict[str, int | None] = {}
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # a thread of an open handle has just unlinked it
+            size = None if path.is_dir() else path.stat().st_size
+            found[path.relative_to(root).as_posix()] = size
+    return found
 
 
 @pytest.fixture

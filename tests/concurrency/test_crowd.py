@@ -40,24 +40,23 @@ def test_readers_of_one_id_see_one_whole_version_while_it_is_replaced(tmp_path):
         assert handle.check(read_data=True).problems == ()
         assert tag_of(handle.load("latest")) == f"{REPLACED - 1} "
     assert seen == sorted(seen)
-    assert len(set(seen)) > 20
+    assert len(set(seen)) > 1, "it was read before it was replaced, or after"
 
 
 def test_a_lazy_state_of_a_replaced_id_is_whole_or_gone(tmp_path):
     whole = gone = 0
     with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
         handle.save({"tag": "none yet"}, "latest")
-        with start("replace", tmp_path, "latest", 50) as writer:
-            while writer.poll() is None:
+        with start("replace", tmp_path, "latest", 5_000) as writer:
+            while not (whole and gone):  # how often it is replaced meanwhile, machines differ in
+                assert writer.poll() is None, writer.stderr.read()
                 try:
                     state = dict(handle.lazy("latest"))
                 except NotFoundError:
                     gone += 1
                     continue
                 whole += len(state) == 1 or bool(tag_of(state))
-            assert writer.returncode == 0, writer.stderr.read()
-    assert whole
-    assert gone
+            writer.kill()
 
 
 def test_two_processes_that_save_one_id_at_the_same_moment_leave_one_of_them_whole(tmp_path):

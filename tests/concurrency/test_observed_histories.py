@@ -15,19 +15,22 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from breaking import HARMLESS, end_well
 from effort import LONG, some
 from linearizing import unexplained
+from postgres_server import connected
 from witnesses import IDS, KILLED, RETAINED, Log, Room, Worker
 
 SECONDS = float(os.environ.get("CHECKPOINTDB_HISTORY_SECONDS", some(2, long=30)))
 PROCESSES, THREADS = 2, 2  # what is possible doubles with each
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(kind: str, directory: Path, name: str, *arguments: object) -> subprocess.Popen[str]:
     program = Path(__file__).with_name("witnesses.py")
     return subprocess.Popen(
-        [sys.executable, "-W", "error", program, *map(str, arguments)],
+        [sys.executable, "-W", "error", program, kind, directory, name, *map(str, arguments)],
+        env={**os.environ, "PGAPPNAME": name},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,9 +54,19 @@ def witnessed(room: Room) -> list[str]:
         time.sleep(SECONDS / 2)
         victim.kill()
         victim.wait()
-        time.sleep(0.5)  # a server may still commit what it was sent
+        wait_for_the_server(room.options["database_url"])
         Log(room.directory / f"{KILLED}.log").died()
     return end_well(*crowd, longer=SECONDS)
+
+
+def wait_for_the_server(url: str | None) -> None:
+    """It may still commit what it was sent by the one that was killed."""
+    if url is None:
+        return
+    with connected(sa.make_url(url)) as connection:
+        of_the_killed = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s"
+        while connection.execute(of_the_killed, [KILLED]).fetchall():
+            time.sleep(0.02)
 
 
 def look_at_the_end(room: Room) -> None:

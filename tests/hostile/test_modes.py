@@ -50,6 +50,7 @@ def test_after_every_operation_all_of_the_store_is_for_its_owner_alone(tmp_path,
     }
     for act in acts.values():
         act()
+        handle._engine.pool.close()  # files go by a thread of it, after a save
         assert_private(tmp_path / "above")
     for path in root.glob("checkpoints.db*"):
         path.unlink()

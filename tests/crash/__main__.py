@@ -4,8 +4,8 @@
     python tests/crash --exits [--kills N] [OPERATION ...]
     python tests/crash --losses [OPERATION ...]
 
-All points of all operations unless told: N of each, evenly, 0 for none. Each line says how many
-were tried. Exit code 1 at the first that loses something.
+All points of all operations unless told: N of each before it is acknowledged, where a kill tells
+most, 0 for none. Each line says how many were tried. Exit code 1 at the first that loses something.
 
 `--exits` ends some operations by `os._exit`, at steps that Python and SQLite tell of.
 

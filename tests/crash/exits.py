@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from kills import Kills, spread
+from kills import Kills, evenly
 from operations import Operation
 from sqlalchemy import Pool, event
 from trying import acknowledging, prepared, verdict
@@ -50,7 +50,7 @@ def exited_everywhere(operation: Operation, sample: int | None) -> tuple[Kills, 
     """End it at so many steps between the first and the last, or at each, whose count is told."""
     with prepared(operation) as place:
         count = _steps(operation, shutil.copytree(place / "room", place / "counted"))
-        points = spread(count, None) if sample is None else spread(count, sample + 2)[1:-1]
+        points = evenly(range(1, count + 1), sample)
         happened = 0
         for point in points:
             room = shutil.copytree(place / "room", place / f"exited-{point}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from effects import Names, Recorder
-from kills import spread
+from kills import evenly
 from lossy_disk import Change, Keeps, LossyDisk, Tree, write_tree
 from operations import Operation
 from trying import ACKNOWLEDGED, acknowledging, prepared, verdict
@@ -23,6 +23,10 @@ class Disk(NamedTuple):
     where: str
     tree: Tree
     is_done: bool
+
+    @property
+    def is_before(self) -> bool:
+        return ACKNOWLEDGED not in self.tree
 
 
 def cut_everywhere(operation: Operation, sample: int | None) -> int:
@@ -39,10 +43,11 @@ def cut_everywhere(operation: Operation, sample: int | None) -> int:
 
 
 def _some(disks: list[Disk], sample: int | None) -> list[Disk]:
-    """Return a sample, and all that a cut leaves when the operation is acknowledged."""
+    """Return a sample of those before the acknowledgement, and all that a cut leaves just then."""
+    if sample is None:
+        return disks
     done = [each for each in disks if each.is_done]
-    others = [each for each in disks if not each.is_done]
-    return [others[at - 1] for at in spread(len(others), sample)] + done
+    return evenly([each for each in disks if each.is_before], sample) + done
 
 
 def _disks(operation: Operation, room: Path) -> tuple[int, list[Disk]]:

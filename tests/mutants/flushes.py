@@ -10,17 +10,10 @@ Not here is what nothing that is promised depends on:
 
 from __future__ import annotations
 
-from .mutant import Mutant
-
-
-def _stopped(operation: str) -> str:
-    """Return the test that stops an operation anywhere."""
-    test = "test_what_is_stopped_anywhere_leaves_the_state_before_or_after"
-    return f"crash/test_stopped_anywhere.py::{test}[{operation.replace(' ', '-')}]"
-
+from .mutant import Mutant, stopped
 
 _LEFT_OUT = tuple(
-    Mutant(bug, file, line, "pass", _stopped(operation))
+    Mutant(bug, file, line, "pass", stopped(operation))
     for bug, file, line, operation in (
         (
             "a payload's bytes are not flushed",
@@ -122,7 +115,7 @@ _LEFT_OUT = tuple(
 )
 
 _UNFLUSHED = tuple(
-    Mutant(bug, file, line, line.replace("durable=True", "durable=False"), _stopped(operation))
+    Mutant(bug, file, line, line.replace("durable=True", "durable=False"), stopped(operation))
     for bug, file, line, operation in (
         (
             "files that are encrypted anew are not flushed",

@@ -26,3 +26,9 @@ class Mutant(NamedTuple):
         before = lines[found[0]]
         lines[found[0]] = before.replace(self.line, self.instead)
         return "\n".join(lines)
+
+
+def stopped(operation: str) -> str:
+    """Return the test that stops an operation anywhere."""
+    test = "test_what_is_stopped_anywhere_leaves_the_state_before_or_after"
+    return f"crash/test_stopped_anywhere.py::{test}[{operation.replace(' ', '-')}]"

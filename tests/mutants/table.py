@@ -7,6 +7,7 @@ from .deltas import DELTAS
 from .flushes import FLUSHES
 from .meanwhile import MEANWHILE
 from .mutant import Mutant
+from .orders import ORDERS
 from .upkeep import UPKEEP
 
 # The same line means the same: whoever finds it fails in every copy.
@@ -112,7 +113,6 @@ MUTANTS = (
     Mutant(
         "the survivor before a gap is not seen",
         "checkpointdb/forgetting.py",
-        "before = survivors[index - 1] if index else -1",
         "before = -1",
         "test_forgetting.py test_deltas.py",
     ),
@@ -352,6 +352,7 @@ MUTANTS = (
         "engine.trusted = trusted",
         "test_remote_states.py",
     ),
+    *ORDERS,
     *UPKEEP,
     *COSTS,
 )

@@ -26,9 +26,11 @@ from checkpointdb import (
     PipelineCheckpoint,
     RetentionPolicy,
     SchemaVersionError,
+    StoreUnavailableError,
     WrongKeyError,
     generate_encryption_key,
 )
+from checkpointdb.database import Database
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.keys import FernetKey
 
@@ -281,6 +283,21 @@ def test_a_handle_whose_key_was_removed_changes_no_keys(opened, key):
     with pytest.raises(WrongKeyError):
         first.add_key(generate_encryption_key())
     assert opened(new).key_ids() == [FernetKey(new).key_id]
+
+
+def test_a_key_whose_removal_failed_opens_the_store_still(opened, key, monkeypatch):
+    handle, words = opened(), PassphraseKey("words", name="theirs")
+    handle.add_key(words)
+
+    def fail(*_):
+        raise StoreUnavailableError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "_commit", fail)
+        with pytest.raises(StoreUnavailableError):
+            handle.remove_key(words.key_id)
+    opened(words).close()
+    assert words.key_id in handle.key_ids()
 
 
 @pytest.mark.parametrize("change", ["add", "remove"])

@@ -182,6 +182,13 @@ def test_an_id_that_is_another_checkpoints_is_handled_as_chosen(
     assert again.imported == ()
 
 
+def test_what_was_saved_upon_one_that_is_renamed_is_upon_its_new_id(archive, tmp_path):
+    archive.save({"mine": 1}, "one")
+    archive.import_legacy(line(tmp_path / "old"), on_conflict="rename")
+    assert archive.get_checkpoint_info("two").base_checkpoint_id == "one-imported"
+    assert archive.get_checkpoint_info("two").size_bytes < 1_000
+
+
 def test_a_new_id_that_is_taken_too_gets_a_number(archive, tmp_path):
     for name in ("one", "one-imported"):
         archive.save({"mine": name}, name)

@@ -292,6 +292,19 @@ def test_a_checkpoint_that_is_only_in_the_database_is_written_anew(described, tm
 
 
 @pytest.mark.damages
+def test_what_was_written_anew_is_rebuilt_where_it_was_in_the_order(described, tmp_path):
+    described.save({"n": 1}, "later", force_full=True)
+    file = Path(described.get_checkpoint_info("0").file_path)
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    described.repair()
+    assert described.merge("0").is_merged
+    with rebuilt(described, tmp_path) as found:
+        assert found.load_latest()[0].checkpoint_id == "later"
+
+
+@pytest.mark.damages
 def test_what_cannot_be_read_is_not_merged_by_its_rows(described):
     file = Path(described.get_checkpoint_info("0").file_path)
     file.write_bytes(bytes(file.stat().st_size))

@@ -109,6 +109,17 @@ def test_a_replaced_id_comes_back_as_it_was_saved_last(archive, rebuilt):
     assert copy.load("upon") == {"n": 1, "more": 1}
 
 
+def test_what_was_saved_last_comes_back_though_a_clock_was_put_back(archive, rebuilt, clock):
+    archive.save({"n": 1}, "one")
+    archive.save({"n": 1, "more": 1}, "upon")
+    clock.advance(hours=-1)
+    archive.save({"n": 2}, "one")
+    report, copy = rebuilt(archive)
+    assert report.checkpoints == ("upon", "one")
+    assert copy.load("one") == {"n": 2}
+    assert copy.load_latest()[0].checkpoint_id == "one"
+
+
 def test_a_checkpoint_that_was_forgotten_and_is_no_longer_whole_is_left_out(archive, rebuilt):
     noise = NOISE(40_000)
     archive.save({"keep": noise}, "one")

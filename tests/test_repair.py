@@ -162,6 +162,20 @@ def test_a_copy_that_is_damaged_too_is_not_relied_on(archive):
     assert {len(archive.load(name)["b"]) for name in ("one", "two", "three")} == {len(BIG)}
 
 
+def test_what_has_only_a_copy_that_is_damaged_too_is_lost_and_not_recovered(archive):
+    for name in ("one", "two"):
+        archive.save({"a": [1, 2, 3], "b": BIG[:999]}, name, force_full=True)
+    path_of(archive, "one").unlink()
+    flip(path_of(archive, "two"), 200)
+    report = archive.repair(read_data=False)  # which does not know of the second yet
+    assert report.recovered == ()
+    assert [(each.checkpoint_id, each.keys) for each in report.lost] == [
+        ("one", ("a", "b")),
+        ("two", ("a", "b")),
+    ]
+    assert archive.repair(read_data=True).lost == report.lost
+
+
 def test_a_dry_run_says_all_of_it_and_does_nothing(archive, tree):
     for name in ("one", "two"):
         archive.save({"a": BIG, "name": name}, name, force_full=True)

@@ -406,6 +406,19 @@ def test_a_rebuild_afterwards_brings_back_the_same_in_the_same_order(filled, tmp
         assert list(loaded(handle).items()) == [*before.items(), ("last", {"n": "0"})]
 
 
+def test_what_was_merged_before_is_rebuilt_where_it_was_in_the_order(filled, tmp_path):
+    filled.merge("1")
+    before = loaded(filled)
+    filled.rotate_key(NEW, reencrypt=True)
+    filled.close()
+    for path in (tmp_path / "store").glob("checkpoints.db*"):
+        path.unlink()
+    order = PipelineCheckpoint.rebuild(tmp_path / "store", NEW).checkpoints
+    assert [each for each in order if each != "x"] == list(before)
+    with PipelineCheckpoint(tmp_path / "store", NEW, True) as handle:
+        assert handle.load_latest()[0].checkpoint_id == list(before)[-1]
+
+
 def test_an_older_keyring_put_back_is_noticed_by_an_open_store(filled, opened, tmp_path):
     filled.close()
     old = (tmp_path / "store" / "keyring.json").read_bytes()

@@ -106,6 +106,36 @@ def test_of_a_store_that_went_back_in_time_no_payload_is_taken_for_another(saved
     assert states_of(tmp_path / "there")["again"] == state_of(8)
 
 
+def test_of_two_payloads_of_one_name_a_rebuild_takes_the_newer(saved, nas, tmp_path):
+    saved.save(state_of(7), "again")
+    saved.push_backup(nas)
+    for path in payloads_at(nas):
+        os.utime(path, (0, 0))
+    saved.close()
+    [again] = (saved.checkpoint_dir / "payloads" / "p-default").glob("*-again.ckpt.gz")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        for number in range(3):
+            back.save(state_of(number), f"s{number}")
+        back.save(state_of(8), "again")
+        assert back.push_backup(nas, takes_over=True).copied_payloads
+    assert len([path for path in payloads_at(nas) if again.name[:16] in path.name]) == 2
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "there", rebuild=True)
+    assert states_of(tmp_path / "there")["again"] == state_of(8)
+
+
+def test_what_was_pulled_of_an_older_snapshot_does_not_go_on_with_the_backup(saved, nas, tmp_path):
+    """Its next snapshot would hide what only the latest has."""
+    saved.push_backup(nas)
+    saved.save(state_of(9), "s9")
+    saved.push_backup(nas)
+    [older, _] = saved.list_backups(nas)
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "older", snapshot=older.name)
+    with PipelineCheckpoint(tmp_path / "older", **KEEP_ALL) as back:
+        assert back.get_statistics()["not_backed_up_checkpoints"] == 3
+        with pytest.raises(InvalidInputError, match="another copy of this one has pushed there"):
+            back.push_backup(nas)
+
+
 def test_nothing_is_pulled_over_a_directory_that_has_something(saved, nas, tmp_path):
     saved.push_backup(nas)
     with pytest.raises(InvalidInputError, match="overwrites nothing"):

@@ -11,16 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from backed import ids_in, once
+from backed import ids_in, once, states_of
 from breaking import KEEP_ALL
 
 from checkpointdb import (
+    InvalidInputError,
     KeepNewest,
     KeepUntilBackedUp,
     PipelineCheckpoint,
     StoreBusyError,
 )
-from checkpointdb.backup import lease, snapshots
+from checkpointdb.backup import lease, pushing, snapshots
 from checkpointdb.backup.lease import Lease, _here, _is_dead, leased
 from checkpointdb.store import backing
 
@@ -53,6 +54,34 @@ def test_what_is_forgotten_during_a_push_is_in_it_and_unlinked_after_it(apart, n
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     assert ids_in(tmp_path / "back") == ["a", "b", "c"]
     assert backed_up(apart) == ["c"]
+
+
+def test_what_is_replaced_during_a_push_is_in_it_as_it_was(apart, nas, tmp_path, monkeypatch):
+    copy_of = pushing.copy_of
+
+    def replace_all(*arguments):
+        copy = copy_of(*arguments)  # of the rows: no payload is open yet
+        for name in "abc":
+            apart.save({"name": "new"}, name, force_full=True)
+        apart._engine.pool.close()  # files go by a thread of it, after a save
+        return copy
+
+    monkeypatch.setattr(pushing, "copy_of", replace_all)
+    report = apart.push_backup(nas)
+    assert (report.checkpoints, report.copied_payloads, report.unreadable) == (3, 3, ())
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    found = states_of(tmp_path / "back")
+    assert {name: state["name"] for name, state in found.items()} == {name: name for name in "abc"}
+
+
+def test_a_push_that_another_store_overtakes_is_not_acknowledged(apart, store, nas, tmp_path):
+    other = store("other", **KEEP_ALL)
+    other.save({"n": 1}, "theirs")
+    with pytest.raises(InvalidInputError, match="at the same moment"):
+        apart.push_backup(nas, progress=once(lambda: other.push_backup(nas, takes_over=True)))
+    assert backed_up(apart) == []
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert ids_in(tmp_path / "back") == ["theirs"]
 
 
 def test_a_push_by_another_process_is_waited_for_unless_that_was_killed(apart, nas, alter):

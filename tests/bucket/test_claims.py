@@ -94,6 +94,20 @@ def test_what_is_missing_in_a_place_without_a_claim_is_not_damage(placed, place)
 
 
 @only_in_a_directory
+def test_what_is_missing_where_a_mount_has_just_vanished_is_not_damage(placed, tmp_path):
+    """A place that was looked at a moment ago is trusted, but not for that."""
+    handle = placed()
+    handle.save({"n": 1}, "one")
+    (tmp_path / "nas").rename(tmp_path / "unmounted")
+    (tmp_path / "nas" / "payloads").mkdir(parents=True)
+    with pytest.raises(StoreUnavailableError, match="is it mounted"):
+        handle.load("one")
+    shutil.rmtree(tmp_path / "nas")
+    (tmp_path / "unmounted").rename(tmp_path / "nas")
+    assert handle.load("one") == {"n": 1}
+
+
+@only_in_a_directory
 def test_a_directory_that_is_not_there_is_not_made_again(placed, place, tmp_path):
     placed().save({"n": 1}, "one")
     (tmp_path / "nas").rename(tmp_path / "unmounted")

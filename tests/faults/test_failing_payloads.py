@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import random
 
 import pytest
 
@@ -76,6 +78,42 @@ def test_what_could_not_be_unlinked_is_noted_and_goes_when_the_store_is_opened_a
     assert kept in files_of(handle)
     store().close()
     assert kept not in files_of(handle)
+
+
+def test_what_could_not_be_unlinked_stays_noted_when_what_is_spent_is_cleared(store):
+    handle = store(retention_count=1)
+    handle.save({"a": 1}, "first", force_full=True)
+    [kept] = files_of(handle)
+    trash = handle._engine._trash
+    trash._payloads = Keeping(handle._engine.payloads, "delete_all")
+    handle.save({"a": 2}, "second", force_full=True)
+    handle._engine.pool.close()  # a thread of it tried
+    with handle._engine.database.write() as connection:
+        trash.clear_spent(connection, at_least=1)
+    store().close()
+    assert kept not in files_of(handle)
+
+
+def test_a_large_save_of_which_an_early_flush_fails_is_not_acknowledged(store, monkeypatch):
+    """The kernel tells of it once: the flush at the end succeeds, and the bytes are lost."""
+    handle = store(durable=True)
+    handle.save({"a": 1}, "before")
+    failures = [OSError(errno.EIO, "the disk failed")]
+    flush = os.fdatasync
+
+    def fail_once(descriptor):
+        if failures:
+            raise failures.pop()
+        flush(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail_once)
+        with pytest.raises(StoreUnavailableError, match="the disk failed"):
+            handle.save({"a": random.Random(1).randbytes(9 << 20)}, "lost")
+    assert failures == []
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["before"]
+    handle._engine.pool.close()
+    assert len(files_of(handle)) == 1
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])

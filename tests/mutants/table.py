@@ -8,6 +8,7 @@ from .flushes import FLUSHES
 from .meanwhile import MEANWHILE
 from .mutant import Mutant
 from .orders import ORDERS
+from .survivors import SURVIVORS
 from .upkeep import UPKEEP
 
 # The same line means the same: whoever finds it fails in every copy.
@@ -113,6 +114,7 @@ MUTANTS = (
     Mutant(
         "the survivor before a gap is not seen",
         "checkpointdb/forgetting.py",
+        "before = survivors[index - 1] if index else -1",
         "before = -1",
         "test_forgetting.py test_deltas.py",
     ),
@@ -354,5 +356,6 @@ MUTANTS = (
     ),
     *ORDERS,
     *UPKEEP,
+    *SURVIVORS,
     *COSTS,
 )

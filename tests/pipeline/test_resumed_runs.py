@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from checkpointdb import InvalidInputError, NotFoundError, StaleStageError
+from checkpointdb import InvalidInputError, NotFoundError, PipelineCheckpoint, StaleStageError
 from checkpointdb.pipeline import Pipeline, Stage
 from checkpointdb.pipeline.stages import code_digest
 
@@ -51,6 +51,19 @@ def test_resuming_by_id_works_for_every_stage(archive):
     ids = {each.checkpoint_id for each in archive.list_checkpoints()}
     assert {"again 3_stage_4", "again 3_stage_9"} <= ids
     assert "again 3_stage_3" not in ids
+
+
+def test_a_state_that_is_replaced_while_it_is_loaded_is_not_taken(stopped, archive, monkeypatch):
+    """It would be resumed as if the stages that its metadata names had made it."""
+    load = PipelineCheckpoint.load
+
+    def replaced_meanwhile(store, checkpoint_id, **options):
+        store.save({"of": "another"}, checkpoint_id)
+        return load(store, checkpoint_id, **options)
+
+    monkeypatch.setattr(PipelineCheckpoint, "load", replaced_meanwhile)
+    with pytest.raises(NotFoundError, match="was replaced while it was loaded"):
+        stopped.run({}, "R", "latest")
 
 
 def test_a_finished_run_is_given_back_as_it_is(archive):

@@ -18,6 +18,7 @@ from operations import Operation
 from stopping import warm_up
 from tracing import CALLS, CREATES, READS, Child, Stop, fail, is_short, shorten
 from trying import ACKNOWLEDGED, prepared, verdict
+from unflushed import Unflushed
 
 from checkpointdb import CheckpointError
 
@@ -31,6 +32,13 @@ class Fault(NamedTuple):
     kind: str
     point: int
     lasts: bool
+
+
+class Failed(NamedTuple):
+    """Which call failed first, and of what, "" if none did; and what was not flushed after all."""
+
+    first: str
+    unflushed: set[Path]
 
 
 class Tried(NamedTuple):
@@ -64,18 +72,23 @@ def failed_everywhere(
     with prepared(operation) as place:
         counts = _fewest(operation, place)
         for fault in chain.from_iterable(_chosen(each, counts[each], sample) for each in kinds):
-            tried, room, first = _fail_near(operation, place, fault)
-            where = f"{tried} of {counts[fault.kind]}, {first}"
-            yield tried, _judge(operation, room, where)
+            tried, room, failed = _fail_near(operation, place, fault)
+            where = f"{tried} of {counts[fault.kind]}, {failed.first}"
+            told = _judge(operation, room, where)
+            assert told or not failed.unflushed, (
+                f"{where}: done, and {failed.unflushed} not flushed"
+            )
+            yield tried, told
 
 
-def _fail_near(operation: Operation, place: Path, fault: Fault) -> tuple[Fault, Path, str]:
+def _fail_near(operation: Operation, place: Path, fault: Fault) -> tuple[Fault, Path, Failed]:
     """Do it with a fault at a call, or at one shortly before: threads may make fewer this time."""
     for point in range(fault.point, max(0, fault.point - _MOST_FEWER), -1):
         tried = fault._replace(point=point)
         room = shutil.copytree(place / "room", place / f"failed-{point}")
-        if first := _fail(operation, room, tried):
-            return tried, room, first
+        failed = _fail(operation, room, tried)
+        if failed.first:
+            return tried, room, failed
         shutil.rmtree(room)
     raise AssertionError(f"{fault}: the operation did not come that far")
 
@@ -108,10 +121,11 @@ def _counts(operation: Operation, room: Path) -> Counter[str]:
     return counts
 
 
-def _fail(operation: Operation, room: Path, fault: Fault) -> str:
-    """Do it with a fault; return which call failed first, and of what, "" if none did."""
+def _fail(operation: Operation, room: Path, fault: Fault) -> Failed:
+    """Do it with a fault."""
     kind = KINDS[fault.kind]
     number, first = 0, ""
+    unflushed = Unflushed(room)
     mend: Callable[[], None] | None = None
     child = Child(_telling(operation, room), {_NUMBERS[each]: each for each in kind.calls})
     for stop in child.stops(with_results=kind.error is None):
@@ -121,11 +135,13 @@ def _fail(operation: Operation, room: Path, fault: Fault) -> str:
             mend = None
         elif _is_hit(kind, room, stop):
             number += 1
-            if number == fault.point or (fault.lasts and number > fault.point):
+            fails = number == fault.point or (fault.lasts and number > fault.point)
+            unflushed.note(stop, is_refused=fails)
+            if fails:
                 first = first or f"{stop.call} of {', '.join(map(str, files_of(stop)))}"
                 mend = _let_fail(kind, stop)
     assert child.exit == 0, f"{fault}, {first}: it ended with {child.exit}"
-    return first
+    return Failed(first, unflushed.paths)
 
 
 def _let_fail(kind: Kind, stop: Stop) -> Callable[[], None] | None:

@@ -26,12 +26,23 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("operations", GROUPS.values(), ids=GROUPS)
-def test_a_call_that_fails_loses_nothing_and_is_told_in_our_words(operations):
-    failing = [sys.executable, Path(__file__).parent, "--calls", str(some(1, long=10))]
+def assert_nothing_lost(*arguments):
+    failing = [sys.executable, Path(__file__).parent]
     done = subprocess.run(
-        [*failing, *operations], capture_output=True, text=True, timeout=280, check=False
+        [*failing, *arguments], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing lost" in done.stdout
     print(done.stdout)
+
+
+@pytest.mark.parametrize("operations", GROUPS.values(), ids=GROUPS)
+def test_a_call_that_fails_loses_nothing_and_is_told_in_our_words(operations):
+    assert_nothing_lost("--calls", str(some(1, long=10)), *operations)
+
+
+def test_a_flush_that_is_refused_is_told_or_done_again():
+    """Of our own: what is left out by it, no file system shows."""
+    operations = ["save", "export encrypted", "push first"]
+    calls = str(some(6, long=100))
+    assert_nothing_lost("--kind", "failed flush", "--calls", calls, *operations)

@@ -162,4 +162,12 @@ _UNFLUSHED = tuple(
     )
 )
 
-FLUSHES = _LEFT_OUT + _UNFLUSHED
+_REFUSED = Mutant(
+    "a flush that the disk refuses is taken for done",
+    "checkpointdb/directories.py",
+    "os.fsync(descriptor)",
+    "try:\n            os.fsync(descriptor)\n        except OSError:\n            pass",
+    "faults/test_failing_calls.py",
+)
+
+FLUSHES = (*_LEFT_OUT, *_UNFLUSHED, _REFUSED)

@@ -35,7 +35,15 @@ from checkpointdb.revisions import is_known, migrate, newer_schema, no_revision,
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
-from checkpointdb.sqlite_file import create_file, give_back_pages, identity, path_of, state_of
+from checkpointdb.sqlite_file import (
+    create_file,
+    expect_same,
+    give_back_pages,
+    identity,
+    path_of,
+    size_of,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from checkpointdb.postgres import Server
@@ -87,9 +95,8 @@ class Database:
         SQLite reads a WAL database there only if its -wal and -shm files are there, or if it is
         told that nobody writes. A -wal that has content and cannot be used is refused.
         """
-        wal = path.with_name(path.name + "-wal")
         options = {"uri": "true", "mode": "ro"}
-        if not (wal.exists() and wal.stat().st_size):
+        if not size_of(f"{path}-wal"):
             options["immutable"] = "1"
         quoted = urllib.parse.quote(os.fsencode(path.absolute()))
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
@@ -141,7 +148,7 @@ class Database:
                 # pool another thread may close it, and SQLite its log. If the files went
                 # meanwhile, nothing is acknowledged.
                 self._commit(connection)
-                self._check_files(opened)
+                self._check_files(opened, is_committed=True)
         except LostRace as error:
             if retried:
                 raise
@@ -263,22 +270,9 @@ class Database:
                 "it since: open it again"
             )
 
-    def _check_files(self, opened: dict[Any, Any]) -> None:
-        """Raise StoreUnavailableError if the SQLite file or its log is not the one that is open.
-
-        SQLite goes on writing to a file that was unlinked, and what it acknowledges is lost. The
-        log stays the same file while a connection is open, unless the locks were lost: by a
-        program that copied the database in this process, for one. `opened` keeps what a
-        connection found at first.
-        """
-        if self.path is None or self._identity is None:
-            return
-        log = identity(f"{self.where}-wal")
-        if identity(self.where) != self._identity or log != opened.setdefault("log", log):
-            raise StoreUnavailableError(
-                f"the database {str(self.path)!r} or its log was removed or replaced while it was "
-                "open: nothing is acknowledged; open the store again"
-            )
+    def _check_files(self, opened: dict[Any, Any], *, is_committed: bool = False) -> None:
+        if self.path is not None and self._identity is not None:
+            expect_same(self.where, self._identity, opened, is_committed=is_committed)
 
     def _follow_fork(self) -> None:
         """After a fork, begin anew: locks and a server's sockets are the parent's (see `gate`)."""

@@ -210,9 +210,13 @@ class _NotOpenedError(Unreadable):
 def is_legacy(directory: Path) -> bool:
     """Say whether a directory was made by the predecessor.
 
-    Raises StoreUnavailableError if it has an index, and cannot be listed.
+    Raises StoreUnavailableError if it cannot be looked into.
     """
-    return (directory / INDEX_NAME).is_file() and bool(_files(directory))
+    try:
+        has_index = (directory / INDEX_NAME).is_file()
+    except OSError as error:
+        raise StoreUnavailableError(f"{str(directory)!r} cannot be looked into: {error}") from error
+    return has_index and bool(_files(directory))
 
 
 def open_legacy(

@@ -220,7 +220,7 @@ class LocalPayloads:
 
 def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
     """Yield what lies in a directory; links as links, names that are no text not at all."""
-    if directory.is_symlink():
+    if os.path.islink(directory):
         return
     for path in _listed(directory, pattern, root):
         try:
@@ -229,6 +229,8 @@ def _files(directory: Path, pattern: str, root: Path) -> Iterator[PayloadFile]:
             name.encode()
         except (FileNotFoundError, UnicodeEncodeError):  # deleted since it was listed; not ours
             continue
+        except OSError as error:
+            raise unavailable(error, root, "read") from error
         modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
         yield PayloadFile(name, found.st_size, modified_at)
 

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,20 +29,59 @@ def path_of(url: sa.URL) -> Path | None:
 
 def state_of(path: Path) -> tuple[int, int, bool] | None:
     """Return what changes when somebody writes to a database whose locks we cannot take."""
-    try:
-        found = path.stat()
-    except OSError:
+    found = _seen(path)
+    if found is None:
         return None
-    return found.st_size, found.st_mtime_ns, path.with_name(path.name + "-wal").exists()
+    return found.st_size, found.st_mtime_ns, _seen(f"{path}-wal") is not None
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Return what a file keeps for as long as it is the same file; None if there is none."""
+    """Return what a file keeps for as long as it is the same file; None if there is none.
+
+    Raises StoreUnavailableError if it cannot be looked at.
+    """
+    found = _seen(path)
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def size_of(path: str | Path) -> int:
+    """Return how long a file is; 0 if there is none. Raises StoreUnavailableError as above."""
+    found = _seen(path)
+    return 0 if found is None else found.st_size
+
+
+def expect_same(
+    path: str, file: tuple[int, int], opened: dict[Any, Any], *, is_committed: bool
+) -> None:
+    """Raise StoreUnavailableError unless a file and its log are those that are open.
+
+    SQLite goes on writing to a file that was unlinked, and what it acknowledges is lost. The
+    log stays the same file while a connection is open, unless the locks were lost: by a
+    program that copied the database in this process, for one. `opened` keeps what a
+    connection found at first.
+    """
     try:
-        found = os.stat(path)
+        found, log = identity(path), identity(f"{path}-wal")
+    except StoreUnavailableError as error:
+        committed = "what was done is there unless that file was removed or replaced just then"
+        told = committed if is_committed else "nothing was changed"
+        raise StoreUnavailableError(f"{error}: {told}") from error
+    if found != file or log != opened.setdefault("log", log):
+        raise StoreUnavailableError(
+            f"the database {path!r} or its log was removed or replaced while it was open: nothing "
+            "is acknowledged; open the store again"
+        )
+
+
+def _seen(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{str(path)!r} cannot be looked at ({error.strerror})"
+        ) from error
 
 
 def create_file(path: Path, busy_seconds: float) -> None:
@@ -50,7 +90,7 @@ def create_file(path: Path, busy_seconds: float) -> None:
     Only a new one is opened by ourselves: to close any descriptor of a database would drop
     all locks that SQLite holds on it in this process.
     """
-    if path.exists() and path.stat().st_size:
+    if size_of(path):
         return
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -35,12 +35,13 @@ class Copies(NamedTuple):
 def read_file(directory: Path) -> bytes | None:
     """Return what is in a directory's keyring file, None if there is none."""
     path = directory / KEYRING_NAME
-    if not os.path.lexists(path):
-        return None
     try:
+        os.lstat(path)  # most stores have none, and to open it there may be no descriptor
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as file:
             return file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise StoreUnavailableError(f"{str(path)!r} cannot be read: {error}") from error
 

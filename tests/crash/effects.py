@@ -148,6 +148,13 @@ class _Before:
 
 # Which arguments are the directory (None: there is none) and the path.
 _PATHS = {
+    "access": [(None, 0)],
+    "faccessat": [(0, 1)],
+    "faccessat2": [(0, 1)],
+    "stat": [(None, 0)],
+    "lstat": [(None, 0)],
+    "newfstatat": [(0, 1)],
+    "statx": [(0, 1)],
     "openat": [(0, 1)],
     "mkdir": [(None, 0)],
     "mkdirat": [(0, 1)],

@@ -48,7 +48,18 @@ AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
 CREATES = os.O_CREAT | os.O_TRUNC
 
 # What has no effect, and may fail as well.
-READS = {0: "read", 17: "pread64", 217: "getdents64"}
+READS = {
+    0: "read",
+    4: "stat",
+    6: "lstat",
+    17: "pread64",
+    21: "access",
+    217: "getdents64",
+    262: "newfstatat",
+    269: "faccessat",
+    332: "statx",
+    439: "faccessat2",
+}
 
 _TRACE_ME, _CONTINUE, _SYSCALL, _SET_OPTIONS, _GET_SYSCALL_INFO = 0, 7, 24, 0x4200, 0x420E
 _SET_REGISTER = 6

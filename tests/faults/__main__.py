@@ -1,4 +1,4 @@
-"""Let calls of operations fail: each write, flush, rename, unlink, open and read, in turn.
+"""Let calls of operations fail: each write, flush, rename, unlink, open, read and stat, in turn.
 
     python tests/faults [--calls N] [--kind KIND]... [OPERATION ...]
 

@@ -13,6 +13,7 @@ FLUSHES = frozenset({"fsync", "fdatasync"})
 NAMES = frozenset({"rename", "renameat", "renameat2", "link", "linkat"})
 UNLINKS = frozenset({"unlink", "unlinkat", "rmdir"})
 READS = frozenset({"read", "pread64", "getdents64"})
+STATS = frozenset({"access", "faccessat", "faccessat2", "stat", "lstat", "newfstatat", "statx"})
 
 
 class Kind(NamedTuple):
@@ -38,4 +39,6 @@ KINDS = {
     "refused open": Kind(OPENS, errno.EACCES),
     "failed open": Kind(OPENS | MAKES, errno.EIO),
     "failed read": Kind(READS, errno.EIO),
+    "failed stat": Kind(STATS, errno.EIO),
+    "refused stat": Kind(STATS, errno.EACCES),
 }

@@ -28,7 +28,7 @@ from operations import (
 from sealed import tags_encrypted
 from trying import ACKNOWLEDGED
 
-from checkpointdb import CorruptionError, PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import CorruptionError, PipelineCheckpoint, StoreUnavailableError, format
 
 
 def finds(expected: dict[str, str]) -> Callable[[PipelineCheckpoint], None]:
@@ -113,7 +113,7 @@ def littered(room: Path) -> None:
     payloads = room / "store" / "payloads"
     left = [
         payloads / "incoming" / "left.tmp",
-        payloads / "p-default" / "0000000009-left-00000000.ckpt.gz",
+        payloads / format.payload_name("default", 1, "left"),  # one newer than the rows stays
         room / "store" / ".import-left" / "store" / "file",
     ]
     left[-1].parent.mkdir(parents=True)
@@ -163,5 +163,5 @@ OPERATIONS = {
 }
 # To a rebuild, a repair and a rewriting a payload whose disk answers EIO is damaged: a rebuild goes
 # on without it.
-_EIO_OF_PAYLOADS = {"failed read", "failed open"}
+_EIO_OF_PAYLOADS = {"failed read", "failed open", "failed stat"}
 LEFT_OUT = {"rebuild": _EIO_OF_PAYLOADS, "rebuild elsewhere": _EIO_OF_PAYLOADS}

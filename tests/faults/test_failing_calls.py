@@ -41,6 +41,12 @@ def test_a_call_that_fails_loses_nothing_and_is_told_in_our_words(operations):
     assert_nothing_lost("--calls", str(some(1, long=10)), *operations)
 
 
+def test_a_file_that_cannot_be_looked_at_is_told_in_our_words():
+    operations = ["load", "save", "delete", "create encrypted"]
+    kinds = ["--kind", "failed stat", "--kind", "refused stat"]
+    assert_nothing_lost(*kinds, "--calls", str(some(4, long=100)), *operations)
+
+
 def test_a_flush_that_is_refused_is_told_or_done_again():
     """Of our own: what is left out by it, no file system shows."""
     operations = ["save", "export encrypted", "push first"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +11,7 @@ import pytest
 from breaking import KEEP_ALL, assert_sound, run_well, state_of, tag_of, tags_of
 
 from checkpointdb import CheckpointError, PipelineCheckpoint, StoreUnavailableError
+from checkpointdb.database import Database
 from checkpointdb.local_payloads import LocalPayloads
 
 
@@ -132,3 +135,46 @@ def test_a_database_copied_within_the_process_loses_no_later_save(directory, han
             continue
     found = [line.split()[0] for line in run_well("look", directory)]
     assert set(acknowledged) <= set(found)
+
+
+# --- a store that is there, and cannot be looked at
+
+
+@pytest.fixture
+def refuse_to_look(directory, monkeypatch):
+    """Let the system refuse to look at files of the store; to root no permissions would."""
+    look = os.stat
+
+    def refused(path, **options):
+        if not isinstance(path, int) and str(path).startswith(f"{directory}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look(path, **options)
+
+    return lambda: monkeypatch.setattr(os, "stat", refused)
+
+
+@pytest.mark.parametrize("act", [*ACTS.values(), PipelineCheckpoint.check], ids=[*ACTS, "check"])
+def test_a_store_that_cannot_be_looked_at_says_so_and_is_not_changed(
+    directory, handle, refuse_to_look, monkeypatch, act
+):
+    refuse_to_look()
+    with pytest.raises(StoreUnavailableError, match=f"{directory}/.*Permission denied"):
+        act(handle)
+    monkeypatch.undo()
+    assert tags_of(handle) == {"a": "old", "b": "old b"}
+
+
+def test_what_is_committed_when_a_store_can_no_longer_be_looked_at_is_not_said_to_be_lost(
+    handle, refuse_to_look, monkeypatch
+):
+    commit = Database._commit
+
+    def commit_then_refuse(database, connection):
+        commit(database, connection)
+        refuse_to_look()
+
+    monkeypatch.setattr(Database, "_commit", commit_then_refuse)
+    with pytest.raises(StoreUnavailableError, match="what was done is there unless"):
+        handle.save(state_of("new"), "a")
+    monkeypatch.undo()
+    assert tags_of(handle) == {"b": "old b", "a": "new"}

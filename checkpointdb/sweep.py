@@ -77,7 +77,7 @@ def sweep(
 
 
 def _work_off_removals(database: Database, payloads: PayloadStore) -> Iterator[PayloadFile]:
-    with database.read() as connection:
+    with under_lock(database) as connection:  # which says so where the store is gone
         wanted = set(connection.scalars(names_to_remove()))
     if not wanted:
         return

@@ -19,7 +19,7 @@ from checkpointdb import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from checkpointdb.backup.lease import leased
+from checkpointdb.backup.lease import Lease, leased
 from checkpointdb.local_payloads import LocalPayloads
 
 
@@ -171,8 +171,15 @@ def test_what_broke_a_connection_within_its_pipeline_of_rows_is_what_is_told(
     assert caplog.records == []
 
 
-def test_a_push_whose_lease_is_not_answered_keeps_nobody_out(behind, proxy, tmp_path):
-    proxy.cut = "after"
+def test_a_push_whose_lease_is_not_answered_keeps_nobody_out(behind, proxy, tmp_path, monkeypatch):
+    take = Lease.take
+
+    def take_unanswered(lease):
+        proxy.cut = "after"
+        monkeypatch.undo()
+        take(lease)
+
+    monkeypatch.setattr(Lease, "take", take_unanswered)
     with pytest.raises(UnknownOutcomeError):
         behind.push_backup(tmp_path / "nas")
     assert behind.push_backup(tmp_path / "nas").is_ok

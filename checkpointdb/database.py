@@ -352,7 +352,8 @@ class Database:
             if not is_known(found):
                 raise newer_schema(self.where, found, HEAD_REVISION)
             if not upgrade:
-                raise older_schema(self.where, found, HEAD_REVISION, on_server=self.path is None)
+                at = {"on_server": self.path is None, "read_only": self.read_only}
+                raise older_schema(self.where, found, HEAD_REVISION, **at)
             check()
             if self.path is not None:
                 with translated(self.where, self.busy_seconds):

@@ -88,9 +88,12 @@ def newer_schema(where: str, found: str, expected: str) -> SchemaVersionError:
     )
 
 
-def older_schema(where: str, found: str, expected: str, *, on_server: bool) -> SchemaVersionError:
+def older_schema(
+    where: str, found: str, expected: str, *, on_server: bool, read_only: bool
+) -> SchemaVersionError:
     """Return the error for a schema that was to be upgraded first."""
-    advice = (
+    permission = "its directory cannot be written: change that, or copy it; then " * read_only
+    advice = permission + (
         "stop what uses it, make a backup, and run `checkpointdb db upgrade` with its "
         "--database-url"
         if on_server

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections import Counter, OrderedDict, defaultdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,6 +78,23 @@ def test_a_value_nested_too_deep_is_named(unchanged):
 def test_what_is_no_dictionary_is_refused(unchanged, state):
     with pytest.raises(InvalidStateError, match="dict"):
         unchanged.save(state, "bad")
+
+
+def test_a_dictionary_of_a_class_with_attributes_is_refused_since_they_would_be_lost(unchanged):
+    class State(dict):
+        pass
+
+    state = State(a=1)
+    state.step = 500
+    with pytest.raises(InvalidStateError, match=r"a State, which has more than its keys \(step\)"):
+        unchanged.save(state, "bad")
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, Counter, partial(defaultdict, int)], ids=label)
+def test_a_dictionary_of_another_class_is_saved_as_one(unchanged, kind):
+    unchanged.save(kind({"a": 1}), "plain")
+    assert unchanged.load("plain") == {"a": 1}
+    unchanged.delete_checkpoint("plain")
 
 
 def test_a_mapping_that_is_no_dictionary_is_told_how_to_become_one(unchanged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -44,19 +45,24 @@ class Application(Commands):
     def main(self, args: Any = None, *others: Any, **options: Any) -> NoReturn:
         """Run a command line and exit."""
         _open_closed()
+        if args is None:
+            _buffer()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # what the encoding lacks is escaped, not fatal
                 stream.reconfigure(errors="backslashreplace")
         if args is None:  # a process of its own: it shall clean up before it goes
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED.code))
         words = sys.argv[1:] if args is None else list(args)
+        code = 0
         try:
             code = self._run(words, *others, **options)
             sys.stdout.flush()
         except (NobodyReadsError, BrokenPipeError):
-            # Else the interpreter would try to write the rest when it ends, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_rest()
             code = BROKEN_PIPE.code
+        except OSError as error:  # of the flush: what went before may have told of it
+            _drop_rest()
+            code = code or _fail(exit_for(error), type(error).__name__, str(error), is_json=False)
         except KeyboardInterrupt:
             code = INTERRUPTED.code
         sys.exit(code)
@@ -89,6 +95,21 @@ def _open_closed() -> None:
             setattr(sys, name, nobody)
 
 
+def _drop_rest() -> None:
+    """Let what is left of the output go nowhere: the interpreter would try it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _buffer() -> None:
+    """Write to stdout by a buffer, which PYTHONUNBUFFERED leaves out.
+
+    What a disk that is full, or a pipe, takes a part of is otherwise lost without an error.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        number, encoding = sys.stdout.fileno(), sys.stdout.encoding
+        sys.stdout = open(number, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+
+
 def _show_usage(error: click.ClickException) -> None:
     is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)  # shows the usage itself
     if isinstance(error, click.UsageError) and error.ctx is not None and not is_help:
@@ -118,9 +139,9 @@ def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
 def cli() -> None:
     """Look at and tend a store of checkpoints.
 
-    No command but `import`, `backup pull` and `demo` makes a store where there is none, none but
-    `prune` applies retention, and none but `db upgrade` upgrades a database. An id that begins with
-    a dash stands behind `--`.
+    No command but `import`, `copy`, `encrypt`, `backup pull`, `rebuild` and `demo` makes a store
+    where there is none, none but `prune` applies retention, and none but `db upgrade` upgrades a
+    database. An id that begins with a dash stands behind `--`.
     """
 
 

@@ -57,11 +57,15 @@ What `--where` takes (in Python `parse_where`); nothing of it is run as code.
 ```text
 accuracy > 0.9                            a metadata field and a number
 run.host = n17 and not stage in (1, 2)    nested fields are joined by dots
-tag ^= nightly or note exists             begins with; is there at all
+tag ^= nightly or note exists             begins with; has a value that can be asked for
 "odd name" = "two words"                  quotes, where there are spaces or signs
 @created_at >= 2026-01-31T12:00           a column, here a time in UTC
 (@pinned = true or accuracy > 0.9) and score != null
 ```
+
+Asked are numbers, texts of up to 1 000 characters, true, false and null. A field that holds a list,
+an object, a longer text, or an integer that no double equals is in the metadata and not found, by
+`exists` neither: no rule of retention keeps a checkpoint for that.
 
 Comparisons: `=` (or `==`), `!=`, `<`, `<=`, `>`, `>=`, `^=` (begins with), `in (…)`, `exists`;
 joined by `and`, `or`, `not` and parentheses. Values: numbers, `true`, `false`, `null`, and texts. A
@@ -132,7 +136,11 @@ def _options(params: Iterable[click.Parameter]) -> str:
 
 def _names(option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
-    return names if option.is_flag else f"{names} {option.metavar}"
+    if option.is_flag:
+        return names
+    if isinstance(option.type, click.Choice):
+        return f"{names} [{'|'.join(map(str, option.type.choices))}]"
+    return f"{names} {option.metavar}"
 
 
 def _meaning(option: click.Option) -> str:

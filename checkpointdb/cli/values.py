@@ -44,7 +44,7 @@ def _explaining() -> Iterator[None]:
     """Tell what code of the user's classes raises without a traceback of ours."""
     try:
         yield
-    except (CheckpointError, click.ClickException, OSError, MemoryError):
+    except (CheckpointError, click.ClickException, NobodyReadsError, OSError, MemoryError):
         raise
     except Exception as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]

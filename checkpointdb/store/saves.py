@@ -61,7 +61,8 @@ class Saves:
         `base` names the checkpoint to compare with, instead of what this thread saved or
         loaded last. A pinned checkpoint is exempt from retention; one
         that replaces a pinned one is pinned too, unless told otherwise. What is larger than memory
-        is given as a StreamedValue.
+        is given as a StreamedValue. Each value is pickled by itself: an object that two of them
+        share comes back as two, one that is shared within a value as one.
 
         With `wait=False` it returns a PendingSave as soon as the state is captured, which then may
         be changed; the checkpoint is acknowledged by its `result()`. A thread's saves keep their

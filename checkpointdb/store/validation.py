@@ -49,6 +49,12 @@ def checked_state(state: object) -> dict[str, object]:
     if not isinstance(state, dict):
         form = "give dict(state)" if isinstance(state, Mapping) else "wrap it as {'value': state}"
         raise InvalidStateError(f"a state must be a dict, not {type(state).__name__}: {form}")
+    if type(state) is not dict and (beside := getattr(state, "__dict__", None)):
+        raise InvalidStateError(
+            f"the state is a {type(state).__name__}, which has more than its keys "
+            f"({', '.join(sorted(map(str, beside)))}), and would come back as a plain dict: give "
+            "dict(state), with the rest under keys of its own"
+        )
     copy = dict(state)  # in one step: another thread may be adding keys
     for key in () if _are_storable(copy) else copy:
         if not isinstance(key, str):

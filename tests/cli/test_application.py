@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpointdb import CheckpointError, errors
+from checkpointdb import CheckpointError, StreamedValue, errors
 from checkpointdb.cli.exits import EXITS, exit_for
 
 COMMAND = [sys.executable, "-m", "checkpointdb.cli"]
@@ -224,6 +224,28 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(handle):
     process.stderr.close()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="a limit of files is of POSIX")
+def test_an_output_of_which_the_disk_takes_a_part_is_an_error(handle, tmp_path, environment):
+    many = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+    words = ["--store", str(handle.checkpoint_dir), "sql", many, "--limit", "90000", "--json"]
+    limited = f"ulimit -f 100; exec {shlex.join([*COMMAND, *words])} > {tmp_path / 'out'}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", limited], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "File too large" in done.stderr) == (1, True)
+
+
+def test_a_reader_of_a_stream_that_goes_away_is_no_error_to_talk_about(store):
+    with store("streams") as other:
+        other.save({"s": StreamedValue(bytes(1 << 20) for _ in range(8))}, "x")
+    process = start("--store", other.checkpoint_dir, "get", "x", "s", "--output", "-", text=False)
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
 def test_an_interrupt_ends_in_130_without_a_traceback(handle, tmp_path):
     started, script = tmp_path / "started", tmp_path / "key"
     script.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 60\n")
@@ -237,6 +259,11 @@ def test_an_interrupt_ends_in_130_without_a_traceback(handle, tmp_path):
     assert (process.returncode, out, err.strip()) == (130, "", "checkpointdb: interrupted")
 
 
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def environment(request):
+    return {**BUFFERED, "PYTHONUNBUFFERED": request.param}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes it")
 @pytest.mark.parametrize(
     ("words", "redirection", "code", "told"),
@@ -248,13 +275,17 @@ def test_an_interrupt_ends_in_130_without_a_traceback(handle, tmp_path):
     ],
 )
 def test_an_output_that_is_closed_or_full_makes_no_traceback(
-    handle, words, redirection, code, told
+    handle, words, redirection, code, told, environment
 ):
     if redirection == ">/dev/full" and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     command = shlex.join([*COMMAND, "--store", str(handle.checkpoint_dir), *words.split()])
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", f"{command} {redirection}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr.strip()) == (code, told)
 

@@ -54,6 +54,14 @@ def test_it_is_upgraded_in_a_directory_whose_name_is_no_text(tmp_path):
     directory.chmod(0o700)
 
 
+def test_where_nothing_can_be_written_the_advice_is_not_to_try_again(vector):
+    with (
+        closing(Database.open_read_only(vector / "checkpoints.db")) as database,
+        pytest.raises(SchemaVersionError, match="directory cannot be written"),
+    ):
+        database.prepare(upgrade=False)
+
+
 def test_it_is_upgraded_and_the_backup_is_what_it_was(vector):
     before = (vector / "checkpoints.db").read_bytes()
     PipelineCheckpoint(vector).close()

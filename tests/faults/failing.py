@@ -205,4 +205,4 @@ def _is_clear(operation: Operation, room: Path, told: str) -> bool:
 
 
 # To a rewriting, and to the rebuild of what a file brings, a payload's EIO is damage.
-_EIO_IS_DAMAGE = ("merge", "merge encrypted", "import a file")
+_EIO_IS_DAMAGE = ("merge", "merge unflushed", "merge encrypted", "import a file")

@@ -137,6 +137,7 @@ OPERATIONS = {
     "import legacy": replace(EVERY["import legacy"], act=acting(import_legacy)),
     "repair": replace(EVERY["repair"], act=acting(repair)),
     "compact": replace(EVERY["compact"], act=acting(compact)),
+    "compact unflushed": replace(EVERY["compact unflushed"], act=acting(compact, durable=False)),
     "compact encrypted": replace(EVERY["compact encrypted"], act=acting(compact, **ENCRYPTED)),
     "save to a file": replace(EVERY["save to a file"], act=save_to_a_file),
     "import by command": replace(EVERY["import by command"], act=import_by_command),

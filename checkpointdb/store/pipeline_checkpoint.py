@@ -59,7 +59,8 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
 
     Any number of threads may use a handle, and any number of processes and handles a store;
     after a fork a handle works in both. Each thread of a handle is a writer of its own: what it
-    saves is compared with what it saved or wholly loaded last.
+    saves is compared with what it saved or wholly loaded last. Tasks of one event loop are one
+    writer: to each its own line by `base=`, or a handle for each.
 
     `retention_policy`, of the enum or made of rules such as KeepNewest(10) | KeepDaily(7), is
     applied after each save, to this pipeline; pinned checkpoints are exempt.
@@ -91,7 +92,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         encryption_key: bytes | str | Key | None = None,
         enable_encryption: bool | None = False,
         enable_incremental: bool = True,
-        retention_policy: RetentionPolicy | Policy = RetentionPolicy.KEEP_N_RECENT,
+        retention_policy: RetentionPolicy | Policy | str = RetentionPolicy.KEEP_N_RECENT,
         retention_count: int = 10,
         retention_age_days: int = 30,
         cloud_backup_config: CloudBackupConfig | None = None,

@@ -31,11 +31,11 @@ def test_a_save_that_is_committed_when_the_handle_is_closed_is_acknowledged(tmp_
     handle.save(state_of("a"), "a")
     look, looks = Database._check_files, []
 
-    def close_and_look(*arguments):
+    def close_and_look(*arguments, **options):
         looks.append(arguments)
         if len(looks) == 2:  # after the commit
             handle.close()
-        look(*arguments)
+        look(*arguments, **options)
 
     monkeypatch.setattr(Database, "_check_files", close_and_look)
     assert handle.save(state_of("b"), "b") == "b"

@@ -71,10 +71,11 @@ class Saves:
         An error that nobody asked a PendingSave for is raised by the thread's next save, which
         then saves nothing, or by `close`.
 
-        Raises InvalidStateError if the state is no dict with text keys or a value cannot be
-        pickled (the key is named), InvalidInputError for a bad id or metadata that is no JSON,
-        NotFoundError for an unknown `base`, StateChangedError if a value changes meanwhile,
-        StoreUnavailableError and StoreBusyError if it cannot be written. Then nothing is saved.
+        Raises InvalidStateError if the state is no dict with text keys, if it has attributes beside
+        them, or if a value cannot be pickled (the key is named), InvalidInputError for a bad id or
+        metadata that is no JSON, NotFoundError for an unknown `base`, StateChangedError if a value
+        changes meanwhile, StoreUnavailableError and StoreBusyError if it cannot be written. Then
+        nothing is saved.
         """
         # Imported here, since nobody who only reads needs it.
         from checkpointdb.custom_metadata import checked

@@ -123,8 +123,10 @@ class Upkeep:
     def sweep(self) -> SweepReport:
         """Remove files of the whole store that a crash left and that are over a day old.
 
-        What cannot be removed is named in the log, and stays for the next sweep. Raises
-        StoreUnavailableError if the store is read-only, or a directory of it may not be listed.
+        Payloads that are newer than the rows stay, as somebody put back an older database: a
+        rebuild has them. What cannot be removed is named in the log, and stays for the next sweep.
+        Raises StoreUnavailableError if the store is read-only, or gone, or a directory of it may
+        not be listed.
         """
         from checkpointdb.local_payloads import unavailable
         from checkpointdb.store.backing import ROOM

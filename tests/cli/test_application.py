@@ -20,7 +20,7 @@ import pytest
 from checkpointdb import CheckpointError, StreamedValue, errors
 from checkpointdb.cli.exits import EXITS, exit_for
 
-COMMAND = [sys.executable, "-m", "checkpointdb.cli"]
+COMMAND = [sys.executable, "-m", "checkpointdb"]
 # Unbuffered, Python takes a part of what it was to write to a closed pipe for all of it.
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 

@@ -91,7 +91,7 @@ def test_a_terminated_import_leaves_nothing_behind(handle, tmp_path):
     target = tmp_path / "target"
     PipelineCheckpoint(target).close()
     words = ("--store", target, "import", tmp_path / "large.gz")
-    command = [sys.executable, "-m", "checkpointdb.cli", *map(str, words)]
+    command = [sys.executable, "-m", "checkpointdb", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(target.glob(".import-*")):
         pass

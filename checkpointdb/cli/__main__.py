@@ -1,5 +1,0 @@
-"""`python -m checkpointdb.cli` is `checkpointdb`."""
-
-from checkpointdb.cli import main
-
-main()

@@ -63,6 +63,13 @@ def test_what_was_cut_before_makes_no_difference(cut_after, size, seed):
         before = found.stream
 
 
+@pytest.mark.parametrize("size", [300_000, 5_000_000])
+def test_a_stream_that_is_as_before_is_not_cut_again(cut_after, size):
+    text = random.Random(size).randbytes(size)
+    before = cut_after(text, None).stream
+    assert cut_after(bytes(bytearray(text)), before).stream is before
+
+
 def test_what_changes_where_a_chunk_ended_makes_no_difference_either(cut_after):
     text = random.Random(2).randbytes(300_000)
     before = cut_after(text, None).stream

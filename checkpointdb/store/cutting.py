@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
@@ -62,16 +63,11 @@ def cut(
     Where the stream is what it was `before` it need not be cut to see that.
     """
     first, *buffers = [memoryview(part) for part in serialized.parts]
-    of_whole = cipher.digests.chunk(first)
-    if before is not None and before.whole == of_whole:
-        stream = before
-    elif before is not None and _may_share_cuts(len(first), sum(before.lengths)):
-        stream = _cut_again(first, of_whole, before, cipher, pool)
+    if before is not None and _may_share_cuts(len(first), sum(before.lengths)):
+        stream = _cut_again(first, before, cipher, pool)
     else:
         lengths = cut_stream(first, cipher.seed)
-        is_one = len(lengths) == 1
-        of_chunks = [of_whole] if is_one else _digests_of([first], lengths, cipher.digests, pool)
-        stream = Stream(of_whole, lengths, of_chunks)
+        stream = Stream(lengths, _digests_of([first], lengths, cipher.digests, pool))
     blocks = [length for part in buffers for length in cut_buffer(part.nbytes)]
     digests = stream.digests + _digests_of(buffers, blocks, cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
@@ -84,24 +80,28 @@ def _may_share_cuts(length: int, before: int) -> bool:
     return min(length, before) > WHOLE_STREAM_BYTES and average_of(length) == average_of(before)
 
 
-def _cut_again(
-    first: memoryview, of_whole: bytes, before: Stream, cipher: Cipher, pool: Pool
-) -> Stream:
+def _cut_again(first: memoryview, before: Stream, cipher: Cipher, pool: Pool) -> Stream:
     """Cut a stream that begins, and ends, as it did before: there it needs only to be compared.
 
     The result is that of `cut_stream`: at equal averages a chunk ends where its own bytes and the
     one after them say so, wherever it lies; and from a boundary on, equal bytes have equal chunks.
     """
+    same = _Same(0, len(before.lengths))
     if len(first) < _THREAD_PAYS_BYTES:
-        end_from = _same_at_the_end(first, before, cipher.digests)
-        start_to = _same_at_the_start(first, before, cipher.digests)
+        _compare_starts(first, before, cipher.digests, same)
+        _compare_ends(first, before, cipher.digests, same)
     else:
-        other = pool.submit(_same_at_the_end, first, before, cipher.digests)
-        start_to = _same_at_the_start(first, before, cipher.digests)
-        end_from = other.result()
+        other = pool.submit(_compare_ends, first, before, cipher.digests, same)
+        _compare_starts(first, before, cipher.digests, same)
+        other.result()
+    if same.until >= same.since and len(first) == sum(before.lengths):
+        return before
 
+    # The last chunk was cut by the end of the stream; and of the others the cutter has looked at
+    # one byte more: each must be followed by one that is the same.
+    start_to = max(min(same.until, len(before.lengths) - 1) - 1, 0)
     # Where the chunks at the end begin, as their distance from it.
-    distances = accumulate(reversed(before.lengths[end_from:]))
+    distances = accumulate(reversed(before.lengths[same.since :]))
     numbers = {at: len(before.lengths) - count for count, at in enumerate(distances, 1)}
     differs = first[sum(before.lengths[:start_to]) :]
     rest = len(differs)
@@ -115,31 +115,38 @@ def _cut_again(
     lengths = [*before.lengths[until], *new, *before.lengths[since]]
     of_new = _digests_of([differs[: sum(new)]], new, cipher.digests, pool)
     digests = [*before.digests[until], *of_new, *before.digests[since]]
-    return Stream(of_whole, lengths, digests)
+    return Stream(lengths, digests)
 
 
-def _same_at_the_start(stream: memoryview, before: Stream, digests: Digests) -> int:
-    """Return how many chunks, each followed by one that is the same, and not the last.
+@dataclass(slots=True)
+class _Same:
+    """Which chunks of a stream are the same: those until a number, and those since another.
 
-    The last was cut by the end of the stream; and the cutter has looked at one byte more.
+    Two threads may look from both ends, until they meet.
     """
+
+    until: int
+    since: int
+
+
+def _compare_starts(stream: memoryview, before: Stream, digests: Digests, same: _Same) -> None:
     start = 0
-    for number, length in enumerate(before.lengths[:-1]):
-        if digests.chunk(stream[start : start + length]) != before.digests[number]:
-            return max(number - 1, 0)
-        start += length
-    return len(before.lengths) - 2
+    for number, length in enumerate(before.lengths):
+        end = start + length
+        if number >= same.since or digests.chunk(stream[start:end]) != before.digests[number]:
+            return
+        start, same.until = end, number + 1
 
 
-def _same_at_the_end(stream: memoryview, before: Stream, digests: Digests) -> int:
-    """Return the number of the first of the chunks at the end that are the same."""
+def _compare_ends(stream: memoryview, before: Stream, digests: Digests, same: _Same) -> None:
     end = len(stream)
     for number in range(len(before.lengths) - 1, -1, -1):
         start = end - before.lengths[number]
-        if start < 0 or digests.chunk(stream[start:end]) != before.digests[number]:
-            return number + 1
-        end = start
-    return 0
+        if number < same.until or start < 0:
+            return
+        if digests.chunk(stream[start:end]) != before.digests[number]:
+            return
+        end, same.since = start, number
 
 
 def is_fixed(data: bytes | memoryview) -> bool:

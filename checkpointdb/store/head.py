@@ -46,13 +46,8 @@ def members_used(values: Iterable[KnownValue]) -> set[int]:
 
 
 class Stream(NamedTuple):
-    """How a writer cut the in-band stream of a value, and the digests of its chunks.
+    """How a writer cut the in-band stream of a value, and the digests of its chunks."""
 
-    And that of the whole, to see that another is the same: of a long stream it takes a quarter of
-    the time that those of its chunks do, which are too short for BLAKE3's parallel lanes.
-    """
-
-    whole: bytes
     lengths: list[int]
     digests: list[bytes]
 

@@ -64,15 +64,22 @@ DELTAS = (
     Mutant(
         "the cuts of before are taken for those of now",
         "checkpointdb/store/cutting.py",
-        "if before is not None and before.whole == of_whole:",
-        "if before is not None and sum(before.lengths) == len(first):",
+        "if same.until >= same.since and len(first) == sum(before.lengths):",
+        "if len(first) == sum(before.lengths):",
         "test_deltas.py test_saving.py",
+    ),
+    Mutant(
+        "a stream is taken for what it was, though something was put in between",
+        "checkpointdb/store/cutting.py",
+        "if same.until >= same.since and len(first) == sum(before.lengths):",
+        "if same.until >= same.since:",
+        "test_cutting.py",
     ),
     Mutant(
         "a chunk is taken for the same though the byte after it is another",
         "checkpointdb/store/cutting.py",
-        "return max(number - 1, 0)",
-        "return number",
+        "start_to = max(min(same.until, len(before.lengths) - 1) - 1, 0)",
+        "start_to = min(same.until, len(before.lengths) - 1)",
         "test_cutting.py",
     ),
     Mutant(

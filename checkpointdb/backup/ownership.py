@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from sqlalchemy import Connection
+
 from checkpointdb.backup import ledger
 from checkpointdb.backup.layout import POINTER, decode_pointer
 from checkpointdb.backup.remote import Remote
 from checkpointdb.database import Database
-from checkpointdb.errors import InvalidInputError, StoreUnavailableError
+from checkpointdb.errors import (
+    CorruptionError,
+    InvalidInputError,
+    SchemaVersionError,
+    StoreUnavailableError,
+)
 
 
 def expect_ours(database: Database, remote: Remote) -> bytes | None:
@@ -34,6 +43,19 @@ def expect_ours(database: Database, remote: Remote) -> bytes | None:
             "its own; if this one is to go on there: takes_over=True, --take-over"
         )
     return content
+
+
+def note_held(connection: Connection, remote: Remote, content: bytes | None) -> None:
+    """Note what a pointer names as pushed from here, if it was: before another is pending.
+
+    A push that was cut off right behind the pointer has noted it as pending alone. Nothing is
+    noted of a pointer that a store takes over, which may be another's, or damaged.
+    """
+    with suppress(CorruptionError, SchemaVersionError):
+        if content is not None:
+            name = decode_pointer(content, remote.url).snapshot.name
+            if name in ledger.our_snapshots(connection):
+                ledger.note(connection, remote.url, snapshot=name)
 
 
 def overtaken(remote: Remote) -> InvalidInputError:

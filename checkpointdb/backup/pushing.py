@@ -27,7 +27,7 @@ from checkpointdb.backup.layout import (
 )
 from checkpointdb.backup.lease import Lease, leased
 from checkpointdb.backup.meter import Meter, Run
-from checkpointdb.backup.ownership import expect_ours, overtaken
+from checkpointdb.backup.ownership import expect_ours, note_held, overtaken
 from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
 from checkpointdb.callbacks import Progress
@@ -201,6 +201,7 @@ class _Push:
         with self._source.database.write() as connection:
             # Else payloads that the snapshot names may be gone already, and not at the remote.
             self._lease.confirm(connection)
+            note_held(connection, self._remote, seen)
             # Before the pointer: if we are killed right after it, it is known to be ours.
             ledger.note(connection, self._remote.url, pending=snapshot.name)
         content = encode_pointer(Pointer(snapshot, stored_bytes))

@@ -20,7 +20,9 @@ from checkpointdb import (
     StoreUnavailableError,
     generate_encryption_key,
 )
+from checkpointdb.backup.directory_remote import DirectoryRemote
 from checkpointdb.backup.lease import leased
+from checkpointdb.backup.pushing import _Push
 from checkpointdb.backup.remote import remote_at
 from checkpointdb.store.backing import refuse_own_place
 
@@ -263,6 +265,21 @@ def test_a_backup_that_is_gone_is_not_begun_anew_unasked(saved, nas):
         saved.push_backup(nas)
     assert not nas.exists()
     assert saved.push_backup(nas, takes_over=True).copied_payloads == 3
+
+
+def test_pushes_that_are_cut_off_at_the_pointer_again_and_again_go_on(saved, nas, monkeypatch):
+    """One behind it, which is known as pending alone; the next before it, which is pending then."""
+
+    def cut_off(*_arguments):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        for owner, name in ((_Push, "_note"), (DirectoryRemote, "swap")):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, name, cut_off)
+                with pytest.raises(KeyboardInterrupt):
+                    saved.push_backup(nas)
+    assert saved.push_backup(nas).checkpoints == 3
 
 
 def test_two_pushes_at_once_are_refused(saved, nas):

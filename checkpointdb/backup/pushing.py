@@ -33,7 +33,12 @@ from checkpointdb.backup.snapshots import blocks_in, blocks_of, copy_of, pack
 from checkpointdb.callbacks import Progress
 from checkpointdb.damage import only_damage
 from checkpointdb.database import Database
-from checkpointdb.errors import CorruptionError, StoreUnavailableError
+from checkpointdb.errors import (
+    CorruptionError,
+    InvalidInputError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
 from checkpointdb.inventory import PayloadRow, payload_rows
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.reports import PushReport
@@ -198,14 +203,22 @@ class _Push:
         stored_bytes = packed.stat().st_size
         self._meter.total += stored_bytes
         self._remote.put(snapshot.path, blocks_of(packed, self._meter.move))
+        try:
+            self._point_to(Pointer(snapshot, stored_bytes), seen)
+        except (StoreBusyError, InvalidInputError):
+            # Payloads that it names may be missing, or the place is another's by now: no retention
+            # of snapshots may count it, and let a whole one go for it.
+            self._remote.delete(snapshot.path)
+            raise
+
+    def _point_to(self, pointer: Pointer, seen: bytes | None) -> None:
         with self._source.database.write() as connection:
             # Else payloads that the snapshot names may be gone already, and not at the remote.
             self._lease.confirm(connection)
             note_held(connection, self._remote, seen)
             # Before the pointer: if we are killed right after it, it is known to be ours.
-            ledger.note(connection, self._remote.url, pending=snapshot.name)
-        content = encode_pointer(Pointer(snapshot, stored_bytes))
-        if not self._remote.swap(POINTER, seen, content):
+            ledger.note(connection, self._remote.url, pending=pointer.snapshot.name)
+        if not self._remote.swap(POINTER, seen, encode_pointer(pointer)):
             raise overtaken(self._remote)
 
     def _note(self, snapshot: Snapshot, found: _Contents, whole: list[int]) -> None:

@@ -80,6 +80,7 @@ def test_a_push_that_another_store_overtakes_is_not_acknowledged(apart, store, n
     with pytest.raises(InvalidInputError, match="at the same moment"):
         apart.push_backup(nas, progress=once(lambda: other.push_backup(nas, takes_over=True)))
     assert backed_up(apart) == []
+    assert [each.is_latest for each in other.list_backups(nas)] == [True]
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     assert ids_in(tmp_path / "back") == ["theirs"]
 
@@ -144,6 +145,8 @@ def test_a_push_whose_lease_expired_meanwhile_is_given_up_before_it_holds(apart,
     with pytest.raises(StoreBusyError, match="stood still"):
         apart.push_backup(nas, progress=once(sleep))
     assert (nas / "latest.json").read_bytes() == before
+    # Its snapshot is not there, which lacks a payload, and would count for retention.
+    assert [each.is_latest for each in apart.list_backups(nas)] == [True]
     assert apart.push_backup(nas).is_ok
 
 

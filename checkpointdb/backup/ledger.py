@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, true, update
 
 from checkpointdb.batches import batches
 from checkpointdb.inventory import PayloadRow
@@ -20,6 +20,8 @@ from checkpointdb.schema import (
     payloads,
     remotes,
 )
+
+_PRIME = 1_000_003
 
 
 class Standing(NamedTuple):
@@ -113,14 +115,17 @@ def mark_of(connection: Connection) -> str:
     By sums over a few tables, which nobody notices; the digest of a copy of the database would
     take as long as the copy, and differ by where its pages lie.
     """
-    pinned = func.sum(case((checkpoints.c.pinned, checkpoints.c.id), else_=0))
     of_checkpoints = select(
         func.count(),
         func.max(checkpoints.c.id),
         func.sum(checkpoints.c.id),
         func.sum(checkpoints.c.payload_id),
-        pinned,
     ).select_from(checkpoints)
+    # Numbers only grow, but pins come and go: of 1 and 2, and of 3, the sums are the same.
+    row = checkpoints.c.id
+    of_pins = select(func.count(), func.sum(row), func.sum(row * row % _PRIME)).where(
+        checkpoints.c.pinned == true()
+    )
     of_payloads = select(
         func.count(),
         func.max(payloads.c.id),
@@ -130,6 +135,6 @@ def mark_of(connection: Connection) -> str:
     ).select_from(payloads)
     of_failures = select(func.count(), func.max(failures.c.id))
     of_keys = select(func.max(keyring.c.generation))
-    queries = (of_checkpoints, of_payloads, of_failures, of_keys)
+    queries = (of_checkpoints, of_pins, of_payloads, of_failures, of_keys)
     found = [connection.execute(each).one() for each in queries]
     return " ".join("-" if each is None else str(each) for row in found for each in row)

@@ -71,6 +71,20 @@ def test_it_is_pushed_at_every_interval_if_something_is_new(store, nas):
     wait_until(lambda: len(snapshots_at(nas)) == count + 1)
 
 
+def test_pins_that_come_as_others_go_are_new(store, nas, tmp_path):
+    """The third for the first and the second: the sums of their rows are the same."""
+    with store(**synced(nas), **KEEP_ALL) as handle:
+        for name in ("a", "b", "c"):
+            handle.save({"n": name}, name, pinned=name != "c")
+    with store(**synced(nas), **KEEP_ALL) as handle:
+        handle.unpin("a")
+        handle.unpin("b")
+        handle.pin("c")
+    PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
+        assert [each.checkpoint_id for each in back.list_checkpoints() if each.pinned] == ["c"]
+
+
 def test_of_two_handles_of_a_store_only_one_pushes_what_is_new(store, nas):
     first, second = store(**synced(nas)), store(**synced(nas), pipeline="other")
     first.save({"n": 1}, "a")

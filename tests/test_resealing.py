@@ -21,6 +21,7 @@ from checkpointdb import (
     WrongKeyError,
     generate_encryption_key,
 )
+from checkpointdb.backup.lease import leased
 from checkpointdb.keyring import decode_keyring
 from checkpointdb.keys import FernetKey
 from checkpointdb.store.encryption import Unlocked
@@ -276,6 +277,15 @@ def test_files_without_a_row_keep_the_old_master_key_until_they_are_gone(filled,
         filled.rotate_key(NEW, reencrypt=True)
     assert epochs(tmp_path / "store") == [1, 2]
     stray.unlink()
+    filled.rotate_key(NEW, reencrypt=True)
+    assert epochs(tmp_path / "store") == [2]
+
+
+def test_a_push_keeps_the_old_master_key_until_it_ends_and_is_told(filled, tmp_path):
+    with leased(filled._engine.database, "backup to file:///nas"):
+        with pytest.raises(StoreBusyError, match="backup to file:///nas: while that lasts"):
+            filled.rotate_key(NEW, reencrypt=True)
+        assert epochs(tmp_path / "store") == [1, 2]
     filled.rotate_key(NEW, reencrypt=True)
     assert epochs(tmp_path / "store") == [2]
 

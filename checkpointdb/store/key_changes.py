@@ -70,8 +70,9 @@ class KeyChanges:
         Raises what add_key raises; with `reencrypt` EncryptionError if other keys open the store
         and are not in `keep`, or if files without a row need the old master key, WrongKeyError if a
         key in `keep` is another than the one of its id, CorruptionError if payloads are
-        damaged, StoreUnavailableError if they could not be read or written now: then both master
-        keys stay; InvalidInputError for the other two without it.
+        damaged, StoreUnavailableError if they could not be read or written now, StoreBusyError if a
+        push holds old files back until it ends: then both master keys stay; InvalidInputError for
+        the other two without it.
         """
         from checkpointdb.keys import as_key
 

@@ -13,6 +13,7 @@ the end.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +25,7 @@ from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import (
     CorruptionError,
     EncryptionError,
+    StoreBusyError,
     StoreUnavailableError,
     WrongKeyError,
 )
@@ -179,13 +181,19 @@ class _Resealing:
         """Raise EncryptionError if any file needs an older master key, asked under the lock.
 
         Files without a row may be needed by a rebuild; and those that could not be unlinked
-        can be read by who has the old key.
+        can be read by who has the old key. StoreBusyError, if a push holds them back.
         """
         rows = set(connection.scalars(queries.payload_names()))
         self._trash.empty(connection.scalars(names_to_remove()).all())
         self._trash.clear_spent(connection, at_least=1)
         strays = [file.name for file in self._payloads.files() if file.name not in rows]
         left = [name for name in strays if self._is_older(name)]
+        holder = connection.scalar(queries.open_leases(), {"now": datetime.now(UTC)})
+        if left and holder is not None:
+            raise StoreBusyError(
+                f"{holder}: while that lasts {len(left)} files stay which an older master key "
+                "sealed, and with them the old keys; wait for it, and call it again"
+            )
         if left or connection.execute(queries.payloads_before(self.epoch)).first() is not None:
             raise EncryptionError(
                 f"{len(left)} files that no checkpoint needs are sealed by an older master key, "

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,12 @@ from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
 from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
 from checkpointdb.sqlite_file import (
+    Unwritten,
     create_file,
     expect_same,
     give_back_pages,
     identity,
     path_of,
-    size_of,
-    state_of,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Database:
         self._pid = os.getpid()
         self._identity: tuple[int, int] | None = None
         self._writer_thread: int | None = None
-        self._as_opened: tuple[int, int, bool] | None = None  # of one opened read-only
+        self._seen_unwritten: Callable[[], AbstractContextManager[None]] = nullcontext
         self._start()
 
     def __repr__(self) -> str:
@@ -96,13 +95,14 @@ class Database:
         told that nobody writes. A -wal that has content and cannot be used is refused.
         """
         options = {"uri": "true", "mode": "ro"}
-        if not size_of(f"{path}-wal"):
+        unwritten = Unwritten(path)
+        if not unwritten.has_log:
             options["immutable"] = "1"
         quoted = urllib.parse.quote(os.fsencode(path.absolute()))
         url = sa.URL.create("sqlite", database=f"file:{quoted}", query=options)
         database = cls(url, busy_seconds=busy_seconds, read_only=True)
         if "immutable" in options:
-            database._as_opened = state_of(path)
+            database._seen_unwritten = unwritten.seen
         return database
 
     @contextmanager
@@ -182,8 +182,8 @@ class Database:
             with connection:
                 begin = self.server.begin_read() if self.server else "BEGIN"
                 connection.connection.cursor().execute(begin)
-                self._check_unwritten()
-                yield connection
+                with self._seen_unwritten():
+                    yield connection
 
     def give_back_pages(self) -> None:
         """Give what SQLite no longer uses back to the disk, after much was deleted."""
@@ -243,8 +243,8 @@ class Database:
             self._engine.begin() as connection,
         ):
             connection.connection.cursor().execute(begin)
-            self._check_unwritten()
-            yield connection
+            with self._seen_unwritten():
+                yield connection
 
     def _commit(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.driver_connection
@@ -261,14 +261,6 @@ class Database:
 
     def _of_driver(self) -> tuple[type[Exception], ...]:
         return sqlite3.ProgrammingError, self._engine.dialect.loaded_dbapi.Error
-
-    def _check_unwritten(self) -> None:
-        """Raise StoreUnavailableError if what SQLite was told not to change has changed."""
-        if self._as_opened is not None and self.path and state_of(self.path) != self._as_opened:
-            raise StoreUnavailableError(
-                f"the store {str(self.path)!r} was opened read-only, and somebody has written to "
-                "it since: open it again"
-            )
 
     def _check_files(self, opened: dict[Any, Any], *, is_committed: bool = False) -> None:
         if self.path is not None and self._identity is not None:

@@ -6,9 +6,10 @@ import os
 import sqlite3
 import time
 import urllib.parse
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -27,12 +28,56 @@ def path_of(url: sa.URL) -> Path | None:
     return Path(os.fsdecode(urllib.parse.unquote_to_bytes(quoted)) if quoted != name else name)
 
 
-def state_of(path: Path) -> tuple[int, int, bool] | None:
-    """Return what changes when somebody writes to a database whose locks we cannot take."""
+class Unwritten:
+    """A database whose locks we cannot take, and which SQLite is told that nobody writes.
+
+    To be made before it is opened: what is written from then on is noticed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._as_opened = _state_of(path)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether there is a log with content, which SQLite would pass over."""
+        return self._as_opened is not None and self._as_opened.log_bytes > 0
+
+    @contextmanager
+    def seen(self) -> Iterator[None]:
+        """See that it is as it was, from the first query to the last.
+
+        Else these would answer of two states, or fail as if it were damaged.
+        """
+        self._check()
+        try:
+            yield
+        except Exception:
+            self._check()
+            raise
+        self._check()
+
+    def _check(self) -> None:
+        if _state_of(self._path) != self._as_opened:
+            raise StoreUnavailableError(
+                f"the store {str(self._path)!r} was opened read-only, and somebody has written to "
+                "it since: open it again"
+            )
+
+
+class _State(NamedTuple):
+    """What changes when somebody writes to a database."""
+
+    stored_bytes: int
+    modified_ns: int
+    log_bytes: int  # 0 without a log, too: who opens a database makes an empty one
+
+
+def _state_of(path: Path) -> _State | None:
     found = _seen(path)
     if found is None:
         return None
-    return found.st_size, found.st_mtime_ns, _seen(f"{path}-wal") is not None
+    return _State(found.st_size, found.st_mtime_ns, size_of(f"{path}-wal"))
 
 
 def identity(path: str) -> tuple[int, int] | None:

@@ -173,6 +173,39 @@ def test_a_store_opened_where_nothing_can_be_written_notices_that_somebody_wrote
     database.close()
 
 
+def test_nor_does_it_matter_to_that_whether_the_writer_had_its_log_open_before(store):
+    """An empty one, as who has written nothing yet has: what is written lies in it alone."""
+    handle = store()
+    handle.save({"a": 1}, "x")
+    handle.close()
+    with PipelineCheckpoint(handle.checkpoint_dir) as other:
+        database = Database.open_read_only(handle.checkpoint_dir / "checkpoints.db")
+        with database.read():
+            other.load("x")
+        other.save({"a": 2}, "y")
+        with pytest.raises(StoreUnavailableError, match="open it again"), database.read():
+            pass
+    database.close()
+
+
+@pytest.mark.parametrize("begin", ["read", "read_only_connection"])
+def test_what_it_reads_while_somebody_writes_is_no_answer(store, begin):
+    handle = store()
+    handle.save({"a": 1}, "x")
+    handle.close()
+    database = Database.open_read_only(handle.checkpoint_dir / "checkpoints.db")
+
+    def ask():
+        with getattr(database, begin)():
+            with PipelineCheckpoint(handle.checkpoint_dir) as other:
+                other.save({"a": 2}, "y")
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with pytest.raises(StoreUnavailableError, match="open it again"):
+        ask()
+    database.close()
+
+
 @pytest.mark.damages
 @pytest.mark.parametrize(
     "damage",

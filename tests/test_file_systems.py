@@ -1,6 +1,8 @@
-"""A database on a network's file system is warned of."""
+"""A database on a network's file system is warned of, and one that two directories have."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -70,3 +72,15 @@ def test_a_store_on_one_is_opened_with_one_warning(mounts, store, caplog):
     [warned] = [each for each in caplog.records if "network" in each.getMessage()]
     assert "nfs4" in warned.getMessage()
     assert "payload_url='file:///" in warned.getMessage()
+
+
+def test_a_copy_by_hard_links_is_opened_with_one_warning(store, tmp_path, caplog):
+    with store() as original:
+        original.save({"n": 0}, "0")
+    (tmp_path / "copy").mkdir()
+    os.link(original.checkpoint_dir / "checkpoints.db", tmp_path / "copy" / "checkpoints.db")
+    for _ in range(2):
+        store().close()
+    [warned] = [each for each in caplog.records if "hard links" in each.getMessage()]
+    assert "has 2 names" in warned.getMessage()
+    (tmp_path / "copy" / "checkpoints.db").unlink()

@@ -1,4 +1,7 @@
-"""Which file system a directory lies on, as far as that can be found out: on Linux."""
+"""What of the place of a database is warned of: a network's file system, and hard links.
+
+Which file system a directory lies on is found out as far as that can be: on Linux.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,27 @@ def warn_of_network(directory: Path) -> None:
         str(directory),
         kind,
         (directory / "payloads").as_uri(),
+    )
+
+
+def warn_of_links(path: Path) -> None:
+    """Log a warning, once in a process, if a database is another directory's too, by a hard link.
+
+    Not refused: as long as nobody opens a copy that was made so, it only is none.
+    """
+    try:
+        names = path.stat().st_nlink
+    except OSError:
+        return  # whoever opens it tells
+    if names < 2 or str(path) in _looked_at:
+        return
+    _looked_at.add(str(path))
+    log.warning(
+        "the database %r has %d names, as in a copy by hard links (cp -al): what is saved or "
+        "forgotten here is in the other directory too, without its payloads; give each a file of "
+        "its own, while no store is open, by copying it and renaming the copy to its name",
+        str(path),
+        names,
     )
 
 

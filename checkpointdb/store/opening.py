@@ -37,7 +37,7 @@ from checkpointdb.store.encryption import (
     check_key,
     unlock,
 )
-from checkpointdb.store.file_systems import warn_of_network
+from checkpointdb.store.file_systems import warn_of_links, warn_of_network
 from checkpointdb.store.keyring_copies import KEYRING_NAME, is_repaired, read_copies
 from checkpointdb.store.places import DATABASE_NAME, PAYLOAD_DIRECTORY
 
@@ -103,6 +103,7 @@ def open_directory(
         _make(directory, durable=durable)
         if database.server is None:
             warn_of_network(directory)
+            warn_of_links(directory / DATABASE_NAME)
         return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)
 
 

@@ -132,6 +132,7 @@ def mark_of(connection: Connection) -> str:
         func.sum(payloads.c.id),
         func.sum(payloads.c.stored_bytes),
         func.sum(payloads.c.key_epoch),
+        func.count(payloads.c.damaged_at),  # one that is whole again may be what a push left out
     ).select_from(payloads)
     of_failures = select(func.count(), func.max(failures.c.id))
     of_keys = select(func.max(keyring.c.generation))

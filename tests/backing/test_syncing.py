@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from breaking import KEEP_ALL, needs_linux
 
 from checkpointdb import (
     CloudBackupConfig,
+    CorruptionError,
     InvalidInputError,
     KeepAll,
     KeepBest,
@@ -83,6 +85,21 @@ def test_pins_that_come_as_others_go_are_new(store, nas, tmp_path):
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
         assert [each.checkpoint_id for each in back.list_checkpoints() if each.pinned] == ["c"]
+
+
+def test_a_payload_that_came_back_is_new(store, nas, tmp_path):
+    """A push could not read it, and left out what needs it."""
+    with store(**synced(nas), **KEEP_ALL) as handle:
+        handle.save({"n": 1}, "a")
+        payload = Path(handle.get_checkpoint_info("a").file_path)
+        payload.rename(tmp_path / "elsewhere")
+        with pytest.raises(CorruptionError):
+            handle.load("a")
+    with store(**synced(nas), **KEEP_ALL) as handle:
+        assert handle.get_statistics()["not_backed_up_checkpoints"] == 1
+        (tmp_path / "elsewhere").rename(payload)
+        assert handle.repair().restored
+    assert ids_at(nas, tmp_path) == ["a"]
 
 
 def test_of_two_handles_of_a_store_only_one_pushes_what_is_new(store, nas):

@@ -9,6 +9,9 @@ leaves SQLite's structures behind.)
 
 So are imports, and what makes a store ready: a child would wait for ever for a lock that a thread
 had, of a module or of ours, which it does not have.
+
+A signal's handler may raise in what is called at a fork, too: Python tells of it and forks all the
+same. What has to be done whatever comes is called in C, where no handler runs.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol
 
 from checkpointdb.errors import StoreBusyError
 
 # A transaction that lasts longer is taken for stuck: to hang in fork would be worse.
 _PATIENCE_SECONDS = 30.0
+# How long a waiter may miss that a fork is over, if an interrupt came where it would be told.
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 class Closed(Protocol):
@@ -37,7 +43,7 @@ class Closed(Protocol):
 class Turns:
     """Counts the threads inside, `most` at a time; one that is inside need not wait again."""
 
-    def __init__(self, most: float = math.inf, seconds: float | None = None) -> None:
+    def __init__(self, most: float = math.inf, seconds: float = _LOOK_AGAIN_SECONDS) -> None:
         """Take how many there may be, and how long one waits."""
         self._most = most
         self._seconds = seconds
@@ -52,11 +58,8 @@ class Turns:
         me, is_inside = threading.get_ident(), False
         try:
             with self._lock:
-                if not self._changed.wait_for(lambda: self._may_pass(me), self._seconds):
-                    raise StoreBusyError(
-                        f"{self._most} other threads of this process read the store, and none was "
-                        f"done within {self._seconds:g} s: try again, or let fewer read at once"
-                    )
+                while not self._changed.wait_for(lambda: self._may_pass(me), self._seconds):
+                    self._give_up()
                 self._inside[me] = self._inside.get(me, 0) + 1
                 is_inside = True
             yield
@@ -71,6 +74,12 @@ class Turns:
 
     def _may_pass(self, me: int) -> bool:
         return me in self._inside or len(self._inside) < self._most
+
+    def _give_up(self) -> None:
+        raise StoreBusyError(
+            f"{self._most} other threads of this process read the store, and none was "
+            f"done within {self._seconds:g} s: try again, or let fewer read at once"
+        )
 
 
 class Gate(Turns):
@@ -92,7 +101,11 @@ class Gate(Turns):
             self._databases.add(database)
 
     def _may_pass(self, me: int) -> bool:
-        return self._closed_by in {None, me} or me in self._inside
+        is_open = self._closed_by in {None, me} or not _Fork.is_going_on
+        return is_open or me in self._inside
+
+    def _give_up(self) -> None:
+        """Look again: whoever forks may have been interrupted before it told."""
 
     def shut(self) -> bool:
         """Wait for what other threads have inside, then close all connections.
@@ -116,11 +129,12 @@ class Gate(Turns):
 
 
 class _Fork:
-    """What happened to the gate at the last fork; one thread forks at a time."""
+    """What happens to the gate at a fork; one thread forks at a time."""
 
-    lock = threading.Lock()
+    lock = threading.RLock()  # a child has it as the thread that forked has it
     gate = Gate()
-    is_shut = True
+    is_going_on = False
+    is_shut = False
     child_is_unsafe = False
 
 
@@ -140,26 +154,34 @@ def is_unsafe_child() -> bool:
 
 
 def _before_fork() -> None:
-    _Fork.lock.acquire()
-    _Fork.is_shut = False  # whatever happens here: the process forks all the same
-    _Fork.is_shut = _Fork.gate.shut()
+    # A handler of a signal may fork meanwhile; and lets others in when it has.
+    _Fork.is_shut = _Fork.gate.shut() and _Fork.is_going_on
 
 
 def _after_fork_in_parent() -> None:
     _Fork.gate.reopen()
-    _Fork.lock.release()
 
 
 def _after_fork_in_child() -> None:
+    _Fork.child_is_unsafe = _Fork.child_is_unsafe or not _Fork.is_shut
     # The parent's gate may be in any state; each database joins the new one when used.
     _Fork.gate = Gate()
-    _Fork.lock = threading.Lock()
-    _Fork.child_is_unsafe = _Fork.child_is_unsafe or not _Fork.is_shut
 
 
 if hasattr(os, "register_at_fork"):
+    _begins = partial(setattr, _Fork, "is_going_on", True)
+    _ends = partial(setattr, _Fork, "is_going_on", False)
+    _may_fail = partial(setattr, _Fork, "is_shut", False)
+    _release = _Fork.lock.release
+    # What is called before a fork is called in the opposite order: the lock is taken first, and
+    # given back last.
     os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
+        before=_before_fork, after_in_parent=_ends, after_in_child=_after_fork_in_child
+    )
+    os.register_at_fork(
+        before=_may_fail, after_in_parent=_after_fork_in_parent, after_in_child=_ends
+    )
+    os.register_at_fork(before=_begins)
+    os.register_at_fork(
+        before=_Fork.lock.acquire, after_in_parent=_release, after_in_child=_release
     )

@@ -7,6 +7,7 @@ function that raises there does the same, always at the same place.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 import traceback
@@ -18,7 +19,7 @@ from breaking import KEEP_ALL, assert_sound, state_of, tag_of
 from effort import some
 from victims import Interrupted
 
-from checkpointdb import PipelineCheckpoint, StoreBusyError
+from checkpointdb import PipelineCheckpoint, StoreBusyError, gate
 from checkpointdb.gate import Gate
 
 ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
@@ -218,16 +219,33 @@ def test_an_interrupt_in_the_gate_keeps_no_other_thread_out_and_is_no_open_trans
             pass
 
     for point in itertools.count(1):
-        gate = Gate()
+        made = Gate()
         try:
             with InterruptAfter(point):
-                pass_through(gate)
+                pass_through(made)
             break
         except Interrupted:
             pass  # what it left open ends with its traceback
-        in_thread(pass_through, gate)
-        assert gate.shut()
+        in_thread(pass_through, made)
+        assert made.shut()
     assert point > 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("hook", [gate._before_fork, gate._after_fork_in_parent])
+def test_an_interrupt_of_a_fork_keeps_no_thread_out_and_the_child_knows_what_it_inherited(
+    handle, monkeypatch, hook
+):
+    """Python tells of what is raised at a fork, and forks all the same."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    for number in range(2):
+        with Interrupt(1, (hook.__code__,)):
+            process = os.fork()
+            if process == 0:
+                os._exit(gate.is_unsafe_child())
+        is_unsafe = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        assert is_unsafe == (hook is gate._before_fork)  # connections stayed open
+        in_thread(handle.save, state_of(f"s{number}"), f"s{number}")
 
 
 def test_an_interrupt_in_a_condition_of_the_standard_library_keeps_no_other_thread_out(handle):

@@ -22,6 +22,7 @@ from checkpointdb.errors import (
     UnknownOutcomeError,
 )
 from checkpointdb.sqlite_reads import is_only_unread, is_sound_or_unread
+from checkpointdb.stack import is_used_up
 
 
 class LostRace(Exception):
@@ -69,6 +70,8 @@ def translated(where: str, busy_seconds: float, driver: Any = sqlite3) -> Iterat
     except driver.Error as error:
         raise translate(error, where, busy_seconds) from error
     except _UNSOUND as error:
+        if isinstance(error, RecursionError) and is_used_up():
+            raise
         raise _unreadable(error, where) from error
 
 
@@ -81,6 +84,8 @@ def asking() -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
+        if is_used_up():
+            raise
         raise InvalidInputError(
             "what was asked is nested too deep: ask for less at once, or use filter_fn"
         ) from error

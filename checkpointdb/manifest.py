@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import CorruptionError
+from checkpointdb.stack import is_used_up
 from checkpointdb.text import storable
 
 FORMAT_VERSION = 1
@@ -112,8 +113,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# What reading JSON of another shape may raise. MemoryError: what takes 20 bytes of memory for each
-# byte of JSON is lists within lists, which no writer makes.
+# What reading JSON of another shape may raise.
 _NO_MANIFEST = (
     ValueError,
     LookupError,
@@ -149,12 +149,24 @@ def decode_manifest(raw: bytes) -> Manifest:
         _check_values(manifest)
         _check_checkpoints(manifest.checkpoints)
     except _NO_MANIFEST as error:
+        if _is_our_lack(error, raw):
+            raise
         reason = str(error)[:_MOST_CITED] or type(error).__name__
         raise CorruptionError(f"the manifest cannot be read: {reason}") from error
     return manifest
 
 
 _MOST_CITED = 300
+
+
+def _is_our_lack(error: Exception, raw: bytes) -> bool:
+    """Say whether memory or the stack was used up by something else: that is no damage.
+
+    What takes 20 bytes of memory for each byte of JSON is lists within lists: no writer makes them.
+    """
+    if isinstance(error, MemoryError):
+        return raw.count(b"[") < len(raw) // 10
+    return isinstance(error, RecursionError) and is_used_up()
 
 
 def _check_members(members: Sequence[Member]) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import sqlite3
+import sys
+import traceback
 
 import pytest
 
@@ -240,3 +242,26 @@ def test_a_time_to_wait_that_makes_no_sense_is_refused(tmp_path, seconds):
 def test_a_directory_that_cannot_be_is_refused(tmp_path, name):
     with pytest.raises(StoreUnavailableError):
         PipelineCheckpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("act", ["save", "load", "list_checkpoints", "delete_checkpoint", "merge"])
+def test_what_is_called_near_the_end_of_the_stack_takes_no_row_and_no_file_for_damaged(store, act):
+    handle = store(**KEEP_ALL)
+    handle.save({"a": 1, "b": "b" * 1_000}, "x", custom_metadata={"stage": 1})
+    handle.save({"a": 2}, "y", base="x")
+    handle.save({"a": 3, "b": "b" * 1_000}, "x")
+    given = {"save": [{"a": 4}], "load": ["x"], "delete_checkpoint": ["x"], "merge": ["y"]}
+    raised = set()
+
+    def call(depth):
+        return call(depth - 1) if depth else getattr(handle, act)(*given.get(act, []))
+
+    deepest = sys.getrecursionlimit() - len(traceback.extract_stack()) - 10
+    for depth in range(deepest, 0, -1):
+        try:
+            call(depth)
+            break
+        except RecursionError as error:
+            raised.add(type(error))
+    assert raised == {RecursionError}
+    assert handle.check(read_data=True).problems == ()

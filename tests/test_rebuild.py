@@ -19,6 +19,7 @@ from checkpointdb import (
     RetentionPolicy,
     StoreUnavailableError,
     format,
+    manifest,
 )
 from checkpointdb.local_payloads import LocalReader
 from checkpointdb.manifest import encode_manifest
@@ -353,6 +354,23 @@ def test_a_rebuild_that_fails_writes_nothing(archive, tmp_path):
         opened.database.close()
     assert report.checkpoints == ("one",)
     assert told == [(1, 1)]
+
+
+def test_a_rebuild_for_which_memory_does_not_suffice_leaves_nothing_out(
+    archive, tmp_path, monkeypatch
+):
+    """What it left out would seem to be a leftover, and be swept."""
+    archive.save({"n": 1}, "one")
+    shutil.copytree(archive.checkpoint_dir / "payloads", tmp_path / "new" / "payloads")
+
+    def take_too_much(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest.json, "loads", take_too_much)
+        with pytest.raises(MemoryError):
+            PipelineCheckpoint.rebuild(tmp_path / "new")
+    assert PipelineCheckpoint.rebuild(tmp_path / "new").checkpoints == ("one",)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\udcff"], ids=ascii)

@@ -108,6 +108,33 @@ def test_a_key_that_is_no_text_is_refused_and_shown(unchanged, key):
         unchanged.save({"fine": 1, key: 2}, "bad")
 
 
+class Named(str):
+    """A text that is equal to nothing but itself."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return self is other
+
+    __hash__ = str.__hash__
+
+
+def test_keys_of_a_class_of_text_are_kept_as_the_text_whatever_they_are_equal_to(archive):
+    for number in range(3):
+        archive.save({Named("a"): number, "b": number}, f"named {number}")
+        archive.save({"a": number, Named("b"): number}, f"plain {number}")
+        for name in ("named", "plain"):
+            assert archive.load(f"{name} {number}") == {"a": number, "b": number}
+    assert archive.load("named 1", keys=[Named("a")]) == {"a": 1}
+    assert len(archive.history("a")) == 3
+
+
+def test_two_keys_that_are_the_same_text_are_refused(unchanged):
+    with pytest.raises(InvalidStateError, match="two keys of the state are the text 'a'") as caught:
+        unchanged.save({Named("a"): 1, "a": 2}, "after")
+    assert caught.value.key == "a"
+
+
 @pytest.mark.parametrize(
     "metadata",
     [

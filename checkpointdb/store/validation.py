@@ -56,14 +56,24 @@ def checked_state(state: object) -> dict[str, object]:
             "dict(state), with the rest under keys of its own"
         )
     copy = dict(state)  # in one step: another thread may be adding keys
-    for key in () if _are_storable(copy) else copy:
+    return copy if _are_storable(copy) else _with_texts(copy)
+
+
+def _with_texts(state: Mapping[object, object]) -> dict[str, object]:
+    """Return a state with plain text for keys: those of another class may be equal to none."""
+    texts: dict[str, object] = {}
+    for key, value in state.items():
         if not isinstance(key, str):
             raise InvalidStateError(f"the keys of a state must be text, not {key!r}", key=repr(key))
+        text = str.__str__(key)
         try:
-            storable(key, "the key")
+            storable(text, "the key")
         except InvalidInputError as error:
-            raise InvalidStateError(str(error), key=key) from error
-    return copy
+            raise InvalidStateError(str(error), key=text) from error
+        if text in texts:
+            raise InvalidStateError(f"two keys of the state are the text {text!r}", key=text)
+        texts[text] = value
+    return texts
 
 
 def _are_storable(keys: Collection[object]) -> bool:
@@ -82,7 +92,7 @@ def checked_keys(keys: object) -> list[str]:
     for key in chosen:
         if not isinstance(key, str):
             raise InvalidInputError(f"the keys of a state are text, not {key!r}")
-    return chosen
+    return [str.__str__(key) for key in chosen]  # of another class they may be equal to none
 
 
 def checked_seconds(value: object, what: str) -> float:

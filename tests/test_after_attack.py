@@ -238,6 +238,15 @@ def test_a_time_to_wait_that_makes_no_sense_is_refused(tmp_path, seconds):
         PipelineCheckpoint(tmp_path / "store", busy_seconds=seconds)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it cannot be removed there")
+def test_a_relative_directory_is_refused_where_the_process_is_in_none(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StoreUnavailableError, match="this process is in is gone"):
+        PipelineCheckpoint("store")
+
+
 @pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
 def test_a_directory_that_cannot_be_is_refused(tmp_path, name):
     with pytest.raises(StoreUnavailableError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import logging
+import pickle
 import stat
 import subprocess
 import sys
@@ -275,6 +277,12 @@ def test_a_handle_says_what_it_is(store):
     text = repr(store(pipeline="nightly"))
     assert "nightly" in text
     assert "store" in text
+
+
+@pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_handle_that_is_passed_to_another_process_says_what_to_pass(store, act):
+    with pytest.raises(TypeError, match="give the directory"):
+        act(store())
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def open_directory(
     """
     if "\0" in str(directory):
         raise StoreUnavailableError(f"{str(directory)!r} cannot be the name of a directory")
-    directory = directory.absolute()  # the process may change its directory
+    directory = _absolute(directory)  # the process may change its directory
     wanted = Wanted.of(directory, payload_url, config, durable=durable)
     is_file_made = _is_made(directory)
     database = _database(
@@ -105,6 +105,15 @@ def open_directory(
             warn_of_network(directory)
             warn_of_links(directory / DATABASE_NAME)
         return _completed(database, wanted, key, is_encrypted, upgrade=upgrade, rebuilds=rebuilds)
+
+
+def _absolute(directory: Path) -> Path:
+    try:
+        return directory.absolute()
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{str(directory)!r} is nowhere: the directory that this process is in is gone"
+        ) from error
 
 
 def _is_made(directory: Path) -> bool:
@@ -190,7 +199,7 @@ def open_database(directory: Path, database_url: str | None = None) -> Database:
 
     Raises NotFoundError if there is none.
     """
-    directory = directory.absolute()
+    directory = _absolute(directory)
     is_file_made = _is_made(directory)
     database = _database(directory, database_url, is_made=is_file_made)
     if database.server is None and not is_file_made:
@@ -210,7 +219,7 @@ def check_directory(
     from checkpointdb.check import check
     from checkpointdb.reports import Problem
 
-    wanted = Wanted.of(directory.absolute(), payload_url, None, durable=True)
+    wanted = Wanted.of(_absolute(directory), payload_url, None, durable=True)
     database = open_database(directory, database_url)
     try:
         if database.revision() is None:

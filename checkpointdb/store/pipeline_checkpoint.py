@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import URL, ColumnElement, Connection, update
 
@@ -168,6 +168,11 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
 
     def __repr__(self) -> str:
         return f"PipelineCheckpoint({str(self.checkpoint_dir)!r}, pipeline={self.pipeline!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a handle is neither pickled nor copied: give the directory, and open the store there"
+        )
 
     def __enter__(self) -> PipelineCheckpoint:
         return self

@@ -276,6 +276,28 @@ def test_an_error_that_nobody_asked_for_is_raised_by_the_next_save_which_saves_n
     assert archive.load("next") == {"a": 2}
 
 
+def test_saves_behind_one_whose_error_a_log_does_not_take_are_made(archive, monkeypatch):
+    class Full(logging.Handler):
+        def emit(self, record):
+            raise OSError("the log's disk is full")
+
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    handler = Full(logging.WARNING)
+    background.log.addHandler(handler)
+    try:
+        bad = archive.save({"a": 1}, "bad", base="nobody", wait=False)
+        good = archive.save({"a": 2}, "good", wait=False)
+        assert isinstance(bad.exception(20), NotFoundError)
+        assert good.result(20) == "good"
+    finally:
+        background.log.removeHandler(handler)
+    for thread in threading.enumerate():
+        if thread.name == "checkpointdb-saves":
+            thread.join(20)
+    assert [each.exc_type for each in told] == [OSError]
+
+
 def test_an_error_that_nobody_asked_for_is_raised_by_close_with_those_after_it(archive):
     thread = threading.Thread(target=fail, args=[archive, "one"])
     thread.start()

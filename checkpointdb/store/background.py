@@ -171,7 +171,7 @@ class Background:
         with self._lock:
             if not self._line or (self._worker is not None and self._worker.is_alive()):
                 return
-            worker = threading.Thread(target=self._work_off, name="checkpointdb-saves")
+            worker = threading.Thread(target=self._in_thread, name="checkpointdb-saves")
             self._worker = worker
             try:
                 worker.start()
@@ -179,6 +179,16 @@ class Background:
             except RuntimeError:  # the interpreter exits, or the system gives no more threads
                 self._worker = None
         self._work_off()
+
+    def _in_thread(self) -> None:
+        try:
+            self._work_off()
+        finally:
+            # Where the user's log raised, this thread has ended, and another goes on.
+            with self._lock:
+                if self._worker is threading.current_thread():
+                    self._worker = None
+            self._work()
 
     def _work_off(self) -> None:
         while True:
@@ -189,9 +199,11 @@ class Background:
                         self._worker = None
                         return
                     first = self._line[0]
-                first._run(self._save)
-                with self._lock:
-                    self._line.popleft()
-                    if first._error is not None:
-                        self._failed.append(first)
-                first._end()
+                try:
+                    first._run(self._save)
+                finally:
+                    with self._lock:
+                        self._line.popleft()
+                        if first._error is not None:
+                            self._failed.append(first)
+                    first._end()

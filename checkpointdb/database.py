@@ -29,7 +29,7 @@ from checkpointdb.database_errors import (
     unknown_outcome,
 )
 from checkpointdb.errors import StoreUnavailableError
-from checkpointdb.gate import Turns, is_unsafe_child, the_gate
+from checkpointdb.gate import Turns, follow_fork, is_unsafe_child, the_gate
 from checkpointdb.idle_connections import IdleConnections
 from checkpointdb.revisions import is_known, migrate, newer_schema, no_revision, older_schema
 from checkpointdb.schema import metadata
@@ -273,10 +273,11 @@ class Database:
                 f"this process was forked within a transaction, and SQLite's locks do not work in "
                 f"it: {str(self.path)!r} was not touched. Fork outside `query()`, or use spawn"
             )
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            _abandoned.append(self._engine)
-            self._start()
+        follow_fork(self, self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        _abandoned.append(self._engine)
+        self._start()
 
     # --- revisions
 

@@ -21,7 +21,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Protocol
@@ -90,7 +90,7 @@ class Gate(Turns):
 
     def __init__(self) -> None:
         super().__init__()
-        # Of two threads that create one store, one must see that the other did.
+        # Of two threads that create one store, or follow one fork, one must see that the other did.
         self.preparing = threading.RLock()
         self._closed_by: int | None = None  # the thread that forks
         self._databases: weakref.WeakSet[Closed] = weakref.WeakSet()
@@ -146,6 +146,24 @@ def the_gate() -> Gate:
 def passing() -> AbstractContextManager[None]:
     """Keep a fork waiting, until the block ends."""
     return _Fork.gate.passing()
+
+
+class Inherited(Protocol):
+    """What notes the process that it was made in."""
+
+    _pid: int
+
+
+def follow_fork(each: Inherited, begin: Callable[[], None]) -> None:
+    """Let what was made before a fork begin anew in the child: once, before any thread goes on.
+
+    One that went on sooner would wait for locks that a thread of the parent had.
+    """
+    if each._pid != os.getpid():
+        with _Fork.gate.preparing:
+            if each._pid != os.getpid():
+                begin()
+                each._pid = os.getpid()
 
 
 def is_unsafe_child() -> bool:

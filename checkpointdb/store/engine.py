@@ -21,6 +21,7 @@ from checkpointdb.errors import (
     CorruptionError,
     StoreUnavailableError,
 )
+from checkpointdb.gate import follow_fork
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.schema import payloads
 from checkpointdb.sealing import Cipher
@@ -71,6 +72,7 @@ class Engine(Finding):
         self.trusted = trusted
         self.versions = versions
         self._pipeline_id: int | None = None
+        self._pid = os.getpid()
         self._start()
         if not database.read_only:
             with database.read() as connection:
@@ -86,7 +88,6 @@ class Engine(Finding):
         """Begin without threads and writers: a forked child must not go on with its parent's."""
         from checkpointdb.store.background import Background
 
-        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._local = threading.local()
         self._trash = Trash(self.payloads, self.database)
@@ -173,8 +174,7 @@ class Engine(Finding):
             )
 
     def follow_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._start()
+        follow_fork(self, self._start)
 
     def _make_pipeline(self) -> int:
         with self._lock:

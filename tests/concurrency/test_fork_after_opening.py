@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from operator import attrgetter
 
 import pytest
 from breaking import KEEP_ALL, run_well, tags_of
@@ -66,6 +68,43 @@ def test_a_child_opens_a_store_though_other_threads_opened_theirs_as_it_was_fork
     for directory in tmp_path.iterdir():
         with PipelineCheckpoint(directory, **KEEP_ALL) as handle:
             assert tags_of(handle) == {directory.name: directory.name}
+
+
+@pytest.mark.parametrize(
+    ("forked", "held"), [("_engine", "_background"), ("_engine.database", "_engine")]
+)
+def test_no_thread_of_a_child_goes_on_with_what_was_its_parents(
+    tmp_path, monkeypatch, forked, held
+):
+    with PipelineCheckpoint(tmp_path, durable=False, **KEEP_ALL) as handle:
+        copied = attrgetter(forked)(handle)
+        begin, has_begun, may_go_on = copied._start, threading.Event(), threading.Event()
+
+        def begin_slowly():
+            has_begun.set()
+            may_go_on.wait(20)
+            begin()
+
+        follow = getattr(copied, "follow_fork", None) or copied._follow_fork
+        seen = []
+
+        def use():
+            follow()
+            seen.append(getattr(copied, held))
+
+        monkeypatch.setattr(copied, "_start", begin_slowly)
+        of_parent, copied._pid = getattr(copied, held), 0  # as in a child
+        first, second = threading.Thread(target=use), threading.Thread(target=use)
+        first.start()
+        has_begun.wait(20)
+        second.start()
+        second.join(0.1)  # goes on here, if nothing holds it
+        may_go_on.set()
+        first.join(20)
+        second.join(20)
+        assert seen == [getattr(copied, held)] * 2
+        assert of_parent not in seen
+        handle.save({"a": 1}, "after")
 
 
 def test_a_fork_waits_for_a_thread_that_uses_two_stores_at_once(tmp_path):

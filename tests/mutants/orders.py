@@ -23,8 +23,22 @@ ORDERS = (
     Mutant(
         "a push does not note its snapshot before the pointer names it",
         "checkpointdb/backup/pushing.py",
-        "ledger.note(connection, self._remote.url, pending=snapshot.name)",
+        "ledger.note(connection, self._remote.url, pending=pointer.snapshot.name)",
         "pass",
         stopped("push"),
+    ),
+    Mutant(
+        "of two pushes that were cut off the first one's snapshot is not known",
+        "checkpointdb/backup/pushing.py",
+        "note_held(connection, self._remote, seen)",
+        "pass",
+        "backing/test_backing.py",
+    ),
+    Mutant(
+        "a push that is given up leaves its snapshot",
+        "checkpointdb/backup/pushing.py",
+        "self._remote.delete(snapshot.path)",
+        "pass",
+        "backing/test_backing_meanwhile.py",
     ),
 )

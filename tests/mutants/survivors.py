@@ -43,8 +43,8 @@ SURVIVORS = (
     Mutant(
         "a push is acknowledged that no pointer names",
         "checkpointdb/backup/pushing.py",
-        "if not self._remote.swap(POINTER, seen, content):",
-        "if self._remote.swap(POINTER, seen, content) is None:",
+        "if not self._remote.swap(POINTER, seen, encode_pointer(pointer)):",
+        "if self._remote.swap(POINTER, seen, encode_pointer(pointer)) is None:",
         "backing/test_backing_meanwhile.py",
     ),
     Mutant(

@@ -23,6 +23,7 @@ from checkpointdb.abandoned import end_abandoned
 from checkpointdb.database_errors import (
     LostRace,
     busy,
+    closed,
     contradiction,
     is_lost,
     translated,
@@ -179,7 +180,7 @@ class Database:
             with translated(self.where, self.busy_seconds):
                 connection = engine.connect()
             # What the user's statements raise is SQLAlchemy's own: it is not about the store.
-            with connection:
+            with closed(connection):
                 begin = self.server.begin_read() if self.server else "BEGIN"
                 connection.connection.cursor().execute(begin)
                 with self._seen_unwritten():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, StatementError
 
 from checkpointdb.errors import (
@@ -121,10 +122,24 @@ def _interrupts_first(handled: BaseException | None) -> Iterator[None]:
         while isinstance(behind, Exception) and behind is not handled:
             behind = behind.__context__
         if behind is not None and behind is not handled:
-            raise behind from None
+            try:
+                raise behind from None
+            finally:
+                del behind  # its traceback would have this frame, which has it
         if isinstance(error, AssertionError) and error.__context__ is not handled:
             raise (error.__context__ or error) from None  # a handler raised what is no interrupt
         raise
+
+
+@contextmanager
+def closed(connection: Connection) -> Iterator[None]:
+    """Close a connection at the end of a user's block, whose errors are the user's own."""
+    handled = sys.exception()
+    try:
+        yield
+    finally:
+        with _interrupts_first(handled):
+            connection.close()
 
 
 def _unreadable(error: BaseException, where: str) -> CorruptionError:

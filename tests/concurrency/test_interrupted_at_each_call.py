@@ -6,6 +6,7 @@ function that raises there does the same, always at the same place.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import sys
@@ -67,6 +68,26 @@ def test_a_save_while_an_interrupt_is_handled_works_wherever_it_came(handle, cod
             handle.save(state_of(f"then {point}"), f"then {point}")
             assert tag_of(handle.load(f"then {point}")) == f"then {point}"
     assert point > 10 * step
+
+
+class InterruptOfFunctions(Interrupt):
+    """Leaves generators out: they would go on at a line, where no handler of a signal runs."""
+
+    def __call__(self, frame, event, argument):
+        is_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
+        return None if is_generator else super().__call__(frame, event, argument)
+
+
+def test_a_query_whose_end_is_interrupted_raises_the_interrupt(handle, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # some come in a finalizer
+    for point in itertools.count(1):
+        interrupt, query = InterruptOfFunctions(point), handle.query()
+        query.__enter__().exec_driver_sql("SELECT 1").all()
+        with suppress(Interrupted), interrupt:  # and nothing that is raised in its wake
+            query.__exit__(None, None, None)
+        if interrupt.count < point:
+            break  # it has no more calls
+    assert point > 10
 
 
 def test_on_a_server_a_save_while_an_interrupt_is_handled_works_and_so_does_the_next(
@@ -234,18 +255,20 @@ def test_an_interrupt_in_the_gate_keeps_no_other_thread_out_and_is_no_open_trans
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("hook", [gate._before_fork, gate._after_fork_in_parent])
 def test_an_interrupt_of_a_fork_keeps_no_thread_out_and_the_child_knows_what_it_inherited(
-    handle, monkeypatch, hook
+    tmp_path, monkeypatch, hook
 ):
     """Python tells of what is raised at a fork, and forks all the same."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    for number in range(2):
-        with Interrupt(1, (hook.__code__,)):
-            process = os.fork()
-            if process == 0:
-                os._exit(gate.is_unsafe_child())
-        is_unsafe = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        assert is_unsafe == (hook is gate._before_fork)  # connections stayed open
-        in_thread(handle.save, state_of(f"s{number}"), f"s{number}")
+    monkeypatch.setattr(gate._Fork, "gate", Gate())  # interrupts of other tests left it alone
+    with PipelineCheckpoint(tmp_path, durable=False, **KEEP_ALL) as handle:
+        for number in range(2):
+            with Interrupt(1, (hook.__code__,)):
+                process = os.fork()
+                if process == 0:
+                    os._exit(gate.is_unsafe_child())
+            is_unsafe = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            assert is_unsafe == (hook is gate._before_fork)  # connections stayed open
+            in_thread(handle.save, state_of(f"s{number}"), f"s{number}")
 
 
 def test_an_interrupt_in_a_condition_of_the_standard_library_keeps_no_other_thread_out(handle):

@@ -63,11 +63,16 @@ def cut(
     Where the stream is what it was `before` it need not be cut to see that.
     """
     first, *buffers = [memoryview(part) for part in serialized.parts]
-    if before is not None and _may_share_cuts(len(first), sum(before.lengths)):
-        stream = _cut_again(first, before, cipher, pool)
+    is_short = WHOLE_STREAM_BYTES < len(first) < _THREAD_PAYS_BYTES
+    of_whole = cipher.digests.chunk(first) if is_short else None
+    if before is not None and of_whole is not None and before.whole == of_whole:
+        stream = before
+    elif before is not None and _may_share_cuts(len(first), sum(before.lengths)):
+        stream = _cut_again(first, of_whole, before, cipher, pool)
     else:
         lengths = cut_stream(first, cipher.seed)
-        stream = Stream(lengths, _digests_of([first], lengths, cipher.digests, pool))
+        of_chunks = _digests_of([first], lengths, cipher.digests, pool)
+        stream = Stream(lengths, of_chunks, of_whole)
     blocks = [length for part in buffers for length in cut_buffer(part.nbytes)]
     digests = stream.digests + _digests_of(buffers, blocks, cipher.digests, pool)
     digest = cipher.digests.value(serialized.serializer, serialized.layout, digests)
@@ -80,7 +85,9 @@ def _may_share_cuts(length: int, before: int) -> bool:
     return min(length, before) > WHOLE_STREAM_BYTES and average_of(length) == average_of(before)
 
 
-def _cut_again(first: memoryview, before: Stream, cipher: Cipher, pool: Pool) -> Stream:
+def _cut_again(
+    first: memoryview, of_whole: bytes | None, before: Stream, cipher: Cipher, pool: Pool
+) -> Stream:
     """Cut a stream that begins, and ends, as it did before: there it needs only to be compared.
 
     The result is that of `cut_stream`: at equal averages a chunk ends where its own bytes and the
@@ -115,7 +122,7 @@ def _cut_again(first: memoryview, before: Stream, cipher: Cipher, pool: Pool) ->
     lengths = [*before.lengths[until], *new, *before.lengths[since]]
     of_new = _digests_of([differs[: sum(new)]], new, cipher.digests, pool)
     digests = [*before.digests[until], *of_new, *before.digests[since]]
-    return Stream(lengths, digests)
+    return Stream(lengths, digests, of_whole)
 
 
 @dataclass(slots=True)

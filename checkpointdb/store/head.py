@@ -46,10 +46,16 @@ def members_used(values: Iterable[KnownValue]) -> set[int]:
 
 
 class Stream(NamedTuple):
-    """How a writer cut the in-band stream of a value, and the digests of its chunks."""
+    """How a writer cut the in-band stream of a value, and the digests of its chunks.
+
+    And that of the whole, of one of some megabytes at most: its chunks are too short for BLAKE3's
+    parallel lanes, so that another is seen sooner by it to be the same. The chunks of a longer one
+    take no longer than the whole.
+    """
 
     lengths: list[int]
     digests: list[bytes]
+    whole: bytes | None
 
 
 class Memory(NamedTuple):

@@ -41,6 +41,45 @@ def test_an_errand_is_done_by_another_thread_while_its_sender_goes_on(runner):
     assert done_by != [threading.current_thread()]
 
 
+def test_an_errand_is_left_once_the_thread_that_is_at_it_is_done(runner):
+    has_begun, may_end, done = threading.Event(), threading.Event(), []
+
+    def work():
+        has_begun.set()
+        assert may_end.wait(20)
+        done.append("work")
+
+    sent = runner.send(work)
+    assert has_begun.wait(20)
+    leaving = threading.Thread(target=lambda: done.append(sent.leave() or "left"))
+    leaving.start()
+    leaving.join(0.1)
+    assert done == []
+    may_end.set()
+    leaving.join(20)
+    assert done == ["work", "left"]
+
+
+def test_an_errand_that_is_left_before_it_is_begun_is_never_done(runner):
+    may_end, done = threading.Event(), []
+    runner.send(lambda: may_end.wait(20))
+    left = runner.send(lambda: done.append("work"))
+    left.leave()
+    may_end.set()
+    runner.close()
+    assert done == []
+
+
+def test_who_is_interrupted_within_an_errand_leaves_it_without_waiting_for_itself():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    mine = Errand(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mine.result()
+    mine.leave()
+
+
 def test_an_errand_that_waits_behind_a_long_one_is_done_by_who_asks_for_it(runner):
     has_begun, may_end, done_by = threading.Event(), threading.Event(), []
 

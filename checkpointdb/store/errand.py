@@ -27,6 +27,7 @@ class Errand:
         self._taken = Lock()
         self._going_on = Lock()
         self._going_on.acquire()
+        self._in_worker = Lock()
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -40,6 +41,23 @@ class Errand:
                     raise
             finally:
                 self._going_on.release()
+
+    def run_by_worker(self) -> None:
+        """Do the work in the thread that was started for it, unless it was left."""
+        if self._in_worker.acquire(blocking=False):
+            try:
+                self.run()
+            finally:
+                self._in_worker.release()
+
+    def leave(self) -> None:
+        """Leave the work undone; or, if the thread is at it, return once it is done with it.
+
+        Who began it by `result`, and was interrupted there, does not wait for itself.
+        """
+        if not self._taken.acquire(blocking=False):
+            with self._in_worker:
+                pass
 
     def result(self) -> None:
         """Return once the work is done; raise what it raised."""
@@ -69,13 +87,13 @@ class _Worker:
     def _run(self) -> None:
         try:
             while (errand := self.errands.get(timeout=_IDLE_SECONDS)) is not None:
-                errand.run()
+                errand.run_by_worker()
                 del errand  # and the file that it flushed are not kept until the next comes
         except Empty:
             self.is_ended = True
             with suppress(Empty):  # what was sent just now, whose result nobody may ask for
                 while (errand := self.errands.get_nowait()) is not None:
-                    errand.run()
+                    errand.run_by_worker()
         finally:
             self.is_ended = True
             _workers.discard(self)

@@ -178,6 +178,8 @@ class Packer:
                 packing.exception()
         for flushing in self._flushing:
             flushing.exception()
+        if self._finishing is not None:
+            self._finishing.leave()
         if self._writer is not None:
             self._writer.discard()
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
+import time
 
 import pytest
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError
 from checkpointdb.errors import CheckpointError
 from checkpointdb.local_payloads import LocalPayloads, LocalWriter
+from checkpointdb.store.saved import Saved
 
 
 class Failing:
@@ -51,6 +54,34 @@ def test_a_save_that_fails_at_its_very_end_leaves_no_file_and_has_unlinked_nothi
             handle.save({"a": "another", "b": "y" * 2000}, each)
     assert files_of(handle) == before
     assert [handle.load(each) for each in ("1", "2")] == [states["1"], states["2"]]
+
+
+def test_a_save_that_fails_while_its_file_is_flushed_closes_it_thereafter(store, monkeypatch):
+    """A number that is closed under a flush may be another's file by then."""
+    handle = store(durable=True)
+    handle.save({"a": 1}, "before")
+    flush, seen = LocalWriter.finish, []
+    has_begun, failed = threading.Event(), threading.Event()
+
+    def slowly(writer):
+        has_begun.set()
+        assert failed.wait(20)
+        time.sleep(0.1)  # in which a discard would close it
+        seen.append(writer._file.closed)
+        flush(writer)
+
+    def fail(*_arguments, **_options):
+        assert has_begun.wait(20)
+        failed.set()
+        raise StoreUnavailableError("the database is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalWriter, "finish", slowly)
+        patched.setattr(Saved, "insert", fail)
+        with pytest.raises(StoreUnavailableError, match="the database is gone"):
+            handle.save({"a": 2}, "lost")
+    handle.close()
+    assert seen == [False]
 
 
 def test_a_save_whose_file_cannot_be_flushed_is_not_acknowledged(store, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -51,8 +52,15 @@ def acknowledging(operation: Operation, room: Path) -> Callable[[], None]:
     return lambda: operation.act(room, (room / ACKNOWLEDGED).touch)
 
 
+_passed: set[tuple[str, str]] = set()  # rooms of an operation in which nothing was wrong
+
+
 def verdict(operation: Operation, room: Path) -> str | None:
-    """Return what is wrong with what was left in a room; it is removed."""
+    """Return what is wrong with what was left in a room; it is removed.
+
+    Of rooms that are the same, byte for byte, one is looked at: most calls leave what others left.
+    """
+    seen = (room.parent.name, _digest(room))
 
     def judge() -> None:
         found = operation.look(room)
@@ -63,9 +71,24 @@ def verdict(operation: Operation, room: Path) -> str | None:
         operation.go_on(room)
 
     try:
-        return in_a_child(judge)
+        failed = None if seen in _passed else in_a_child(judge)
     finally:
         shutil.rmtree(room)
+    if failed is None:
+        _passed.add(seen)
+    return failed
+
+
+def _digest(room: Path) -> str:
+    """Of all that the next process finds: not of SQLite's shared memory, which it makes anew."""
+    digest = hashlib.sha256()
+    for path in sorted(room.rglob("*")):
+        if not path.name.endswith("-shm"):
+            content = path.read_bytes() if path.is_file() else None
+            told = path.relative_to(room), path.lstat().st_mode, content and len(content)
+            digest.update(repr(told).encode())
+            digest.update(content or b"")
+    return digest.hexdigest()
 
 
 def is_loss_refused(operation: Operation) -> bool:

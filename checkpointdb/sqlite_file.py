@@ -148,11 +148,11 @@ def create_file(path: Path, busy_seconds: float) -> None:
     deadline = time.monotonic() + busy_seconds
     while True:
         try:
-            with sqlite3.connect(path, timeout=busy_seconds) as connection:
+            with closing(sqlite3.connect(path, timeout=busy_seconds)) as connection:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.close()
+                connection.commit()
             return
         except sqlite3.DatabaseError as error:
             # Two processes that create at once: the change to WAL does not wait by itself.

@@ -194,6 +194,13 @@ def assert_sound(directory: Path, *, allowed: set[str] = HARMLESS, **options: ob
         assert tags_of(handle) == {each: tag for each, tag in before.items() if each != "the next"}
 
 
+def open_files(directory: Path) -> list[str]:
+    """Files of a directory that this process has open; Linux tells."""
+    links = [Path(f"/proc/self/fd/{each.name}") for each in Path("/proc/self/fd").iterdir()]
+    held = [str(link.readlink()) for link in links if link.is_symlink()]
+    return [path for path in held if path.startswith(str(directory))]
+
+
 def leftovers(directory: Path) -> list[str]:
     """Files in `incoming/`."""
     return [path.name for path in directory.glob("payloads/incoming/*")]

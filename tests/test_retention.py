@@ -73,7 +73,7 @@ def forgotten(connection, policy, pipeline=PIPELINE, now=NOW) -> list[int]:
 def plan(connection, query) -> str:
     compiled = query.prepared.statement.compile(connection)
     parameters = compiled.params | query.parameters
-    values = tuple(parameters[name] for name in compiled.positiontup)
+    values = tuple(str(parameters[name]) for name in compiled.positiontup)
     steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)
     return "\n".join(step[3] for step in steps)
 

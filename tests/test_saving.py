@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from breaking import open_files
 
 from checkpointdb import InvalidInputError
 from checkpointdb.format import COMPRESSION_LEVELS
@@ -307,10 +308,10 @@ def test_a_closed_handle_holds_no_file_open(store):
     handle.save({"a": np.zeros(3_000_000)}, "x")
     handle.load("x")
     handle.close()
-    assert files_held(handle) == []
+    assert open_files(handle.checkpoint_dir) == []
     handle.load("x")
     handle.close()
-    assert files_held(handle) == []
+    assert open_files(handle.checkpoint_dir) == []
 
 
 def test_a_handle_closed_while_a_thread_reads_holds_no_file_open_after_that(store):
@@ -320,15 +321,9 @@ def test_a_handle_closed_while_a_thread_reads_holds_no_file_open_after_that(stor
     try:
         with handle._engine.database.read():
             handle.close()
-        assert files_held(handle) == []
+        assert open_files(handle.checkpoint_dir) == []
     finally:
         gc.enable()
-
-
-def files_held(handle):
-    links = [Path(f"/proc/self/fd/{each.name}") for each in Path("/proc/self/fd").iterdir()]
-    held = [str(link.readlink()) for link in links if link.is_symlink()]
-    return [path for path in held if path.startswith(str(handle.checkpoint_dir))]
 
 
 def test_a_relative_directory_is_where_it_was_when_it_was_opened(store, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def open_directory(
     database = _database(
         directory, database_url, durable=durable, busy_seconds=busy_seconds, is_made=is_file_made
     )
-    with _closed_on_error(database):
+    with closed_on_error(database):
         is_made = is_file_made if database.server is None else database.revision() is not None
         if not is_made:
             _refuse_legacy(directory)
@@ -154,7 +154,8 @@ def _database(
 
 
 @contextmanager
-def _closed_on_error(database: Database) -> Iterator[None]:
+def closed_on_error(database: Database) -> Iterator[None]:
+    """Close a database if the handle that is made for it is not."""
     try:
         yield
     except BaseException:

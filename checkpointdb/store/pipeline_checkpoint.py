@@ -115,7 +115,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         from checkpointdb.serialize import find_serializer
         from checkpointdb.store.engine import Engine
         from checkpointdb.store.key_sources import key_for
-        from checkpointdb.store.opening import open_directory
+        from checkpointdb.store.opening import closed_on_error, open_directory
         from checkpointdb.store.state_versions import checked_versions
         from checkpointdb.trusted_globals import TrustedGlobals
 
@@ -148,15 +148,16 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         self.checkpoint_dir = opened.directory
         self.payload_url = opened.claim.url if opened.claim else None
         self._unlocked = opened.unlocked
-        self._engine = Engine(
-            opened.database,
-            opened.payloads,
-            opened.cipher,
-            self.pipeline,
-            settings,
-            trusted,
-            versions,
-        )
+        with closed_on_error(opened.database):
+            self._engine = Engine(
+                opened.database,
+                opened.payloads,
+                opened.cipher,
+                self.pipeline,
+                settings,
+                trusted,
+                versions,
+            )
         slot = SyncSlot()
         self._end = partial(_end, slot, self._engine)
         weakref.finalize(self, self._end)

@@ -76,6 +76,7 @@ def state_in(
             kinds = {each.type_name for each in handle.details(checkpoint_id).keys}
             state = handle.load(checkpoint_id)
         if TYPE_NAME in kinds:
+            stack.callback(engine.database.close)  # reading them has opened it again
             weakref.finalize(engine, stack.pop_all().close)
     return state
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from breaking import KEEP_ALL, assert_sound, leftovers, run_well, tags_of
+from breaking import KEEP_ALL, assert_sound, leftovers, open_files, run_well, tags_of
 
 from checkpointdb import PipelineCheckpoint, StoreUnavailableError
 
@@ -65,8 +65,10 @@ def test_a_store_cannot_be_made_on_a_full_disk_and_can_once_there_is_room(disk):
     ballast = disk.path / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(bytes(5_000_000))
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError) as refused:
         PipelineCheckpoint(disk.path / "store")
+    assert open_files(disk.path) == []
+    del refused  # which has kept alive what was begun
     ballast.unlink()
     PipelineCheckpoint(disk.path / "store").close()
     assert_sound(disk.path / "store")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 import pytest
 from attacked import OPTIONS, alter, attack
+from breaking import open_files
 
-from checkpointdb import CorruptionError, PipelineCheckpoint
+from checkpointdb import CorruptionError, PipelineCheckpoint, StoreUnavailableError
 
 WRITES = "BEGIN DELETE FROM checkpoints; END"
 FOREVER = """BEGIN INSERT INTO removals (name, created_at)
@@ -82,6 +84,16 @@ def test_a_generated_column_that_calls_a_function_does_no_harm(copy, expression)
     )
     assert made
     attack(directory)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no list of open files")
+def test_a_store_that_is_refused_when_it_is_nearly_open_is_closed(copy):
+    directory = copy()
+    assert alter(directory, "DROP TABLE payloads")
+    with pytest.raises(StoreUnavailableError, match="no such table: payloads") as refused:
+        PipelineCheckpoint(directory, **OPTIONS)
+    assert open_files(directory) == []
+    del refused  # which has kept alive what was begun
 
 
 @pytest.mark.parametrize("table", ["entries", "members", "payloads", "checkpointdb_version"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -36,6 +37,17 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "databases: runs on SQLite, and on PostgreSQL too")
     config.addinivalue_line("markers", "sqlite: of those, one about SQLite alone")
     config.addinivalue_line("markers", "damages: breaks its store; `check` is not asked at the end")
+
+
+@pytest.fixture
+def lost_connections():
+    """Let others lose a connection, as SQLAlchemy does when it is interrupted.
+
+    Python 3.13 warns of that when it is freed. For tests that ignore that warning: another test,
+    in which it is freed by chance, does not.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,9 @@ def run_sql(text: str, names: dict[str, object], where: str) -> None:
 RUN = {"python": run_python, "pycon": run_session, "sql": run_sql}
 
 
+# Datasette closes its connections when they are freed; Python 3.13 warns of that.
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.usefixtures("lost_connections")
 @each_page
 def test_every_example_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,11 @@ from effort import some
 from checkpointdb import CheckpointError, PipelineCheckpoint
 from checkpointdb.database import Database
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.usefixtures("lost_connections"),
+]
+
 
 def test_closing_a_handle_while_its_threads_save_loses_nothing(tmp_path):
     lines = run_well("close_while_saving", tmp_path)

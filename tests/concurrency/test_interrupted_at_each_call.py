@@ -23,6 +23,11 @@ from victims import Interrupted
 from checkpointdb import PipelineCheckpoint, StoreBusyError, gate
 from checkpointdb.gate import Gate
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.usefixtures("lost_connections"),
+]
+
 ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
 
 

@@ -18,9 +18,12 @@ from threading import get_ident, main_thread
 from types import FrameType, GeneratorType
 from typing import Any
 
+from checkpointdb.contexts import Context
+
 _ENDS = {
     _GeneratorContextManager.__enter__.__code__,
     _GeneratorContextManager.__exit__.__code__,
+    Context.__exit__.__code__,
 }
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from checkpointdb.bucket_client import (
 )
 from checkpointdb.bucket_errors import advice, is_denied, is_transient, shown
 from checkpointdb.bucket_urls import Location
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import StoreUnavailableError
 
 PATIENCE_SECONDS = 90.0  # for a request and its repetitions, all of them together

@@ -7,7 +7,6 @@ other bytes. What only we cannot read now is none, and nothing is concluded from
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, update
 
 from checkpointdb import format, queries
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.inventory import PayloadRow, payload_row, payload_rows, still_named

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from checkpointdb.abandoned import end_abandoned
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database_errors import (
     LostRace,
     busy,

@@ -7,13 +7,13 @@ import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, StatementError
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import (
     CheckpointError,
     CorruptionError,

@@ -9,12 +9,12 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
 from typing import ClassVar
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import InvalidInputError
 
 if sys.platform != "win32":

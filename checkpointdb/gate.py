@@ -22,10 +22,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import StoreBusyError
 
 # A transaction that lasts longer is taken for stuck: to hang in fork would be worse.

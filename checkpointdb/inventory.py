@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, union_all, update
 
 from checkpointdb.batches import batches
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.database_errors import put_back
 from checkpointdb.errors import UnknownOutcomeError

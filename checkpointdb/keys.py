@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import scrypt, sha256
 from typing import Final, Protocol, runtime_checkable
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.crypto import require_cryptography
 from checkpointdb.errors import (
     CheckpointError,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import SchemaVersionError, StoreUnavailableError
 
 if TYPE_CHECKING:

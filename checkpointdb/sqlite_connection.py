@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 
 import sqlalchemy as sa
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import CorruptionError
 from checkpointdb.schema import metadata
 

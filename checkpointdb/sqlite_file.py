@@ -7,12 +7,13 @@ import sqlite3
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database_errors import translate
 from checkpointdb.errors import StoreUnavailableError
 

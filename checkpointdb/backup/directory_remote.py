@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from checkpointdb.backup.layout import INCOMING, MOST_SMALL_BYTES
 from checkpointdb.backup.remote import Blob
+from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import link_or_rename, make_directories, sync_directory
 from checkpointdb.errors import CheckpointError, CorruptionError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalReader, LocalWriter, advice

@@ -8,12 +8,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.errors import CheckpointError, StoreBusyError, UnknownOutcomeError
 from checkpointdb.queries import clock

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import click
+
+from checkpointdb.contexts import contextmanager
 
 progress_option = click.option(
     "--progress/--no-progress",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from checkpointdb import (
     PipelineCheckpoint,
     RetentionPolicy,
 )
+from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import make_directories, room_in, sync_directory
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file

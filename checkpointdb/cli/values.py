@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.shown import in_lines
 from checkpointdb.cli.terminal import Table, safe, size
+from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import check_target, write_private
 from checkpointdb.json_values import Json
 from checkpointdb.reports import KeyChange, StateDiff

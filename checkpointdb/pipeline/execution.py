@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import CheckpointError, InvalidInputError, NotFoundError, RunTakenError
 from checkpointdb.pipeline.attempts import Attempt
 from checkpointdb.pipeline.events import Event, Kind

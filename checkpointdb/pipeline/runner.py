@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.custom_metadata import checked
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.pipeline.attempts import Attempt

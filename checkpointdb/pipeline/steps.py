@@ -7,8 +7,8 @@ batches of one epoch. When a step ends, what was within it is forgotten.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.store.validation import checked_count, checked_id
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
+
+from checkpointdb.contexts import contextmanager
 
 
 class Terminated(SystemExit):

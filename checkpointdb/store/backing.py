@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from checkpointdb.backup.remote import Remote
 from checkpointdb.backup.snapshots import chosen, opened, pointer_of
 from checkpointdb.bucket_urls import directory_of_url, is_file_url, parse_url
 from checkpointdb.callbacks import Progress
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.directories import (
     locked_directory,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from checkpointdb import format
+from checkpointdb.contexts import contextmanager
 from checkpointdb.damage import only_damage, read_member
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace

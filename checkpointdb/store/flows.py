@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import (
     CheckpointError,
     InvalidInputError,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, NoReturn
 
 from checkpointdb import format
+from checkpointdb.contexts import contextmanager
 from checkpointdb.digests import Digests
 from checkpointdb.errors import CorruptionError, StoreUnavailableError
 from checkpointdb.local_payloads import advice

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import URL
 
 from checkpointdb import queries
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
 from checkpointdb.errors import InvalidInputError, NotFoundError, StoreUnavailableError

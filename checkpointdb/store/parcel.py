@@ -17,13 +17,14 @@ import shutil
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from glob import escape
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import (
     check_target,
     link_or_rename,

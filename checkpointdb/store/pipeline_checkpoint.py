@@ -6,7 +6,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy import URL, ColumnElement, Connection, update
 
 from checkpointdb import queries, schema
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import CheckpointError, NotFoundError
 from checkpointdb.gate import passing
 from checkpointdb.records import (

@@ -15,7 +15,6 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from checkpointdb import format, queries
+from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.database_errors import KeyringChanged, LostRace, put_back
 from checkpointdb.errors import (

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import StoreUnavailableError
 from checkpointdb.local_payloads import advice
 from checkpointdb.payloads import PayloadStore

@@ -21,6 +21,7 @@ from effort import some
 from victims import Interrupted
 
 from checkpointdb import PipelineCheckpoint, StoreBusyError, gate
+from checkpointdb.contexts import Context
 from checkpointdb.gate import Gate
 
 pytestmark = [
@@ -28,7 +29,11 @@ pytestmark = [
     pytest.mark.usefixtures("lost_connections"),
 ]
 
-ENDS = (_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__)
+ENDS = (
+    _GeneratorContextManager.__enter__.__code__,
+    _GeneratorContextManager.__exit__.__code__,
+    Context.__exit__.__code__,
+)
 
 
 class Interrupt:

@@ -1,0 +1,97 @@
+"""An error that a context manager replaces does not keep alive what it passed through."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+import weakref
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from checkpointdb import PipelineCheckpoint, StoreBusyError
+from checkpointdb.contexts import contextmanager
+
+
+class Seen:
+    """What somebody waits to be freed."""
+
+
+class Array(np.ndarray):
+    """An array that can be referred to weakly, as a subclass may be."""
+
+
+@pytest.fixture(autouse=True)
+def _uncollected():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@contextmanager
+def translated():
+    try:
+        yield "within"
+    except TypeError as error:
+        raise LookupError("ours") from error
+
+
+@contextmanager
+def around():
+    with translated() as found:
+        yield found
+
+
+def fail(seen):
+    local = Seen()
+    seen.append(weakref.ref(local))
+    raise TypeError("the driver's")
+
+
+@pytest.mark.parametrize("manager", [translated, around])
+def test_a_replaced_error_is_the_cause_and_lets_go_of_its_frames(manager):
+    seen = []
+    with pytest.raises(LookupError, match="ours") as caught, manager():
+        fail(seen)
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert seen[0]() is not None  # for as long as somebody has the error
+    assert caught.value.__cause__.__traceback__.tb_next.tb_frame.f_code.co_name == "fail"
+    del caught
+    assert seen[0]() is None
+
+
+def test_another_error_passes_as_it_is():
+    with pytest.raises(ZeroDivisionError) as caught, around():
+        _ = 1 / 0
+    assert caught.value.__context__ is None
+    with translated() as found:
+        pass
+    assert found == "within"
+
+
+def test_a_save_that_failed_lets_go_of_the_state(tmp_path):
+    with PipelineCheckpoint(tmp_path, busy_seconds=0.1) as handle:
+        handle.save({"a": 1}, "x")
+        state = {"a": np.zeros(1_000).view(Array)}
+        seen = weakref.ref(state["a"])
+        with closing(sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreBusyError) as refused:
+                handle.save(state, "y")
+        del state, refused
+        assert seen() is None
+
+
+def test_what_others_saved_is_seen_after_a_row_that_could_not_be_read(tmp_path):
+    """A cursor that lives on keeps its connection at what it began to read."""
+    with PipelineCheckpoint(tmp_path) as handle, PipelineCheckpoint(tmp_path) as other:
+        for each in "ab":
+            handle.save({"a": each}, each)
+        with handle.query() as connection, pytest.raises(TypeError):  # noqa: PT012
+            for row in connection.exec_driver_sql("SELECT id FROM checkpoints"):
+                raise TypeError(row)
+        other.save({"a": "c"}, "c")
+        assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["c", "b", "a"]
+        handle.save({"a": "d"}, "d")

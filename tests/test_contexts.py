@@ -89,9 +89,11 @@ def test_what_others_saved_is_seen_after_a_row_that_could_not_be_read(tmp_path):
     with PipelineCheckpoint(tmp_path) as handle, PipelineCheckpoint(tmp_path) as other:
         for each in "ab":
             handle.save({"a": each}, each)
-        with handle.query() as connection, pytest.raises(TypeError):  # noqa: PT012
-            for row in connection.exec_driver_sql("SELECT id FROM checkpoints"):
-                raise TypeError(row)
+        with closing(sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None)) as forger:
+            [sound] = forger.execute("SELECT sha256 FROM payloads LIMIT 1").fetchone()
+            forger.execute("UPDATE payloads SET sha256 = 5 WHERE id = 1")
+            assert "cannot be read" in handle.check().problems[0].detail
+            forger.execute("UPDATE payloads SET sha256 = ? WHERE id = 1", (sound,))
         other.save({"a": "c"}, "c")
         assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["c", "b", "a"]
         handle.save({"a": "d"}, "d")

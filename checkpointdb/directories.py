@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from types import TracebackType
 from typing import ClassVar
 
@@ -196,8 +196,9 @@ def room_in(directory: Path | None, prefix: str) -> Iterator[Path]:
     Not tempfile's, whose removal raises over what was raised before, and, where nothing may be
     unlinked, calls itself without end.
     """
-    room = Path(mkdtemp(prefix=prefix, dir=directory))
-    try:
+    room = Path(directory or gettempdir(), f"{prefix}{uuid.uuid4().hex}")
+    try:  # before there is one: a signal's handler may raise as soon as it is made
+        room.mkdir(0o700)
         yield room
     finally:
         shutil.rmtree(room, ignore_errors=True)

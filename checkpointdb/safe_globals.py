@@ -15,6 +15,7 @@ _NAMES = {
     "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
     "datetime": "date datetime time timedelta timezone",
     "zoneinfo": "ZoneInfo ZoneInfo._unpickle",
+    "pytz": "_UTC _p",  # time zones of pandas 2, by their names
     "decimal": "Decimal",
     "fractions": "Fraction",
     "uuid": "UUID SafeUUID",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import itertools
 import os
 import sys
 
@@ -36,3 +38,31 @@ def test_a_small_file_that_cannot_be_flushed_is_named_and_leaves_nothing(refused
         directories.write_private(tmp_path / "key", b"a key", is_new=True)
     assert caught.value.filename == str(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a debugger or coverage traces already")
+def test_a_room_that_is_interrupted_at_any_line_is_removed(tmp_path):
+    made = directories.room_in.__wrapped__
+    for line in itertools.count(1):
+        lines = itertools.count(1)
+
+        def trace(frame, event, _, lines=lines, line=line):
+            if frame.f_code is not made.__code__:
+                return None
+            if event == "line" and next(lines) == line:
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with directories.room_in(tmp_path, "room-"):
+                pass
+        except KeyboardInterrupt:
+            continue
+        else:
+            break
+        finally:
+            sys.settrace(None)
+            gc.collect()
+            assert list(tmp_path.iterdir()) == [] or line > 3  # while it is removed
+    assert line > 3

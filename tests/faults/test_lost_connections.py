@@ -21,6 +21,7 @@ from checkpointdb import (
 )
 from checkpointdb.backup.lease import Lease, leased
 from checkpointdb.local_payloads import LocalPayloads
+from checkpointdb.postgres import server_url as url_of
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_a_restart_under_load_loses_nothing_that_was_acknowledged(tmp_path, serv
 
 def end_sessions_but(postgres, server_url):
     """What the server does to a session that stands idle in its transaction for too long."""
-    engine = sa.create_engine(sa.make_url(server_url), poolclass=sa.NullPool)
+    engine = sa.create_engine(url_of(server_url), poolclass=sa.NullPool)
     others = sa.text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"

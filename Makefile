@@ -13,13 +13,14 @@ PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3
 # The tests start many interpreters: none compiles again what another has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-crashes test-histories test-faults test-model test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
+.PHONY: help demo test test-long test-pythons test-crashes test-histories test-faults test-model test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    run a pipeline, kill it, resume it, look at what is stored'
 	@echo 'make test    lint, types, layers and all tests   (ARGS="-k save" for pytest)'
 	@echo 'make test-long  the same, with larger samples'
+	@echo 'make test-pythons  by each Python from 3.11 to 3.14 that is here, in an environment of its own'
 	@echo 'make test-model  thousands of steps of each state machine: twenty minutes'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: an hour; ARGS="--kills 25 --cuts 30", a sample of all: six minutes'
 	@echo 'make test-histories  explain what processes saw of one store, three minutes for each kind of store (CHECKPOINTDB_HISTORY_SECONDS)'
@@ -46,6 +47,13 @@ test: lint
 # What `make test` takes a sample of, whole: some minutes more.
 test-long: export CHECKPOINTDB_LONG_TESTS = 1
 test-long: test
+
+# Each in an environment of its own.
+test-pythons:
+	@for each in python3.11 python3.12 python3.13 python3.14; do \
+		"$$each" -c '' >/dev/null 2>&1 || { echo "$$each is not here"; continue; }; \
+		$(MAKE) test PYTHON="$$each" VENV=".venv/$$each" || exit 1; \
+	done
 
 # Tells at its end how many steps each machine made.
 test-model: export HYPOTHESIS_PROFILE = nightly

@@ -36,7 +36,14 @@ from checkpointdb.idle_connections import IdleConnections
 from checkpointdb.revisions import is_known, migrate, newer_schema, no_revision, older_schema
 from checkpointdb.schema import metadata
 from checkpointdb.sqlite_backup import back_up
-from checkpointdb.sqlite_connection import check_schema, configure, refuse_writes, roll_back
+from checkpointdb.sqlite_connection import Connection as SqliteConnection
+from checkpointdb.sqlite_connection import (
+    check_schema,
+    configure,
+    refuse_writes,
+    roll_back,
+    stop_reading,
+)
 from checkpointdb.sqlite_file import (
     Unwritten,
     create_file,
@@ -211,6 +218,7 @@ class Database:
         self._gate.admit(self)
         if self.path is not None:
             sa.event.listen(self._engine.pool, "connect", self._connected)
+            sa.event.listen(self._engine.pool, "checkin", stop_reading)
             sa.event.listen(self._engine.pool, "invalidate", roll_back)
         if self.server is not None:
             sa.event.listen(self._engine.pool, "checkin", self.server.checked_in)
@@ -227,7 +235,8 @@ class Database:
     def _options(self) -> dict[str, Any]:
         if self.server is not None:
             return self.server.options()
-        return {"connect_args": {"timeout": self.busy_seconds, "check_same_thread": False}}
+        arguments = {"timeout": self.busy_seconds, "check_same_thread": False}
+        return {"connect_args": arguments | {"factory": SqliteConnection}}
 
     def _connected(self, connection: sqlite3.Connection, _record: object) -> None:
         configure(connection, durable=self.durable)

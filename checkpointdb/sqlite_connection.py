@@ -6,12 +6,45 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
+from weakref import ref
 
 import sqlalchemy as sa
 
 from checkpointdb.contexts import contextmanager
 from checkpointdb.errors import CorruptionError
 from checkpointdb.schema import metadata
+
+
+class Connection(sqlite3.Connection):
+    """A connection that can stop reading.
+
+    Who keeps an exception, as IPython does the last one, keeps the cursors of its frames; and one
+    that was not read to its end keeps its connection at what it began to read, whatever
+    transaction comes next.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors: set[ref[sqlite3.Cursor]] = set()  # those that live
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        made: sqlite3.Cursor = super().cursor(*args, **options)
+        self._cursors.add(ref(made, self._cursors.discard))
+        return made
+
+    def stop_reading(self) -> None:
+        """Close the cursors that somebody still has."""
+        for each in [*self._cursors]:
+            cursor = each()
+            if cursor is not None:
+                cursor.close()
+
+
+def stop_reading(connection: Connection | None, _record: object) -> None:
+    """Stop what is still being read by a connection that nobody uses for now."""
+    if connection is not None:  # or it was given up
+        connection.stop_reading()
 
 
 def configure(connection: sqlite3.Connection, *, durable: bool) -> None:

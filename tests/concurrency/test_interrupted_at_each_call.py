@@ -23,6 +23,7 @@ from victims import Interrupted
 from checkpointdb import PipelineCheckpoint, StoreBusyError, gate
 from checkpointdb.contexts import Context
 from checkpointdb.gate import Gate
+from checkpointdb.rows import typed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
@@ -78,6 +79,23 @@ def test_a_save_while_an_interrupt_is_handled_works_wherever_it_came(handle, cod
             handle.save(state_of(f"then {point}"), f"then {point}")
             assert tag_of(handle.load(f"then {point}")) == f"then {point}"
     assert point > 10 * step
+
+
+def test_what_others_saved_is_seen_by_who_keeps_an_interrupt_of_what_was_read(handle, tmp_path):
+    """As IPython keeps the last: the cursors of its frames would go on reading."""
+    kept = []
+    with PipelineCheckpoint(tmp_path, durable=False, **KEEP_ALL) as other:
+        for point in itertools.count(1):
+            try:
+                with Interrupt(point, [typed.__code__]):  # called for each row, and more
+                    handle.check()
+                break  # it has no more calls
+            except Interrupted as interrupted:
+                kept.append(interrupted)
+            other.save(state_of(f"of {point}"), "other")  # the same: or `check` had ever more calls
+            assert tag_of(handle.load("other")) == f"of {point}"
+            handle.save(state_of(f"then {point}"), "mine")
+    assert len(kept) > 2
 
 
 class InterruptOfFunctions(Interrupt):

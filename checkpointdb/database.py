@@ -182,6 +182,7 @@ class Database:
         if self.path is not None:
             sa.event.listen(engine.pool, "connect", self._connected)
             sa.event.listen(engine.pool, "connect", refuse_writes)
+            sa.event.listen(engine.pool, "checkin", stop_reading)
         if self.server is not None:
             sa.event.listen(engine, "before_cursor_execute", self.server.read_on)
         with self._gate.passing():

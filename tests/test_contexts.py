@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import sys
 import weakref
 from contextlib import closing
 
 import numpy as np
 import pytest
+from breaking import open_files
 
 from checkpointdb import PipelineCheckpoint, StoreBusyError
 from checkpointdb.contexts import contextmanager
@@ -82,6 +84,23 @@ def test_a_save_that_failed_lets_go_of_the_state(tmp_path):
                 handle.save(state, "y")
         del state, refused
         assert seen() is None
+
+
+def read_and_fail(connection):
+    found = connection.exec_driver_sql("SELECT id FROM checkpoints")
+    for row in found:
+        raise KeyboardInterrupt(row)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no list of open files")
+def test_a_query_that_was_interrupted_leaves_no_file_open_whoever_keeps_the_interrupt(tmp_path):
+    with PipelineCheckpoint(tmp_path) as handle:
+        for each in "ab":
+            handle.save({"a": each}, each)
+        with pytest.raises(KeyboardInterrupt) as kept, handle.query() as connection:
+            read_and_fail(connection)
+    assert open_files(tmp_path) == []
+    del kept
 
 
 def test_what_others_saved_is_seen_after_a_row_that_could_not_be_read(tmp_path):

@@ -62,4 +62,25 @@ MEANWHILE = (
         "if True:",
         "crash/test_stopped_anywhere.py",
     ),
+    Mutant(
+        "a connection goes on reading in the next transaction",
+        "checkpointdb/sqlite_connection.py",
+        "cursor.close()",
+        "_ = cursor",
+        "concurrency/test_interrupted_at_each_call.py",
+    ),
+    Mutant(
+        "a file is closed while its flush goes on",
+        "checkpointdb/store/packer.py",
+        "self._finishing.leave()",
+        "_ = self._finishing",
+        "faults/test_failing_payloads.py",
+    ),
+    Mutant(
+        "a store that is refused when it is nearly open stays open",
+        "checkpointdb/store/pipeline_checkpoint.py",
+        "with closed_on_error(opened.database):",
+        "if opened.database:",
+        "hostile/test_forged_schema.py",
+    ),
 )

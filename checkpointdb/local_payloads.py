@@ -150,7 +150,11 @@ class LocalPayloads:
     def now(self) -> datetime:
         # Of a file that is made for this: on a network's file system the server dates them.
         with self.scratch() as file:
-            return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+            try:
+                made = os.fstat(file.fileno())
+            except OSError as error:
+                raise unavailable(error, self._root, "read") from error
+        return datetime.fromtimestamp(made.st_mtime, UTC)
 
     @property
     def scratch_directory(self) -> Path:

@@ -79,6 +79,22 @@ def test_the_age_is_not_that_by_the_clock_of_the_machine_that_sweeps(archive, mo
     left.unlink()
 
 
+def test_a_sweep_that_cannot_learn_the_time_says_so_and_removes_nothing(
+    archive, payload, monkeypatch
+):
+    orphan = payload.with_name("0000000001-killed.ckpt.gz")
+    shutil.copy(payload, orphan)
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", fail)
+        with pytest.raises(StoreUnavailableError, match=r"payloads' cannot be read .*disk failed"):
+            archive.sweep()
+    orphan.unlink()  # it is there still
+
+
 def test_removals_are_worked_off_whatever_their_age(archive, payload, opened, alter):
     late = payload.with_name("0000000009-late.ckpt.gz")
     shutil.copy(payload, late)

@@ -25,8 +25,8 @@ class Meter:
 
     def move(self, stored_bytes: int) -> None:
         """Add bytes that were moved."""
-        self._step()
-        with self._lock:
+        with self._lock:  # around the step, too: it would be old after another thread's callback
+            self._step()
             self._done += stored_bytes
             if self._progress is not None:
                 self._progress(self._done, self.total)

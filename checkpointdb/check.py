@@ -1,13 +1,13 @@
 """Checking a store: rows against rows, rows against files, files against rows.
 
-Whatever the other operations promise is asked here, so that tests end by calling it. It reads
-only, and holds beside running writers: rows are compared within one transaction, and a
+Whatever the other operations promise is asked here, so that tests end by calling it. It mends
+nothing, and holds beside running writers: rows are compared within one transaction, and a
 suspicion about a file is looked at again before it is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.schema import checkpoints
 from checkpointdb.sealing import PLAIN, Cipher
 from checkpointdb.statements import Prepared
-from checkpointdb.verifying import Scope, affected_by, verify_payloads
+from checkpointdb.verifying import Scope, Verified, affected_by, missing, verify_payloads
 
 
 def check(
@@ -52,8 +52,9 @@ def check(
 ) -> CheckReport:
     """Look for everything that should not be, and name the checkpoints that it affects.
 
-    With `read_data` payloads are read and compared with their hashes and their manifests, and
-    when that was is noted; else files are only looked for, and nothing is changed. Files in
+    With `read_data` payloads are read and compared with their hashes and their manifests; when
+    that was is noted, and those that are damaged are marked, so that no save and no retention
+    relies on them. Else files are only looked for, and nothing is changed. Files in
     `incoming/` younger than `grace` are taken for saves under way. `cipher` None: a sealed store
     without its key, whose manifests and keyed digests cannot be compared. Nothing is raised that
     can be reported.
@@ -68,12 +69,12 @@ def check(
         return CheckReport(0, 0, 0, (Problem("database", database.where, str(error)),))
     problems += _check_files(database, payloads, rows)
     problems += _left_over(payloads, unfinished)
-    if read_data is None:
-        return CheckReport(count, len(rows), 0, tuple(problems))
-    read = verify_payloads(database, payloads, cipher, read_data, progress)
-    return CheckReport(
-        count, len(rows), read.stored_bytes, tuple(problems + read.problems), read.payloads
-    )
+    read = Verified(0, 0, [])
+    if read_data is not None:
+        read = verify_payloads(database, payloads, cipher, read_data, progress)
+    problems += [each for each in read.problems if each not in problems]  # missing ones are in both
+    problems += _check_marks(database, {each.subject for each in problems})
+    return CheckReport(count, len(rows), read.stored_bytes, tuple(problems), read.payloads)
 
 
 def check_rows(database: Database, cipher: Cipher | None = PLAIN) -> CheckReport:
@@ -200,8 +201,7 @@ def _check_files(
     database: Database, payloads: PayloadStore, rows: list[PayloadRow]
 ) -> Iterator[Problem]:
     for row in missing_files(database, payloads, rows):
-        detail = "the file is missing: restore it from a backup"
-        yield Problem("missing", row.name, detail, affected_by(database, row))
+        yield missing(database, row)
     told = {row.name: row for row in rows}
     strangers = []
     for file in payloads.files():
@@ -211,8 +211,21 @@ def _check_files(
         row = told[file.name]
         if row.stored_bytes != file.stored_bytes and still_named(database, row):
             detail = f"the file has {file.stored_bytes} bytes, it was saved with {row.stored_bytes}"
-            yield Problem("length", row.name, detail, affected_by(database, row))
+            yield Problem("length", row.name, detail, affected_by(database, row.id))
     yield from _check_strangers(database, payloads, strangers)
+
+
+def _check_marks(database: Database, told: Collection[str]) -> Iterator[Problem]:
+    """Report what was found damaged before, and not again by this pass."""
+    with database.read() as connection:
+        marked = connection.execute(queries.marked_payloads()).all()
+    for row in marked:
+        if row.name not in told:
+            detail = (
+                f"it was found damaged on {row.damaged_at:%Y-%m-%d at %H:%M} UTC, and is out of "
+                "service: repair reads it, and puts it back if it is whole again"
+            )
+            yield Problem("damaged", row.name, detail, affected_by(database, row.id))
 
 
 def _check_strangers(

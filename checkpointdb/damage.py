@@ -6,12 +6,9 @@ other bytes. What only we cannot read now is none, and nothing is concluded from
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
-
-from sqlalchemy import Connection, update
 
 from checkpointdb import format, queries
 from checkpointdb.contexts import contextmanager
@@ -22,7 +19,6 @@ from checkpointdb.local_payloads import advice
 from checkpointdb.manifest import MEMBER_BYTES
 from checkpointdb.payloads import PayloadReader, PayloadStore, is_damage
 from checkpointdb.reports import Problem
-from checkpointdb.schema import payloads as payload_table
 from checkpointdb.sealing import DATA, Cipher, Seal
 from checkpointdb.verifying import verify_payload
 
@@ -82,6 +78,8 @@ def _examine(
         if "unreadable" in found:
             where = payloads.locate(row.name)
             raise StoreUnavailableError(f"the payload {where!r}: {found['unreadable']}")
+        if "missing" in found:
+            return Examined(_gone(row, members, found["missing"]))
         if "damaged" not in found:
             return Examined(None, tuple(problems))
         if reader.stored_bytes != row.stored_bytes:
@@ -162,31 +160,3 @@ def suspects(database: Database, payloads: PayloadStore) -> list[int]:
         marked = set(connection.scalars(queries.marked_payloads()))
     sizes = {file.name: file.stored_bytes for file in payloads.files()}
     return [row.id for row in rows if row.id in marked or sizes.get(row.name) != row.stored_bytes]
-
-
-# --- marks
-
-
-def mark(connection: Connection, damages: Collection[Damage], now: datetime) -> None:
-    """Take payloads out of service: from the commit on, no save relies on them."""
-    for each in damages:
-        connection.execute(
-            update(payload_table)
-            .where(payload_table.c.id == each.payload_id)
-            .where(payload_table.c.name == each.name)  # not the file of a re-encryption meanwhile
-            .where(payload_table.c.damaged_at.is_(None))
-            .values(damaged_at=now)
-        )
-
-
-def unmark(connection: Connection, marked: Any) -> bool:
-    """Put a payload back in service, unless it was marked again since `marked` was read."""
-    return bool(
-        connection.execute(
-            update(payload_table)
-            .where(payload_table.c.id == marked.id)
-            .where(payload_table.c.name == marked.name)
-            .where(payload_table.c.damaged_at == marked.damaged_at)
-            .values(damaged_at=None)
-        ).rowcount
-    )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -23,12 +22,13 @@ from checkpointdb.batches import batches
 from checkpointdb.callbacks import Progress
 from checkpointdb.check import check_rows
 from checkpointdb.copies import Proof, Replacing, plan_copies, replace
-from checkpointdb.damage import Damage, examine, mark, suspects, unmark
+from checkpointdb.damage import Damage, examine, suspects
 from checkpointdb.database import Database
 from checkpointdb.database_errors import LostRace
 from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import collect, remove_checkpoints
 from checkpointdb.inventory import named_files, orphans, payload_rows, under_lock
+from checkpointdb.marks import mark, unmark
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.reports import DamagedCheckpoint, Problem, RepairReport
 from checkpointdb.sealing import PLAIN, Cipher
@@ -140,7 +140,7 @@ class _Repair:
         if not self.wishes.dry_run:
             for batch in batches(damages):
                 with under_lock(self.database) as connection:
-                    mark(connection, batch, datetime.now(UTC))
+                    mark(connection, [each.name for each in batch])
 
     def _unmark(self, rows: list[Any]) -> None:
         if self.wishes.dry_run:

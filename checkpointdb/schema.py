@@ -119,7 +119,7 @@ payloads = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("damaged_at", UtcDateTime),
     Column("key_epoch", Integer),
-    Column("checked_at", UtcDateTime),  # when its bytes were last read, and were whole
+    Column("checked_at", UtcDateTime),  # when a check last read its bytes, whole or not
 )
 Index("ix_payloads_damaged", payloads.c.pipeline_id)
 

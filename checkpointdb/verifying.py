@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from checkpointdb.errors import (
 from checkpointdb.facts import facts_of_manifest, facts_of_rows, show
 from checkpointdb.inventory import PayloadRow, payload_row, still_named
 from checkpointdb.manifests import hash_payload, part_of, read_manifest
+from checkpointdb.marks import mark
 from checkpointdb.payloads import PayloadReader, PayloadStore, is_damage
 from checkpointdb.reports import Problem
 from checkpointdb.rows import typed
@@ -39,6 +40,7 @@ from checkpointdb.sealing import Cipher
 log = logging.getLogger("checkpointdb")
 
 _NOTE_SECONDS = 5.0  # so often a long pass notes what it has read
+_IS_DAMAGE = {"damaged", "missing"}
 
 
 class Scope(NamedTuple):
@@ -63,7 +65,7 @@ def verify_payloads(
     scope: Scope,
     progress: Progress | None,
 ) -> Verified:
-    """Read payloads, those first that were read longest ago, and note when."""
+    """Read payloads, those first that were read longest ago; note when, and which are damaged."""
     with database.read() as connection:
         chosen = _chosen(list(connection.execute(by_last_check())), scope.share)
     noted = _Notes(database)
@@ -74,7 +76,7 @@ def verify_payloads(
         found, whole_bytes = verify_payload(database, payloads, cipher, payload_id)
         problems += found
         read_bytes += whole_bytes
-        noted.add(payload_id)
+        noted.add(payload_id, {each.subject for each in found if each.kind in _IS_DAMAGE})
         if progress is not None:
             progress(number, len(chosen))
         if until is not None and time.monotonic() >= until:
@@ -105,16 +107,18 @@ def _chosen(rows: list[Any], share: float) -> list[int]:
 
 
 class _Notes:
-    """Which payloads were read, written now and then: a pass may be ended at any moment."""
+    """Which payloads were read, and are damaged; written now and then, as a pass may be ended."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids: list[int] = []
+        self._damaged: list[str] = []
         self._failure: CheckpointError | None = None
         self._written = time.monotonic()
 
-    def add(self, payload_id: int) -> None:
+    def add(self, payload_id: int, damaged: Collection[str]) -> None:
         self._ids.append(payload_id)
+        self._damaged += damaged
         if time.monotonic() - self._written > _NOTE_SECONDS:
             self.write()
 
@@ -128,10 +132,11 @@ class _Notes:
             try:
                 with self._database.write() as connection:
                     _note(connection, self._ids)
+                    mark(connection, self._damaged)
             except (StoreUnavailableError, StoreBusyError, UnknownOutcomeError) as error:
                 self._failure = error
         if self._failure is None:
-            self._ids = []
+            self._ids, self._damaged = [], []
         self._written = time.monotonic()
 
     def finish(self) -> None:
@@ -169,7 +174,7 @@ def verify_payload(
         try:
             reader = payloads.open(row.name)
         except FileNotFoundError:
-            found, read_bytes = [], 0  # reported with the missing files
+            found, read_bytes = [missing(database, row)], 0
         except (CorruptionError, OSError) as error:
             found, read_bytes = [_unreadable(database, row, error)], 0
         else:
@@ -240,26 +245,32 @@ def _check_manifest(
             yield _unreadable(database, row, error)
             return
         detail = f"a rebuild could not use it: {error}"
-        yield Problem("manifest", row.name, detail, affected_by(database, row))
+        yield Problem("manifest", row.name, detail, affected_by(database, row.id))
         return
     unsaid = sorted(map(show, told.difference(facts_of_manifest(manifest))))
     if unsaid:
         detail = f"{len(unsaid)} facts of the rows are not in its manifest, such as: {unsaid[0]}"
-        yield Problem("manifest", row.name, detail, affected_by(database, row))
+        yield Problem("manifest", row.name, detail, affected_by(database, row.id))
+
+
+def missing(database: Database, row: PayloadRow) -> Problem:
+    """Return the problem of a payload without its file."""
+    detail = "the file is missing: restore it from a backup"
+    return Problem("missing", row.name, detail, affected_by(database, row.id))
 
 
 def _unreadable(database: Database, row: PayloadRow, error: Exception) -> Problem:
     kind = "damaged" if _is_damage(error) else "unreadable"
-    return Problem(kind, row.name, f"it cannot be read: {error}", affected_by(database, row))
+    return Problem(kind, row.name, f"it cannot be read: {error}", affected_by(database, row.id))
 
 
 def _is_damage(error: Exception) -> bool:
     return not isinstance(error, OSError) or is_damage(error)
 
 
-def affected_by(database: Database, row: PayloadRow) -> tuple[str, ...]:
+def affected_by(database: Database, payload_id: int) -> tuple[str, ...]:
     """Return the ids of the checkpoints that need anything of a payload."""
-    return _ids(database, affected.checkpoints_of_payload(row.id))
+    return _ids(database, affected.checkpoints_of_payload(payload_id))
 
 
 def _ids(database: Database, query: Select[Any]) -> tuple[str, ...]:

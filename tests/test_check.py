@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpointdb import PipelineCheckpoint, RetentionPolicy, invariants
+from checkpointdb import CorruptionError, PipelineCheckpoint, RetentionPolicy, invariants
 from checkpointdb.check import check
 from checkpointdb.reports import CheckReport, Problem
 from checkpointdb.store.opening import open_directory
@@ -224,9 +224,10 @@ def test_a_database_that_sqlite_cannot_read_is_a_problem_and_not_an_error(rich):
 @damages
 def test_a_missing_file_names_the_checkpoints_that_need_it(rich):
     payload_of(rich, "two").unlink()
-    [problem] = rich.check(read_data=True).problems
-    assert problem.kind == "missing"
-    assert problem.checkpoint_ids == ("two", "three", "fork")
+    for options in ({}, {"read_data": True}, {}):  # marked from the second on, and told once
+        [problem] = rich.check(**options).problems
+        assert problem.kind == "missing"
+        assert problem.checkpoint_ids == ("two", "three", "fork")
 
 
 @damages
@@ -244,6 +245,26 @@ def test_a_file_of_another_length_is_found_without_reading_it(rich, change):
     [problem] = rich.check().problems
     assert problem.kind == "length"
     assert "three" in problem.checkpoint_ids
+
+
+@damages
+def test_what_was_found_damaged_is_told_until_it_is_repaired(rich):
+    path = payload_of(rich, "one")
+    content = path.read_bytes()
+    path.write_bytes(b"damage" + content[6:])
+    with pytest.raises(CorruptionError):
+        rich.load("one")
+    [problem] = rich.check().problems
+    assert (problem.kind, problem.subject) == ("damaged", f"{path.parent.name}/{path.name}")
+    assert problem.checkpoint_ids == ("one", "two", "three", "fork")
+    assert "found damaged on" in problem.detail
+    [again] = rich.check(read_data=True).problems
+    assert "not what was saved" in again.detail
+    path.write_bytes(content)
+    [problem] = rich.check(read_data=True).problems
+    assert "puts it back if it is whole" in problem.detail
+    assert rich.repair(read_data=False).restored == (problem.subject,)
+    assert rich.check().is_ok
 
 
 @damages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from labels import label
@@ -185,3 +186,31 @@ def test_a_backup_beside_damage_lets_go_what_it_has_and_keeps_the_newest_whole_o
     assert kept(half_backed_up.plan_retention(policy)) == ["c", "d"]
     store(retention_policy=policy).save({"n": 4}, "e", force_full=True)
     assert ids(half_backed_up) == ["d", "e"]  # what no backup has is not taken for backed up
+
+
+def load(handle, _):
+    with pytest.raises(CorruptionError):
+        handle.load("d")
+
+
+FOUND = {
+    "load": load,
+    "check": lambda handle, _: handle.check(read_data=True),
+    "push": lambda handle, remote: handle.push_backup(remote),
+    "repair": lambda handle, _: handle.repair(),
+}
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("how", ["damage", "remove"])
+@pytest.mark.parametrize("found", FOUND)
+def test_whoever_finds_damage_marks_it_for_saves_and_retention(fulls, tmp_path, found, how):
+    path = Path(fulls.get_checkpoint_info("d").file_path)
+    if how == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(b"damage" + path.read_bytes()[6:])
+    FOUND[found](fulls, tmp_path / "remote")
+    assert kept(fulls.plan_retention(KeepNewest(1))) == ["c", "d"]
+    fulls.save({"n": 3}, "e")  # the same value as in "d"
+    assert fulls.load("e") == {"n": 3}

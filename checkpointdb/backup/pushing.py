@@ -37,9 +37,9 @@ from checkpointdb.errors import (
     CorruptionError,
     InvalidInputError,
     StoreBusyError,
-    StoreUnavailableError,
 )
 from checkpointdb.inventory import PayloadRow, payload_rows
+from checkpointdb.marks import note_damage
 from checkpointdb.payloads import PayloadReader, PayloadStore
 from checkpointdb.reports import PushReport
 from checkpointdb.schema import checkpoints, keyring
@@ -111,6 +111,7 @@ class _Push:
             missing = self._missing(found.rows, read_remote=read_remote)
             self._meter.total += sum(row.stored_bytes for row in missing)
             self._source.run(self._copy, missing)
+            note_damage(self._source.database.write, [row.name for row in self._unreadable])
             whole = self._whole(copy, found.checkpoints)
         finally:
             copy.close()
@@ -169,12 +170,8 @@ class _Push:
             raise CorruptionError("it is not as long as its row says", payload=row.name)
         blocks = blocks_in(reader)
         while True:
-            try:
+            with only_damage(self._source.payloads, row.name):
                 block = next(blocks, None)
-            except StoreUnavailableError:
-                raise
-            except OSError as error:
-                raise CorruptionError(f"it cannot be read: {error}", payload=row.name) from error
             if block is None:
                 break
             digest.update(block)

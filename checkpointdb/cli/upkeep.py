@@ -74,6 +74,8 @@ def check(
     progress: bool,
 ) -> Output:
     """Compare rows and files of the whole store, both ways; for this no key is needed."""
+    if read_data and share is not None:
+        raise click.UsageError("--read-data reads every byte: leave it out, or --read-data-subset")
     with bar("Reading payloads", progress) as moved:
         report = session.check(
             read_data=read_data or share is not None or seconds is not None,
@@ -148,7 +150,8 @@ def _repaired(report: RepairReport) -> list[str | Table]:
     ]
     summary = (
         f"{would}{report.read_payloads} payloads read, {len(report.damaged)} damaged, "
-        f"{len(report.recovered)} checkpoints recovered, {len(report.lost)} lost keys"
+        f"keys of {len(report.recovered)} checkpoints recovered, "
+        f"keys of {len(report.lost)} checkpoints lost"
     )
     return [summary, "", Table(("what", "where", "which"), found)] if found else [summary]
 

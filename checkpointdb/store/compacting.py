@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -24,12 +25,12 @@ from sqlalchemy import Connection
 from checkpointdb import queries, recording
 from checkpointdb.batches import batches
 from checkpointdb.callbacks import Progress
-from checkpointdb.damage import Damage, mark
 from checkpointdb.database_errors import LostRace
-from checkpointdb.errors import CheckpointError, CorruptionError
+from checkpointdb.errors import CorruptionError
 from checkpointdb.forgetting import Touched, collect
 from checkpointdb.inventory import first_name, free_name
 from checkpointdb.manifest import Checkpoint, Manifest, Value
+from checkpointdb.marks import note_damage
 from checkpointdb.repointing import Moved, Places, repoint
 from checkpointdb.reports import CompactReport
 from checkpointdb.rows import typed
@@ -204,17 +205,8 @@ class Compactor(Rewriter):
 
     def _mark(self, group: list[Any], names: dict[int, str], name: str | None) -> None:
         """Take a payload out of service, as a load does that finds it damaged."""
-        nothing: frozenset[int] = frozenset()
-        damaged = [
-            Damage(each, names[each], "", nothing, nothing, False)
-            for each in names
-            if names[each] == name
-        ]
-        try:
-            with self._database.write(pipeline=group[0].pipeline_id) as connection:
-                mark(connection, damaged, datetime.now(UTC))
-        except CheckpointError as error:
-            log.warning("payload %s is damaged, which could not be noted: %s", name, error)
+        write = partial(self._database.write, pipeline=group[0].pipeline_id)
+        note_damage(write, [each for each in names.values() if each == name])
 
     def _leave(self, names: dict[int, str], name: str | None, reason: str) -> None:
         """Take a payload out of a group; all of it, if none of it is to blame."""

@@ -7,11 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from checkpointdb import queries
 from checkpointdb.callbacks import Progress
@@ -22,8 +21,8 @@ from checkpointdb.errors import (
     StoreUnavailableError,
 )
 from checkpointdb.gate import follow_fork
+from checkpointdb.marks import note_damage
 from checkpointdb.payloads import PayloadStore
-from checkpointdb.schema import payloads
 from checkpointdb.sealing import Cipher
 from checkpointdb.store.finding import Find, Finding
 from checkpointdb.store.outcome import Forgotten, are_gone, found_out
@@ -292,18 +291,8 @@ class Engine(Finding):
 
     def mark_damaged(self, name: str) -> None:
         """Note that a payload cannot be relied on: the next save stores again what was in it."""
-        if self.database.read_only:
-            return
-        try:
-            with self.writing() as connection:
-                connection.execute(
-                    update(payloads)
-                    .where(payloads.c.name == name)
-                    .where(payloads.c.damaged_at.is_(None))
-                    .values(damaged_at=datetime.now(UTC))
-                )
-        except CheckpointError as error:
-            log.warning("payload %s is damaged, which could not be noted: %s", name, error)
+        if not self.database.read_only:
+            note_damage(self.writing, [name])
 
     # --- forgetting
 

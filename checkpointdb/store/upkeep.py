@@ -46,8 +46,9 @@ class Upkeep:
 
         Or that `share` of the bytes, or as many as are read in so many `seconds`: those that were
         read longest ago, so that one such pass after another reads them all. While others save,
-        their unfinished files are found too: those younger than `grace` are not reported.
-        `progress` is called with the numbers of payloads that are read and to be read.
+        their unfinished files are found too: those younger than `grace` are not reported. What is
+        read and found damaged is out of service from then on, as after a load. `progress` is called
+        with the numbers of payloads that are read and to be read.
 
         Raises InvalidInputError for a share or a time that makes no sense, or without `read_data`.
         """

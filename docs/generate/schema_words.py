@@ -164,7 +164,7 @@ TABLES: Final[Words] = {
             "raw_bytes": "what it holds, decompressed",
             "damaged_at": "when it was found damaged or missing: nothing new relies on it",
             "key_epoch": "which master key sealed it; NULL: it is in the clear",
-            "checked_at": "when its bytes were last read, and were whole",
+            "checked_at": "when a check last read its bytes, whole or not",
         },
     ),
     "keyring": (

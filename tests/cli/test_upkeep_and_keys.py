@@ -24,6 +24,7 @@ def test_check_reads_a_part_if_asked(run, handle):
     assert run("check", "--for", "5m", "--json").document["read_payloads"] == 3
     for words in (["--for", "soon"], ["--for", "0s"], ["--read-data-subset", "0%"]):
         assert run("check", *words).code == 2
+    assert "every byte" in run("check", "--read-data", "--read-data-subset", "10%").err
 
 
 def test_check_needs_no_key(run, sealed):
@@ -50,7 +51,9 @@ def test_repair_names_what_is_lost_and_ends_in_a_code_of_its_own(run, handle):
     assert (rehearsed.code, result.code) == (9, 9)
     assert rehearsed.document["lost"] == result.document["lost"]
     assert {each["checkpoint_id"] for each in result.document["lost"]} == {"two"}
-    assert "two of default" in run("repair").out
+    told = run("repair").out
+    assert "two of default" in told
+    assert "keys of 0 checkpoints recovered, keys of 1 checkpoints lost" in told
     assert run("repair", "--forget-damaged", "--json").document["forgotten"] == [["default", "two"]]
     assert run("check", "--read-data").code == 0
 

@@ -147,6 +147,21 @@ def test_a_large_save_of_which_an_early_flush_fails_is_not_acknowledged(store, m
     assert len(files_of(handle)) == 1
 
 
+def test_a_push_that_cannot_read_a_payload_now_does_not_leave_it_out(store, monkeypatch, tmp_path):
+    handle = store()
+    handle.save({"a": 1}, "a")
+
+    def refuse(*_arguments):
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", refuse)
+        with pytest.raises(StoreUnavailableError, match="no damage"):
+            handle.push_backup(tmp_path / "remote")
+    assert handle.push_backup(tmp_path / "remote").checkpoints == 1
+    assert handle.check(read_data=True).is_ok
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
 def test_a_rebuild_beside_a_file_that_cannot_be_read_now_does_not_go_on_without_it(
     store, monkeypatch, number

@@ -98,7 +98,6 @@ RULES = [
     (KeepBest(1, "loss", lowest=True), "gz"),
     (KeepBest(2, "loss", lowest=True), "dgz"),
     (KeepBest(99, "loss"), "abcdeghz"),
-    (KeepBest(3, "nothing"), "z"),
     (KeepWhere(meta("tag") == "x"), "dz"),
     (KeepWhere(~((meta("tag") != "x") | ~meta("tag").exists())), "dz"),
     (KeepWhere(~~(has_key("name") & has_key("name"))), "abcdefghiz"),
@@ -110,6 +109,36 @@ RULES = [
 @pytest.mark.parametrize(("policy", "expected"), RULES, ids=label)
 def test_a_rule_keeps(history, policy, expected):
     assert kept(history, policy) == expected
+
+
+@pytest.mark.parametrize("policy", [
+    KeepBest(3, "lsos"),
+    KeepWhere(meta("tga") == "x"),
+    KeepBest(3, "lsos") | KeepWhere(meta("tga") == "x"),
+    KeepBest(3, "lsos") & AtMostPer(9, "run"),
+], ids=label)  # fmt: skip
+def test_metadata_that_no_checkpoint_has_forgets_nothing(history, policy):
+    assert kept(history, policy) == "abcdefghiz"
+    assert reasons(history, policy)["a"] == ("no checkpoint matches any rule",)
+
+
+def test_rules_about_other_things_forget_beside_metadata_that_no_checkpoint_has(history):
+    assert kept(history, KeepBest(3, "lsos") | KeepNewest(2)) == "iz"
+    assert kept(history, KeepBest(3, "lsos") | KeepWithin(0)) == "z"
+
+
+def test_metadata_that_a_pinned_checkpoint_has_is_no_mistake(history):
+    history.pin("a")
+    assert kept(history, KeepWhere(checkpoints.c.checkpoint_id == "a")) == "az"
+
+
+def test_a_save_by_a_rule_whose_field_is_misspelt_forgets_nothing(store):
+    handle = store(retention_policy=KeepBest(1, "accuracy"))
+    for number in range(4):
+        handle.save({"n": number}, str(number), custom_metadata={"acc": number})
+    assert len(handle.list_checkpoints()) == 4
+    handle.save({"n": 9}, "9", custom_metadata={"accuracy": 1})
+    assert [each.checkpoint_id for each in handle.list_checkpoints()] == ["9"]
 
 
 def test_each_rule_says_why_it_keeps(history):

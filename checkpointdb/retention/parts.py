@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, false, select
 
@@ -30,6 +30,7 @@ class Scope(NamedTuple):
     pipeline_id: int
     now: datetime
     without: tuple[int, ...] = ()
+    counts_pinned: bool = False
 
     def all(self) -> Select[Any]:
         """Return the row ids of the pipeline's checkpoints, the oldest first."""
@@ -44,6 +45,8 @@ class Scope(NamedTuple):
 
     def is_unpinned(self) -> ColumnElement[bool]:
         """Say whether a checkpoint is one of these and not pinned: one that rules count."""
+        if self.counts_pinned:
+            return self.is_in()
         return and_(self.is_in(), checkpoints.c.pinned == false())
 
 
@@ -82,6 +85,7 @@ class Rule(Part):
     """What keeps checkpoints."""
 
     __slots__ = ()
+    is_about_metadata: ClassVar[bool] = False  # so that a misspelt field matches nothing
 
     @abstractmethod
     def kept(self, scope: Scope) -> Select[Any]:

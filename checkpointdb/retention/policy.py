@@ -38,6 +38,9 @@ class Retention:
     checkpoint saved last: limits do not take them. Pinned ones count for neither rules nor
     limits; the others count for limits, also where no rule keeps them.
 
+    Rules about metadata alone that match no checkpoint, pinned ones included, keep all: a misspelt
+    field would forget everything.
+
     What needs a payload that is marked damaged pushes nothing out: kept is what the policy keeps,
     and what it would keep if those checkpoints were not there.
 
@@ -96,7 +99,7 @@ class Retention:
 
     def _decide(self, scope: Scope, ask: Ask) -> Decision:
         """Decide rule by rule, not in one statement: each is asked once, for ids and reasons."""
-        kept = _reasons(ask, ((each, each.kept(scope)) for each in self.rules or (KeepAll(),)))
+        kept = self._kept(scope, ask)
         exempt = exemptions(scope, ask)
         counted = {row for row, reasons in exempt.items() if PINNED.reason() not in reasons}
         taken: Reasons = {}
@@ -109,6 +112,18 @@ class Retention:
         for row, reasons in exempt.items():
             kept[row] = reasons + kept.get(row, [])
         return Decision(kept, taken)
+
+    def _kept(self, scope: Scope, ask: Ask) -> Reasons:
+        """Return what the rules keep: all, where they go by metadata that no checkpoint has."""
+        rules = self.rules or (KeepAll(),)
+        kept = _reasons(ask, ((each, each.kept(scope)) for each in rules))
+        if kept or not all(each.is_about_metadata for each in rules):
+            return kept
+        counted = scope._replace(counts_pinned=True)
+        if _reasons(ask, ((each, each.kept(counted)) for each in rules)):
+            return kept
+        unpinned = scope.all().where(scope.is_unpinned())
+        return {row.id: ["no checkpoint matches any rule"] for row in ask(unpinned)}
 
     def forgettable(
         self, pipeline_id: int, now: datetime, *, has_damage: bool = False

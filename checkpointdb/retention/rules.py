@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     Boolean,
@@ -146,6 +146,7 @@ class KeepBest(Rule):
     Raises InvalidInputError if `count` is no integer of at least 1, or `by` no such text.
     """
 
+    is_about_metadata: ClassVar[bool] = True
     count: int
     by: str
     lowest: bool = False
@@ -183,6 +184,7 @@ class KeepWhere(Rule):
     Raises InvalidInputError if `where` is no expression that is true or false, or `name` no text.
     """
 
+    is_about_metadata: ClassVar[bool] = True
     where: ColumnElement[bool]
     name: str = "matches the condition"
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from checkpointdb import (
+    CorruptionError,
     EncryptionError,
     InvalidInputError,
     NotFoundError,
     PipelineCheckpoint,
     RetentionPolicy,
+    checkpoints,
     generate_encryption_key,
     meta,
 )
@@ -73,6 +77,35 @@ def test_a_pipeline_that_is_not_there_is_said_before_anything_is_copied(source, 
     with pytest.raises(NotFoundError, match="'nobody'"):
         source.copy_into(tmp_path / "copy", pipelines=["default", "nobody"])
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("where", ["n", meta("n")], ids=["text", "no condition"])
+def test_a_condition_that_is_none_makes_no_store(source, tmp_path, where):
+    with pytest.raises(InvalidInputError):
+        source.copy_into(tmp_path / "copy", where=where)
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("there", [".", "sub/copy", "payloads"])
+def test_a_store_is_not_copied_into_itself(source, there):
+    with pytest.raises(InvalidInputError, match="this store itself, or lies in it"):
+        source.copy_into(source.checkpoint_dir / there)
+    assert not (source.checkpoint_dir / "sub").exists()
+
+
+@pytest.mark.damages
+def test_a_damaged_checkpoint_ends_a_copy_which_says_how_to_go_on_without_it(
+    source, store, tmp_path
+):
+    source.save({"lost": 1}, "lost", force_full=True)
+    source.save({"last": 1}, "last", force_full=True)
+    Path(source.get_checkpoint_info("lost").file_path).unlink()
+    with pytest.raises(CorruptionError, match=r"Of 6 checkpoints .* 3 are: .*--where") as raised:
+        source.copy_into(tmp_path / "copy")
+    assert raised.value.checkpoint_id == "lost"
+    is_whole = checkpoints.c.checkpoint_id != raised.value.checkpoint_id
+    assert source.copy_into(tmp_path / "copy", where=is_whole) == 2
+    assert store("copy", pipeline="other").load("s1") == {"o": 1}
 
 
 def test_a_pipeline_as_text_is_not_taken_for_a_list_of_letters(source, tmp_path):

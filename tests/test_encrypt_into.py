@@ -122,7 +122,7 @@ def test_a_checkpoint_that_was_replaced_since_is_not_overwritten(plain, tmp_path
 
 
 def test_a_store_in_the_clear_is_no_target(plain, tmp_path):
-    with pytest.raises(EncryptionError, match="in the clear"):
+    with pytest.raises(InvalidInputError, match="this store itself"):
         plain.encrypt_into(plain.checkpoint_dir, KEY)
     with PipelineCheckpoint(tmp_path / "other") as other:
         other.save({"a": 1}, "x")

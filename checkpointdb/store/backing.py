@@ -294,7 +294,8 @@ def _threads() -> Iterator[Pool]:
 def _room_beside(directory: Path) -> Iterator[Path]:
     """Make where a pull collects what it brings, if it is not there yet, for this pull alone.
 
-    Its name is always the same, so that an interrupted pull is gone on with.
+    Its name is always the same, so that an interrupted pull is gone on with; but one that wants
+    what is not there leaves nothing.
 
     Raises InvalidInputError if the directory exists and is not empty, or nothing can be renamed
     to it; StoreBusyError if another process pulls into it.
@@ -310,6 +311,7 @@ def _room_beside(directory: Path) -> Iterator[Path]:
             "move it away"
         )
     room = directory.with_name(f".{directory.name}.pull")
+    is_new = not room.exists()
     with _explained(directory):
         make_directories(room, durable=True)
         with locked_directory(room) as is_ours:
@@ -317,7 +319,12 @@ def _room_beside(directory: Path) -> Iterator[Path]:
                 raise StoreBusyError(f"another process pulls into {str(directory)!r}: wait for it")
             make_private(room / PAYLOAD_DIRECTORY)
             (room / KEYRING_NAME).unlink(missing_ok=True)  # of an attempt before
-            yield room
+            try:
+                yield room
+            except NotFoundError:
+                if is_new:
+                    shutil.rmtree(room, ignore_errors=True)
+                raise
 
 
 def _payloads_in(room: Path) -> LocalPayloads:

@@ -220,6 +220,8 @@ def _remember(database: Database, wanted: Wanted) -> Place:
     """Note the place of a database that has no payloads yet, and make it, if it is a directory."""
     assert wanted.url is not None
     refuse_inside(wanted)
+    if not _is_new(database):  # asked again below: before a directory is made for nothing
+        raise _elsewhere(wanted, None)
     if is_file_url(wanted.url):
         root = directory_of_url(wanted.url)
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import URL, ColumnElement
 
 from checkpointdb.callbacks import Progress
-from checkpointdb.errors import NotFoundError
+from checkpointdb.errors import CorruptionError, NotFoundError
 from checkpointdb.keys import Key
 from checkpointdb.records import CheckpointMetadata, CloudBackupConfig, RetentionPolicy
 from checkpointdb.schema import checkpoints
@@ -71,18 +71,30 @@ def copy_store(
     """Copy what the target does not have yet (and `where` admits); return how many that were.
 
     Raises InvalidInputError, before anything is copied, where it has others of the same ids and
-    that is refused.
+    that is refused; CorruptionError for what is damaged, behind what was copied before it.
     """
     copies = [_Copy(source, target, name, where, on_conflict) for name in pipelines]
     total = sum(each.total() for each in copies)
     copied = done = 0
     for each in copies:
-        for is_copied in each.run():
-            copied += is_copied
-            done += 1
-            if progress is not None:
-                progress(done, total)
+        try:
+            for is_copied in each.run():
+                copied += is_copied
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        except CorruptionError as error:
+            raise _damaged(error, done, total) from error
     return copied
+
+
+def _damaged(error: CorruptionError, done: int, total: int) -> CorruptionError:
+    return CorruptionError(
+        f"{error}. Of {total} checkpoints that were to be copied, {done} are: repair the store, or "
+        "leave this one out by `where` (--where), and copy again, which brings the others",
+        checkpoint_id=error.checkpoint_id,
+        payload=error.payload,
+    )
 
 
 class _Copy(NamedTuple):
@@ -95,31 +107,30 @@ class _Copy(NamedTuple):
     on_conflict: OnConflict
 
     def total(self) -> int:
-        with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
-            arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
-            return sum(arrival.is_saved for *_, arrival in self._arriving(ours, arrivals))
+        with self.source(self.pipeline) as ours:
+            found = self._found(ours)  # before a target is made: `where` may be refused
+            with self.target(self.pipeline) as theirs:
+                arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
+                return sum(arrival.is_saved for *_, arrival in _arriving(found, arrivals))
 
     def run(self) -> Iterator[bool]:
         """Copy one after the other; yield whether it was there to be copied."""
         with self.source(self.pipeline) as ours, self.target(self.pipeline) as theirs:
             arrivals = Arrivals.into(theirs, self.on_conflict, "copied")
             names: dict[str, str | None] = {}  # of what others were saved upon, in the target
-            for find, each, arrival in self._arriving(ours, arrivals):
+            for find, each, arrival in _arriving(self._found(ours), arrivals):
                 is_there = arrival.outcome != "skipped"
                 names[each.checkpoint_id] = arrival.checkpoint_id if is_there else None
                 if arrival.is_saved:
                     base = each.base_checkpoint_id
                     base = names.get(base, base) if base else None
                     yield copy_checkpoint(ours, theirs, find, each, arrival, base)
-                    created_at = datetime.fromisoformat(each.timestamp)
-                    arrivals.record(each.checkpoint_id, created_at, arrival)
+                    arrivals.record(each.checkpoint_id, _created_at(each), arrival)
             if self.where is None:
                 copy_failures(ours, theirs, names)
 
-    def _arriving(
-        self, ours: PipelineCheckpoint, arrivals: Arrivals
-    ) -> Iterator[tuple[Find, CheckpointMetadata, Arrival]]:
-        """Yield checkpoints in the order of saving: what was saved upon another follows it.
+    def _found(self, ours: PipelineCheckpoint) -> list[tuple[Find, CheckpointMetadata]]:
+        """Return checkpoints in the order of saving: what was saved upon another follows it.
 
         Each with what finds it by its row: what replaces it meanwhile is not what is described.
         """
@@ -129,10 +140,22 @@ class _Copy(NamedTuple):
                 connection, self.pipeline, self.where, by_row, False, None, None
             )
             described = ours._describe(connection, rows)
-        for row, each in zip(rows, described, strict=True):
-            created_at = datetime.fromisoformat(each.timestamp)
-            find = ours._engine.place_of_row(Row(row, created_at), each.checkpoint_id)
-            yield find, each, arrivals.place(each.checkpoint_id, created_at)
+        return [
+            (ours._engine.place_of_row(Row(row, _created_at(each)), each.checkpoint_id), each)
+            for row, each in zip(rows, described, strict=True)
+        ]
+
+
+def _arriving(
+    found: list[tuple[Find, CheckpointMetadata]], arrivals: Arrivals
+) -> Iterator[tuple[Find, CheckpointMetadata, Arrival]]:
+    """Yield what was found with what becomes of each, asked when it is its turn."""
+    for find, each in found:
+        yield find, each, arrivals.place(each.checkpoint_id, _created_at(each))
+
+
+def _created_at(each: CheckpointMetadata) -> datetime:
+    return datetime.fromisoformat(each.timestamp)
 
 
 def copy_checkpoint(
@@ -176,7 +199,7 @@ def _copy(
             force_full=not each.is_incremental,
             pinned=each.pinned or (None if replaces else False),
             base=base if base and theirs.get_checkpoint_info(base) else None,
-            created_at=datetime.fromisoformat(each.timestamp),
+            created_at=_created_at(each),
             replaces=replaces,
             state_version=each.state_version,
         )

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement
 
 from checkpointdb.callbacks import Progress
-from checkpointdb.errors import EncryptionError, NotFoundError, WrongKeyError
+from checkpointdb.errors import (
+    EncryptionError,
+    InvalidInputError,
+    NotFoundError,
+    WrongKeyError,
+)
 from checkpointdb.store.key_changes import KeyChanges
 from checkpointdb.store.validation import checked_names
 
@@ -63,14 +68,15 @@ class Transfer(KeyChanges):
         `payload_url`, if one is given, and its rows on the server at `database_url`. `progress` is
         called with the numbers of checkpoints that are done and that were to be copied.
 
-        Raises InvalidInputError for a conflict that is refused, NotFoundError for an unknown
-        pipeline, EncryptionError if the target is in the clear and was to be encrypted, or the
-        other way round; and what load and save raise.
+        Raises InvalidInputError for a conflict that is refused, and for a place within this
+        store; NotFoundError for an unknown pipeline; EncryptionError if the target is in the clear
+        and was to be encrypted, or the other way round; and what load and save raise.
         """
         from checkpointdb.store.arrivals import checked_rule
         from checkpointdb.store.copying import copy_store, opener
 
         checked_rule(on_conflict)
+        self._refuse_itself(Path(checkpoint_dir))
         is_encrypted = self._is_encrypted_for(key, encrypted)
         target = opener(
             Path(checkpoint_dir),
@@ -271,6 +277,14 @@ class Transfer(KeyChanges):
                 "holds checkpoints in the clear: nothing was imported. Import it into a new store, "
                 "or, to have it in the clear, with allow_plain=True"
             ) from error
+
+    def _refuse_itself(self, directory: Path) -> None:
+        """Raise InvalidInputError for a target that is this store, or lies in it."""
+        own = self.checkpoint_dir.resolve()
+        if directory.resolve().is_relative_to(own):
+            raise InvalidInputError(
+                f"{str(directory)!r} is this store itself, or lies in it: name another directory"
+            )
 
     def _chosen(self, pipelines: Iterable[str] | None) -> list[str]:
         chosen, every = checked_names(pipelines, "pipelines"), self.pipelines()

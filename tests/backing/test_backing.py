@@ -209,6 +209,7 @@ def test_what_is_not_in_the_backup_is_an_error_and_leaves_no_store(saved, nas, t
     with pytest.raises(NotFoundError, match="'no'"):
         PipelineCheckpoint.pull_backup(nas, tmp_path / "part", **part)
     assert not (tmp_path / "part").exists()
+    assert not (tmp_path / ".part.pull").exists()
 
 
 def test_a_state_comes_from_the_remote_and_the_store_stays_as_it_is(saved, nas, tree):

@@ -58,6 +58,16 @@ def test_a_new_store_does_not_begin_beside_payloads_whose_database_is_lost(place
     place.put_note("claim", claim)
 
 
+@only_in_a_directory
+def test_a_store_that_keeps_its_payloads_elsewhere_leaves_nothing_where_they_are_wanted(
+    archive, url, tmp_path
+):
+    archive.save({"n": 1}, "one")
+    with pytest.raises(InvalidInputError, match="keeps its payloads in"):
+        PipelineCheckpoint(archive.checkpoint_dir, payload_url=url)
+    assert not (tmp_path / "nas").exists()
+
+
 def _remove_claim(place):
     if place.names_first:
         place._bucket.delete(place._bucket.location.path_of("claim"))

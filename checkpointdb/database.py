@@ -183,6 +183,7 @@ class Database:
             sa.event.listen(engine.pool, "connect", self._connected)
             sa.event.listen(engine.pool, "connect", refuse_writes)
             sa.event.listen(engine.pool, "checkin", stop_reading)
+            sa.event.listen(engine.pool, "invalidate", roll_back)
         if self.server is not None:
             sa.event.listen(engine, "before_cursor_execute", self.server.read_on)
         with self._gate.passing():

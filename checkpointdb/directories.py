@@ -198,7 +198,7 @@ def room_in(directory: Path | None, prefix: str) -> Iterator[Path]:
     """
     room = Path(directory or gettempdir(), f"{prefix}{uuid.uuid4().hex}")
     try:  # before there is one: a signal's handler may raise as soon as it is made
-        room.mkdir(0o700)
+        make_private(room)
         yield room
     finally:
         shutil.rmtree(room, ignore_errors=True)

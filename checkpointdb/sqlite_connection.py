@@ -109,13 +109,16 @@ def only_questions(connection: sqlite3.Connection, seconds: float | None) -> Ite
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a millisecond
 
 
-def roll_back(connection: sqlite3.Connection, *_: object) -> None:
-    """End the transaction of a connection that an interrupt made SQLAlchemy give up.
+def roll_back(connection: Connection, *_: object) -> None:
+    """End what a connection does that an interrupt made SQLAlchemy give up.
 
     It closes it next, and SQLite keeps a closed connection, locks and all, for as long as a
     statement of it is unfinished: every other process would wait for that.
     """
-    connection.rollback()
+    try:
+        connection.stop_reading()
+    finally:
+        connection.rollback()
 
 
 # SHA-256 of the view `key_history`, the only one that we ask ourselves, as each revision of the

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from breaking import open_files
 
 from checkpointdb import PipelineCheckpoint, StoreBusyError
@@ -86,6 +87,33 @@ def read_and_fail(connection):
     found = connection.exec_driver_sql("SELECT id FROM checkpoints")
     for row in found:
         raise KeyboardInterrupt(row)
+
+
+def interrupt(*_arguments):
+    raise KeyboardInterrupt
+
+
+def read_and_be_interrupted_within_sqlalchemy(connection):
+    """In a second statement, for which it gives the connection up."""
+    found = connection.exec_driver_sql("SELECT id FROM checkpoints")
+    assert found.fetchone() is not None
+    sa.event.listen(connection.engine, "do_execute", interrupt)
+    connection.exec_driver_sql("SELECT 1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no list of open files")
+@pytest.mark.parametrize("of", ["query", "read"])
+def test_a_connection_that_sqlalchemy_gives_up_reads_no_more_whoever_keeps_the_interrupt(
+    tmp_path, of
+):
+    with PipelineCheckpoint(tmp_path) as handle:
+        for each in "ab":
+            handle.save({"a": each}, each)
+        reading = handle.query if of == "query" else handle._engine.database.read
+        with pytest.raises(KeyboardInterrupt) as kept, reading() as connection:
+            read_and_be_interrupted_within_sqlalchemy(connection)
+    assert open_files(tmp_path) == []
+    del kept
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no list of open files")

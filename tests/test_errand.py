@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from checkpointdb import StoreUnavailableError
+from checkpointdb.local_payloads import LocalWriter
 from checkpointdb.store import errand as errand_module
 from checkpointdb.store.errand import Errand, Runner
 
@@ -396,3 +397,61 @@ def test_a_child_that_a_thread_forked_ends_with_its_function(tmp_path, store):
     """
     run(SAVE_THREE.replace("retention_count=1", "retention_count=9") + fork, tmp_path)
     assert store(retention_count=9).load("child") == {"a": "of the child"}
+
+
+def test_a_save_that_is_interrupted_just_after_its_flush_began_waits_for_that(store, monkeypatch):
+    handle = store(durable=True)
+    handle.save({"a": 1}, "before")
+    has_begun, may_end, was_closed = threading.Event(), threading.Event(), []
+    finish, begin = LocalWriter.finish, Runner.begin
+
+    def slowly(writer):
+        has_begun.set()
+        assert may_end.wait(20)
+        time.sleep(0.1)
+        was_closed.append(writer._file.closed)
+        finish(writer)
+
+    def begin_and_be_interrupted(runner, errand):
+        begin(runner, errand)
+        assert has_begun.wait(20)
+        may_end.set()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalWriter, "finish", slowly)
+        patched.setattr(Runner, "begin", begin_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            handle.save({"a": 2}, "interrupted")
+    handle.close()
+    assert was_closed == [False]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_a_handler_forked_during_a_flush_exits_and_leaves_the_file_to_its_parent(
+    tmp_path, store
+):
+    fork = """
+    import os, signal, threading, time
+    from checkpointdb.local_payloads import LocalWriter
+    finish, parent, children = LocalWriter.finish, os.getpid(), []
+
+    def fork_in_the_main_thread(writer):
+        if not children:
+            os.kill(parent, signal.SIGUSR1)
+            time.sleep(0.5)
+        finish(writer)
+
+    def fork(*_):
+        if (child := os.fork()) == 0:
+            sys.exit(3)
+        children.append(child)
+
+    signal.signal(signal.SIGUSR1, fork)
+    LocalWriter.finish = fork_in_the_main_thread
+    store.save({"a": "of the parent"}, "parent")
+    signal.alarm(20)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 3
+    """
+    run(SAVE_THREE.replace("retention_count=1", "retention_count=9") + fork, tmp_path)
+    assert store(retention_count=9).load("parent") == {"a": "of the parent"}

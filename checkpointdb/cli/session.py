@@ -69,7 +69,7 @@ class Session:
             return
         store = self.store.absolute()
         make_directories(store.parent, durable=True)
-        with room_in(store.parent, f".{store.name[:60]}.") as room:
+        with room_in(store.parent, f".{store.name[:40]}.") as room:
             made = room / "store"
             with replace(self, store=made).open_or_make() as handle:
                 yield handle

@@ -114,6 +114,11 @@ class Runner:
     def send(self, work: Callable[[], None]) -> Errand:
         """Begin an errand; where no thread can be had it is done at once."""
         errand = Errand(work)
+        self.begin(errand)
+        return errand
+
+    def begin(self, errand: Errand) -> None:
+        """Do what `send` does for an errand that its sender knows before: it may be interrupted."""
         with self._lock:  # or the thread could end before it has what is sent
             worker = self._worker
             if worker is None or worker.is_ended:
@@ -123,7 +128,6 @@ class Runner:
         # Ending by itself, it may have looked for the last time before this was put.
         if worker is None or worker.is_ended:
             errand.run()
-        return errand
 
     def _begin(self) -> _Worker | None:
         worker, other = _started(), self._worker

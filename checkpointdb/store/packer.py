@@ -5,6 +5,7 @@ Memory stays bounded: at most `_IN_FLIGHT` members of a megabyte wait for a thre
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future
 from hashlib import sha256
@@ -66,6 +67,7 @@ class Packer:
         name: str,
     ) -> None:
         """Begin a payload under the name that `inventory.first_name` gave."""
+        self._pid = os.getpid()
         self._payloads = payloads
         self._name = name
         self._level = level
@@ -161,7 +163,8 @@ class Packer:
         for future in self._flushing:
             future.result()
         if aside and self._payloads.flushes_unnamed and self.stored_bytes <= _ASIDE_BYTES:
-            self._finishing = self._pool.send(self.writer.finish)
+            self._finishing = Errand(self.writer.finish)
+            self._pool.begin(self._finishing)
         else:
             self.writer.finish()
         self._hash.finish()  # here, since nobody should wait for it while the rows are locked
@@ -172,7 +175,12 @@ class Packer:
             self._finishing.result()
 
     def discard(self) -> None:
-        """Remove the file unless it was published; wait for threads that still use it."""
+        """Remove the file unless it was published; wait for threads that still use it.
+
+        Not in a process that was forked meanwhile: the file is its parent's, as are the threads.
+        """
+        if os.getpid() != self._pid:
+            return
         for packing in self._in_flight:
             if not packing.cancel():
                 packing.exception()

@@ -346,6 +346,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         """Open a read-only SQLAlchemy connection that sees one state of the whole store.
 
         Ask with `tables`, or in SQL; tables and views are described in docs/reference/schema.md.
+        It is for one thread at a time: none may still read when it ends.
         """
         with self._engine.database.read_only_connection() as connection:
             yield connection

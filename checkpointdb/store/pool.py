@@ -60,6 +60,10 @@ class Pool:
         """Start a short piece of work that waits for the disk, at less cost than `submit`."""
         return self._runner.send(work)
 
+    def begin(self, errand: Errand) -> None:
+        """Start an errand as `send` does work."""
+        self._runner.begin(errand)
+
     def submit(self, work: Callable[..., T], *args: Any) -> Future[T]:
         """Start `work` in a thread, or do it now; the future has its result either way."""
         task = _Task(work, args)

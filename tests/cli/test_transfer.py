@@ -114,6 +114,12 @@ def test_a_file_that_cannot_be_imported_leaves_no_store(run, tmp_path, tree):
     assert tree(tmp_path / "above") == {}
 
 
+def test_a_store_of_as_long_a_name_as_there_can_be_is_made_for_an_import(run, handle, tmp_path):
+    handle.export_checkpoint("one", tmp_path / "one")
+    name = "\N{GRINNING FACE}" * 60  # 240 bytes
+    assert run("--store", tmp_path / name, "import", tmp_path / "one").code == 0
+
+
 def test_a_file_is_imported_into_a_store_that_is_made_for_it(run, handle, tmp_path, tree):
     assert run("export", "two", tmp_path / "two.gz").code == 0
     new = tmp_path / "above" / "new"

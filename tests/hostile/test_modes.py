@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from checkpointdb import PipelineCheckpoint, generate_encryption_key
+from checkpointdb.directories import room_in
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes: it inherits ACLs")
 
@@ -63,6 +64,11 @@ def test_a_pipeline_directory_that_was_removed_is_private_when_it_is_made_again(
         shutil.rmtree(tmp_path / "store" / "payloads" / "incoming", ignore_errors=True)
         handle.save({"a": 1}, "one")
     assert_private(tmp_path / "store")
+
+
+def test_a_directory_for_what_is_needed_meanwhile_can_be_entered_by_its_owner(tmp_path, umask):
+    with room_in(tmp_path, ".export-") as room:
+        assert stat.S_IMODE(room.stat().st_mode) == 0o700
 
 
 def test_a_directory_of_the_user_keeps_its_mode(tmp_path, umask):

@@ -19,7 +19,7 @@ from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.progress import bytes_bar, progress_option
 from checkpointdb.cli.retention import counted_options, rules_of_times
 from checkpointdb.cli.session import Session
-from checkpointdb.cli.terminal import Table, moment, safe, size
+from checkpointdb.cli.terminal import Table, count, moment, safe, size
 from checkpointdb.reports import BackupPruneReport, BackupSnapshot, Problem, PullReport, PushReport
 
 _remote = click.argument("remote", envvar="CHECKPOINTDB_BACKUP", metavar="REMOTE")
@@ -228,26 +228,34 @@ def prune(session: Session, /, remote: str, dry_run: bool, yes: bool, **options:
     policy = reduce(or_, rules)
     with session.open_whole() as store:
         plan = store.prune_backup(policy, remote=config, dry_run=True)
-        gone = sum(1 for each in plan.snapshots if not each.is_kept)
-        if dry_run:
-            return _pruned(plan)
-        if gone and not yes and not is_meant(f"Delete {gone} snapshots?"):
+        asks = _gone(plan) > 0 and not (dry_run or yes)
+        if asks and not is_meant(f"Delete {count(_gone(plan), 'snapshot')}?", _told(plan, asks)):
             return Output(plan, "nothing was deleted", ERROR)
-        return _pruned(store.prune_backup(policy, remote=config))
+        report = plan if dry_run else store.prune_backup(policy, remote=config)
+    is_known = asks and report.snapshots == plan.snapshots  # another push may have come between
+    return Output(report, _summary(report) if is_known else _told(report))
 
 
-def _pruned(report: BackupPruneReport) -> Output:
+def _gone(report: BackupPruneReport) -> int:
+    return sum(1 for each in report.snapshots if not each.is_kept)
+
+
+def _told(report: BackupPruneReport, only_deleted: bool = False) -> list[str | Table]:
     rows: list[tuple[Any, ...]] = [
         ("keep" if each.is_kept else "delete", each.name, ", ".join(each.reasons))
         for each in report.snapshots
+        if not (only_deleted and each.is_kept)
     ]
+    return [Table(("", "snapshot", "why"), rows), "", _summary(report)]
+
+
+def _summary(report: BackupPruneReport) -> str:
     would = "would be " if report.is_dry_run else ""
-    gone = sum(1 for each in report.snapshots if not each.is_kept)
-    summary = (
-        f"{gone} of {len(rows)} snapshots and {report.deleted_payloads} payloads {would}deleted, "
+    return (
+        f"{_gone(report)} of {count(len(report.snapshots), 'snapshot')} and "
+        f"{count(report.deleted_payloads, 'payload')} {would}deleted, "
         f"{size(report.freed_bytes)} {would}freed"
     )
-    return Output(report, [Table(("", "snapshot", "why"), rows), "", summary])
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (backup,)

@@ -13,7 +13,7 @@ from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.exits import ERROR, OK, PARTIAL, Exit, exit_for
 from checkpointdb.cli.session import Session
-from checkpointdb.cli.terminal import safe
+from checkpointdb.cli.terminal import Table, safe, write
 
 _SHAPE: Final = {
     "done": ["text"],
@@ -57,10 +57,12 @@ def delete(session: Session, checkpoint_ids: tuple[str, ...], yes: bool) -> Outp
         )
 
 
-def is_meant(question: str) -> bool:
-    """Ask on the terminal. Raises UsageError where there is none."""
+def is_meant(question: str, what: list[str | Table] | None = None) -> bool:
+    """Ask on the terminal, below what it is about. Raises UsageError where there is none."""
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked whether this is meant: pass --yes")
+    for part in what or []:
+        write(part, err=True)
     return click.confirm(question, err=True)
 
 

@@ -23,6 +23,7 @@ from checkpointdb import (
     KeepWithin,
     KeepYearly,
     PruneReport,
+    RetentionPlan,
     parse_where,
 )
 from checkpointdb.cli import amounts
@@ -30,7 +31,7 @@ from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.exits import ERROR
 from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.session import Session
-from checkpointdb.cli.terminal import Table, moment, safe, size
+from checkpointdb.cli.terminal import Table, count, moment, safe, size
 
 SHAPE: Final = {
     "policy": "text",
@@ -114,11 +115,15 @@ def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Outp
     policy = _policy(options)
     with session.open() as store:
         plan = store.plan_retention(policy)
-        count = len(plan.forgotten)
-        if not dry_run and count and not yes and not is_meant(f"Forget {count} checkpoints?"):
-            planned = _shown(store.prune(plan, dry_run=True))
-            return planned._replace(text="nothing was forgotten", exit=ERROR)
-        return _shown(store.prune(plan, dry_run=dry_run))
+        if dry_run or yes or not plan.forgotten:
+            report = store.prune(plan, dry_run=dry_run)
+            return _done(report, [_table(plan), "", _summary(report)])
+        planned = store.prune(plan, dry_run=True)
+        shown: list[str | Table] = [_table(plan, only_forgotten=True), "", _summary(planned)]
+        if not is_meant(f"Forget {count(len(plan.forgotten), 'checkpoint')}?", shown):
+            return _done(planned, ["nothing was forgotten"])._replace(exit=ERROR)
+        report = store.prune(plan)
+        return _done(report, [_summary(report)])
 
 
 def rules_of_times(options: dict[str, Any]) -> list[Any]:
@@ -134,12 +139,12 @@ def rules_of_times(options: dict[str, Any]) -> list[Any]:
 def _policy(options: dict[str, Any]) -> Any:
     """Return the policy that options describe. Raises UsageError if there is none."""
     rules = rules_of_times(options)
-    rules += [KeepBest(count, field) for count, field in options["keep_best"]]
-    rules += [KeepBest(count, field, lowest=True) for count, field in options["keep_lowest"]]
+    rules += [KeepBest(number, field) for number, field in options["keep_best"]]
+    rules += [KeepBest(number, field, lowest=True) for number, field in options["keep_lowest"]]
     rules += [KeepWhere(parse_where(text), name=text) for text in options["keep_where"]]
     if options["keep_until_backed_up"]:
         rules.append(KeepUntilBackedUp())
-    limits: list[Any] = [AtMostPer(count, field) for count, field in options["at_most_per"]]
+    limits: list[Any] = [AtMostPer(number, field) for number, field in options["at_most_per"]]
     if options["at_most_bytes"] is not None:
         limits.append(AtMostBytes(options["at_most_bytes"]))
     if not rules and not limits:
@@ -150,7 +155,7 @@ def _policy(options: dict[str, Any]) -> Any:
     return policy
 
 
-def _shown(report: PruneReport) -> Output:
+def _done(report: PruneReport, text: list[str | Table]) -> Output:
     plan = report.plan
     facts = [
         {
@@ -171,6 +176,11 @@ def _shown(report: PruneReport) -> Output:
         "freed_payloads": report.freed_payloads,
         "freed_bytes": report.freed_bytes,
     }
+    notes = tuple(f"{safe(each)} was spared: {why}" for each, why in report.spared)
+    return Output(document, text, notes=notes)
+
+
+def _table(plan: RetentionPlan, *, only_forgotten: bool = False) -> Table:
     rows = [
         (
             "keep" if each.is_kept else "forget",
@@ -179,14 +189,18 @@ def _shown(report: PruneReport) -> Output:
             ", ".join(each.reasons),
         )
         for each in plan.checkpoints
+        if not (only_forgotten and each.is_kept)
     ]
+    return Table(("", "id", "created", "why"), rows)
+
+
+def _summary(report: PruneReport) -> str:
     would = "would be " if report.is_dry_run else ""
-    summary = (
-        f"{len(report.forgotten)} of {len(rows)} checkpoints {would}forgotten, "
-        f"{report.freed_payloads} files with {size(report.freed_bytes)} {would}freed"
+    return (
+        f"{len(report.forgotten)} of {count(len(report.plan.checkpoints), 'checkpoint')} "
+        f"{would}forgotten, {count(report.freed_payloads, 'file')} with "
+        f"{size(report.freed_bytes)} {would}freed"
     )
-    notes = tuple(f"{safe(each)} was spared: {why}" for each, why in report.spared)
-    return Output(document, [Table(("", "id", "created", "why"), rows), "", summary], notes=notes)
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (prune,)

@@ -35,6 +35,11 @@ def size(count: int | None) -> str:
     return f"{count / 1_000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
+def count(number: int, name: str) -> str:
+    """Return how many there are of something: 1 problem, 2 problems."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
 def moment(timestamp: str) -> str:
     """Return the day and second of an ISO time."""
     return timestamp[:19].replace("T", " ")
@@ -47,14 +52,14 @@ class Table(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
-def write(part: str | Table) -> None:
+def write(part: str | Table, *, err: bool = False) -> None:
     """Print text or a table, which is drawn on a terminal and aligned elsewhere."""
     if isinstance(part, str):
-        click.echo(part)
-    elif sys.stdout.isatty():
-        _draw(part)
+        click.echo(part, err=err)
+    elif (sys.stderr if err else sys.stdout).isatty():
+        _draw(part, err)
     else:
-        click.echo("\n".join(_aligned(part)))
+        click.echo("\n".join(_aligned(part)), err=err)
 
 
 def _cells(table: Table) -> list[list[str]]:
@@ -81,7 +86,7 @@ def _aligned(table: Table) -> list[str]:
     ]
 
 
-def _draw(table: Table) -> None:
+def _draw(table: Table, err: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as Drawn
@@ -92,4 +97,4 @@ def _draw(table: Table) -> None:
         drawn.add_column(Text(safe(name)), justify="right" if right else "left", overflow="fold")
     for row in _cells(table):
         drawn.add_row(*map(Text, row))
-    Console().print(drawn)
+    Console(stderr=err).print(drawn)

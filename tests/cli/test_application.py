@@ -332,9 +332,33 @@ def test_delete_asks_on_a_terminal(handle, answer, code, left):
 def test_prune_asks_on_a_terminal(handle, answer, code, left):
     words = ("--store", handle.checkpoint_dir, "prune", "--keep-last", "1")
     ended, shown, _ = on_a_terminal(*words, answer=answer)
-    assert (ended, "Forget 1 checkpoints?" in shown) == (code, True)
+    assert (ended, "Forget 1 checkpoint?" in shown) == (code, True)
     assert ("nothing was forgotten" in shown) == (left == 3)
     assert len(handle.list_checkpoints()) == left
+
+
+def test_before_prune_asks_it_shows_what_would_be_forgotten_and_once(handle):
+    words = ("--store", handle.checkpoint_dir, "prune", "--keep-last", "1")
+    _, shown, out = on_a_terminal(*words, answer=b"y\n", streams=("stdin", "stderr"))
+    plan, _ = shown.split("Forget 1 checkpoint?")
+    assert "not newest 1" in plan
+    assert ("one" in plan, "two" in plan) == (True, False)
+    assert "1 of 3 checkpoints would be forgotten" in plan
+    assert out.startswith("1 of 3 checkpoints forgotten, ")
+
+
+def test_before_a_prune_of_a_backup_asks_it_shows_what_would_be_deleted_and_once(handle, tmp_path):
+    handle.push_backup(tmp_path / "nas")
+    handle.save({"n": 3}, "three")
+    handle.push_backup(tmp_path / "nas")
+    words = ("--store", handle.checkpoint_dir, "backup", "prune", tmp_path / "nas")
+    _, shown, out = on_a_terminal(
+        *words, "--keep-last", "1", answer=b"y\n", streams=("stdin", "stderr")
+    )
+    plan, _ = shown.split("Delete 1 snapshot?")
+    assert ("not newest 1" in plan, "keep" in plan) == (True, False)
+    assert "1 of 2 snapshots and 0 payloads would be deleted" in plan
+    assert out.startswith("1 of 2 snapshots and 0 payloads deleted, ")
 
 
 def test_a_table_on_a_terminal_takes_no_id_for_markup(store):

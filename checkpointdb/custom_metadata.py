@@ -66,7 +66,7 @@ def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
     column alone.
     """
     for name, value in custom_metadata.items():
-        key = prefix + name.replace("\\", "\\\\").replace(".", "\\.")
+        key = prefix + _escaped(name)
         if isinstance(value, dict):
             yield from flatten(value, key + ".")
         elif value is None:
@@ -76,6 +76,21 @@ def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:
                 yield key, None, value
         elif isinstance(value, (int, float)) and (double := as_double(value)) is not None:
             yield key, double, None
+
+
+def value_at(custom_metadata: dict[str, Any], path: str, default: object = None) -> Any:
+    """Return the value of the field that `flatten` gives this path, lists and objects too."""
+    for name, value in custom_metadata.items():
+        key = _escaped(name)
+        if path == key:
+            return value
+        if isinstance(value, dict) and path.startswith(key + "."):
+            return value_at(value, path[len(key) + 1 :], default)
+    return default
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace(".", "\\.")
 
 
 def check_path(path: str) -> None:

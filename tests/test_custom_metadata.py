@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkpointdb.custom_metadata import MAX_DEPTH, MAX_INDEXED_TEXT, as_double, checked, flatten
+from checkpointdb.custom_metadata import (
+    MAX_DEPTH,
+    MAX_INDEXED_TEXT,
+    as_double,
+    checked,
+    flatten,
+    value_at,
+)
 from checkpointdb.errors import InvalidInputError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -183,3 +190,4 @@ def test_every_scalar_has_one_row_under_a_name_of_its_own(metadata):
         for name in split(key):
             value = value[name]
         assert value == (text if number is None else number)
+        assert value_at(metadata, key) is value

@@ -12,9 +12,10 @@ from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.documents import as_json
 from checkpointdb.cli.drawing import drawn
+from checkpointdb.cli.fields import cell, notes_on_absent
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, moment, safe, size
-from checkpointdb.filters import has_key, parse_sort, parse_where
+from checkpointdb.filters import Field, fields_in, has_key, parse_fields, parse_sort, parse_where
 from checkpointdb.records import CheckpointDetails, CheckpointMetadata
 from checkpointdb.reports import CheckpointPlace, KeyVersion
 
@@ -42,6 +43,12 @@ _COUNT = click.IntRange(min=0)
     metavar="FIELD",
     help="timestamp, size, id, a metadata field, or @ and a column; the greatest first.",
 )
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="FIELDS",
+    help="A column for each of these metadata fields, such as accuracy,run.host.",
+)
 @click.option("--reverse", is_flag=True, help="The least, or oldest, first.")
 @click.option("--limit", type=_COUNT, metavar="N", help="At most so many.")
 @click.option("--offset", type=_COUNT, metavar="N", help="Leave out so many first.")
@@ -51,38 +58,43 @@ def list_(
     where: tuple[str, ...],
     keys: tuple[str, ...],
     sort: str,
+    show: tuple[str, ...],
     reverse: bool,
     limit: int | None,
     offset: int | None,
 ) -> Output:
     """List checkpoints, the newest first."""
     asked: list[Any] = [*map(parse_where, where), *map(has_key, keys)]
+    shown = [each.path for text in show for each in parse_fields(text)]
+    order = parse_sort(sort)
+    named = [each.path for text in where for each in fields_in(text)]
+    named += [order.path] if isinstance(order, Field) else []
     with session.open() as store:
         found = store.list_checkpoints(
-            parse_sort(sort),
+            order,
             not reverse,
             where=reduce(and_, asked) if asked else None,
             limit=limit,
             offset=offset,
         )
-    return Output({"checkpoints": found}, _table(found))
+        named += [path for path in shown if not any(cell(each, path) != "" for each in found)]
+        notes = notes_on_absent(store, named)
+    return Output({"checkpoints": found}, _table(found, shown), notes=notes)
 
 
 _COLUMNS: Final = ("id", "saved (UTC)", "kind", "keys", "state bytes", "stored bytes", "pinned")
 
 
-def _table(found: list[CheckpointMetadata]) -> Table:
+def _table(found: list[CheckpointMetadata], fields: list[str]) -> Table:
     """Draw checkpoints; with their versions if they have any, since a terminal is not wide."""
-    rows = [_row(each) for each in found]
-    versions = [each.state_version for each in found]
-    if versions.count(None) == len(versions):
-        return Table(_COLUMNS, rows)
-    shown = ["" if each is None else str(each) for each in versions]
-    wider = [(*row, version) for row, version in zip(rows, shown, strict=True)]
-    return Table((*_COLUMNS, "version"), wider)
+    has_versions = any(each.state_version is not None for each in found)
+    columns = (*_COLUMNS, "version") if has_versions else _COLUMNS
+    rows = [(*_row(each)[: len(columns)], *(cell(each, path) for path in fields)) for each in found]
+    return Table((*columns, *fields), rows)
 
 
 def _row(each: CheckpointMetadata) -> tuple[Any, ...]:
+    version = each.state_version
     return (
         each.checkpoint_id,
         moment(each.timestamp),
@@ -91,6 +103,7 @@ def _row(each: CheckpointMetadata) -> tuple[Any, ...]:
         size(each.state_bytes),
         size(each.size_bytes),
         "pinned" if each.pinned else "",
+        "" if version is None else str(version),
     )
 
 
@@ -139,7 +152,8 @@ def history(session: Session, key: str) -> Output:
         for each in found
     ]  # fmt: skip
     columns = ("from checkpoint", "saved (UTC)", "change", "type", "bytes", "digest")
-    return Output({"key": key, "versions": found}, Table(columns, rows))
+    notes = () if found else (f"no checkpoint has a key {key!r}",)
+    return Output({"key": key, "versions": found}, Table(columns, rows), notes=notes)
 
 
 @click.command(cls=Command, shape={"checkpoints": [CheckpointPlace]})

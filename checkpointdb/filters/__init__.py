@@ -5,16 +5,23 @@ SQLAlchemy expression that combines with any other.
 """
 
 from checkpointdb.filters.conditions import Condition, has_key, is_backed_up
-from checkpointdb.filters.expressions import parse_sort, parse_where
+from checkpointdb.filters.expressions import (
+    fields_in,
+    parse_fields,
+    parse_sort,
+    parse_where,
+)
 from checkpointdb.filters.fields import Field, meta
 from checkpointdb.filters.lists import select_checkpoints
 
 __all__ = [
     "Condition",
     "Field",
+    "fields_in",
     "has_key",
     "is_backed_up",
     "meta",
+    "parse_fields",
     "parse_sort",
     "parse_where",
     "select_checkpoints",

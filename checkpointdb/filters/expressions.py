@@ -84,10 +84,20 @@ def parse_where(text: str) -> ColumnElement[bool]:
 
     Raises InvalidInputError, which says where, for anything else.
     """
+    return _parsed(text)[0]
+
+
+def fields_in(text: str) -> list[Field]:
+    """Return the metadata fields that a condition asks about. Raises as `parse_where` does."""
+    return _parsed(text)[1]
+
+
+def _parsed(text: str) -> tuple[ColumnElement[bool], list[Field]]:
     if not isinstance(text, str):
         raise InvalidInputError(f"a condition is text, not {type(text).__name__}")
     try:
-        return _Parser(text).whole()
+        parser = _Parser(text)
+        return parser.whole(), parser.fields
     except InvalidInputError as error:
         shown = text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
         raise InvalidInputError(f"the condition {shown!r} cannot be asked: {error}") from error
@@ -106,8 +116,24 @@ def parse_sort(text: str) -> SortKey:
     return _field(tokens[0])
 
 
+def parse_fields(text: str) -> list[Field]:
+    """Return the metadata fields that a text names, between commas.
+
+    Raises InvalidInputError for anything else, such as a column.
+    """
+    tokens = _tokens(text)
+    named = [_field(each) for each in tokens[::2] if each.kind in ("word", "quoted")]
+    found = [each for each in named if isinstance(each, Field)]
+    if [each.text for each in tokens[1::2]] != [","] * (len(found) - 1) or not found:
+        raise InvalidInputError(
+            f"{text!r} names no metadata fields: write one, or several with commas between them"
+        )
+    return found
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
+        self.fields: list[Field] = []
         self._text = text
         self._tokens = _tokens(text)
         self._next = 0
@@ -161,6 +187,8 @@ class _Parser:
         return is_backed_up() if value == (sign.text != "!=") else not_(is_backed_up())
 
     def _compared(self, field: Field | Column[Any]) -> ColumnElement[bool]:
+        if isinstance(field, Field):
+            self.fields.append(field)
         if self._takes("exists"):
             return field.exists() if isinstance(field, Field) else field.is_not(None)
         found = self._tested(field)

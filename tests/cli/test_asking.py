@@ -51,6 +51,66 @@ def test_a_list_is_a_table_with_a_line_for_each(run):
     assert lines[0].endswith("pinned")
 
 
+@pytest.mark.parametrize("words", [["accuracy,run.host"], ["accuracy", "--show", "run.host"]])
+def test_a_list_has_a_column_for_each_metadata_field_that_is_shown(run, words):
+    head, *lines = run("list", "--show", *words).out.splitlines()
+    assert head.split()[-2:] == ["accuracy", "run.host"]
+    assert [line.split()[-1] for line in lines] == ["pinned", "0.95", "n17"]
+    assert lines[2].split()[-2] == "0.5"
+
+
+def test_fields_are_shown_as_people_read_them_and_by_the_paths_of_conditions(run, store):
+    metadata = {"a.b": "größe", "two words": True, "tags": ["x", None], "none": None}
+    store("odd", state_version=1).save({"n": 1}, "x", custom_metadata=metadata)
+    shown = r"""'a\.b', "two words", tags,none,tags.x"""
+    done = run("--store", store("odd").checkpoint_dir, "list", "--show", shown)
+    _, line = done.out.splitlines()
+    assert line.endswith('  1        größe  true       ["x", null]  null')
+    assert done.err.splitlines() == [
+        "checkpointdb: no checkpoint has a metadata field 'tags.x' that can be asked for"
+    ]
+
+
+@pytest.mark.parametrize("words", ["", "@pinned", "a b", "a,", ",a", "a,,b", "(", "a(b", "a = b"])
+def test_what_names_no_fields_is_not_shown(run, words):
+    done = run("list", "--show", words)
+    assert (done.code, "names no metadata fields" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--sort", "nope"], "'nope' that can be asked for"),
+        (["--show", "nope"], "'nope' that can be asked for"),
+        (["--where", "not (accuracy > 1 or nope = 1)"], "'nope' that can be asked for"),
+        (["--where", "pinned = false"], "'pinned' that can be asked for: did you mean @pinned?"),
+        (["--where", "size > 9"], "did you mean @stored_bytes?"),
+        (["--sort", "is_backed_up", "--json"], "did you mean @is_backed_up?"),
+    ],
+)
+def test_a_metadata_field_that_no_checkpoint_has_is_told(run, words, told):
+    done = run("list", *words)
+    assert (done.code, done.err.count("\n"), told in done.err) == (0, 1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sort", "run.host"],
+        ["--show", "accuracy", "--limit", "1"],
+        ["--where", "accuracy > 1 and @pinned = true"],
+        ["--sort", "size"],
+        ["--sort", "@depth"],
+    ],
+)
+def test_a_metadata_field_that_some_checkpoint_has_is_not(run, words):
+    assert run("list", *words).err == ""
+
+
+def test_of_an_empty_pipeline_no_field_is_missed(run, store):
+    assert run("--store", store("empty").checkpoint_dir, "list", "--sort", "nope").err == ""
+
+
 def test_show_tells_the_place_and_the_keys(run, handle):
     document = run("show", "two", "--json").document
     assert (document["parent_id"], document["depth"]) == ("one", 1)
@@ -68,7 +128,9 @@ def test_history_has_each_value_of_a_key(run):
         ("two", "set"),
         ("fork", "removed"),
     ]
-    assert run("history", "nothing", "--json").document["versions"] == []
+    nothing = run("history", "nothing", "--json")
+    assert (nothing.code, nothing.document["versions"]) == (0, [])
+    assert nothing.err == "checkpointdb: no checkpoint has a key 'nothing'\n"
 
 
 def test_statistics_are_those_of_the_library(run, handle):

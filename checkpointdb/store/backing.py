@@ -311,8 +311,8 @@ def _room_beside(directory: Path) -> Iterator[Path]:
             "move it away"
         )
     room = directory.with_name(f".{directory.name}.pull")
-    is_new = not room.exists()
     with _explained(directory):
+        is_new = not room.exists()
         make_directories(room, durable=True)
         with locked_directory(room) as is_ours:
             if not is_ours:

@@ -12,6 +12,7 @@ from checkpointdb.errors import (
     SchemaVersionError,
     StoreUnavailableError,
 )
+from checkpointdb.local_payloads import unavailable
 from checkpointdb.rebuild import rebuild
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.reports import RebuildReport
@@ -35,7 +36,11 @@ def rebuild_directory(
     rebuilt again.
     """
     path = directory / DATABASE_NAME
-    if payload_url is None and not directory.is_dir():
+    try:
+        is_there = payload_url is not None or directory.is_dir()
+    except OSError as error:
+        raise unavailable(error, directory, "read") from error
+    if not is_there:
         raise StoreUnavailableError(f"there is no directory {str(directory)!r}")
     try:
         opened = open_directory(

@@ -201,6 +201,8 @@ def _is_clear(operation: Operation, room: Path, told: str) -> bool:
         return "older master key" in told  # files stayed that could not be unlinked
     if operation in map(OPERATIONS.get, _EIO_IS_DAMAGE) and told.startswith("CorruptionError: "):
         return "cannot be read: [Errno 5]" in told
+    if told.startswith("SchemaVersionError: ") and "its directory cannot be written" in told:
+        return str(room) in told  # access(2) said so
     return told.startswith("StoreUnavailableError: ") and str(room) in told
 
 

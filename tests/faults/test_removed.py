@@ -146,7 +146,7 @@ def refuse_to_look(directory, monkeypatch):
     look = os.stat
 
     def refused(path, **options):
-        if not isinstance(path, int) and str(path).startswith(f"{directory}/"):
+        if not isinstance(path, int) and f"{path}/".startswith(f"{directory}/"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return look(path, **options)
 
@@ -162,6 +162,13 @@ def test_a_store_that_cannot_be_looked_at_says_so_and_is_not_changed(
         act(handle)
     monkeypatch.undo()
     assert tags_of(handle) == {"a": "old", "b": "old b"}
+
+
+def test_a_rebuild_of_a_store_that_cannot_be_looked_at_says_so(directory, handle, refuse_to_look):
+    handle.close()
+    refuse_to_look()
+    with pytest.raises(StoreUnavailableError, match="Permission denied"):
+        PipelineCheckpoint.rebuild(directory)
 
 
 def test_what_is_committed_when_a_store_can_no_longer_be_looked_at_is_not_said_to_be_lost(

@@ -30,8 +30,13 @@ def cell(of: CheckpointMetadata, path: str) -> str | int | float:
     return json.dumps(value, ensure_ascii=False)
 
 
-def notes_on_absent(store: PipelineCheckpoint, paths: Iterable[str]) -> tuple[str, ...]:
-    """Say which metadata fields no checkpoint has, of a pipeline that has any: a typo is likely."""
+def notes_on_absent(
+    store: PipelineCheckpoint, paths: Iterable[str], more: str | None = None
+) -> tuple[str, ...]:
+    """Say which metadata fields no checkpoint has, of a pipeline that has any: a typo is likely.
+
+    And `more`, or else which column may be meant.
+    """
     absent = [
         each
         for each in dict.fromkeys(paths)
@@ -40,10 +45,11 @@ def notes_on_absent(store: PipelineCheckpoint, paths: Iterable[str]) -> tuple[st
     if not absent or not store.list_checkpoints(limit=1):
         return ()
     return tuple(
-        f"no checkpoint has a metadata field {each!r} that can be asked for{_meant(each)}"
+        f"no checkpoint has a metadata field {each!r} that can be asked for"
+        f"{_column_meant(each) if more is None else more}"
         for each in absent
     )
 
 
-def _meant(path: str) -> str:
+def _column_meant(path: str) -> str:
     return f": did you mean @{_COLUMN_OF[path]}?" if path in _COLUMN_OF else ""

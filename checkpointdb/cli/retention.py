@@ -22,6 +22,7 @@ from checkpointdb import (
     KeepWhere,
     KeepWithin,
     KeepYearly,
+    PipelineCheckpoint,
     PruneReport,
     RetentionPlan,
     parse_where,
@@ -29,9 +30,11 @@ from checkpointdb import (
 from checkpointdb.cli import amounts
 from checkpointdb.cli.command import Command, Output
 from checkpointdb.cli.exits import ERROR
+from checkpointdb.cli.fields import notes_on_absent
 from checkpointdb.cli.keeping import is_meant
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.terminal import Table, count, moment, safe, size
+from checkpointdb.filters import fields_in
 
 SHAPE: Final = {
     "policy": "text",
@@ -115,11 +118,13 @@ def prune(session: Session, /, dry_run: bool, yes: bool, **options: Any) -> Outp
     policy = _policy(options)
     with session.open() as store:
         plan = store.plan_retention(policy)
+        notes = _notes(store, options)
         if dry_run or yes or not plan.forgotten:
             report = store.prune(plan, dry_run=dry_run)
-            return _done(report, [_table(plan), "", _summary(report)])
+            return _done(report, [_table(plan), "", _summary(report)], notes)
         planned = store.prune(plan, dry_run=True)
         shown: list[str | Table] = [_table(plan, only_forgotten=True), "", _summary(planned)]
+        shown += [f"checkpointdb: {safe(each)}" for each in notes]
         if not is_meant(f"Forget {count(len(plan.forgotten), 'checkpoint')}?", shown):
             return _done(planned, ["nothing was forgotten"])._replace(exit=ERROR)
         report = store.prune(plan)
@@ -155,7 +160,18 @@ def _policy(options: dict[str, Any]) -> Any:
     return policy
 
 
-def _done(report: PruneReport, text: list[str | Table]) -> Output:
+def _notes(store: PipelineCheckpoint, options: dict[str, Any]) -> tuple[str, ...]:
+    """Say which metadata fields of rules and limits no checkpoint has."""
+    by = ("keep_best", "keep_lowest", "at_most_per")
+    ranked = [field for name in by for _, field in options[name]]
+    asked = [each.path for text in options["keep_where"] for each in fields_in(text)]
+    return (
+        *notes_on_absent(store, ranked, ": a rule by it keeps nothing, a limit takes nothing"),
+        *notes_on_absent(store, asked),
+    )
+
+
+def _done(report: PruneReport, text: list[str | Table], notes: tuple[str, ...] = ()) -> Output:
     plan = report.plan
     facts = [
         {
@@ -176,8 +192,8 @@ def _done(report: PruneReport, text: list[str | Table]) -> Output:
         "freed_payloads": report.freed_payloads,
         "freed_bytes": report.freed_bytes,
     }
-    notes = tuple(f"{safe(each)} was spared: {why}" for each, why in report.spared)
-    return Output(document, text, notes=notes)
+    spared = tuple(f"{safe(each)} was spared: {why}" for each, why in report.spared)
+    return Output(document, text, notes=(*notes, *spared))
 
 
 def _table(plan: RetentionPlan, *, only_forgotten: bool = False) -> Table:

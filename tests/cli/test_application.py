@@ -338,12 +338,22 @@ def test_prune_asks_on_a_terminal(handle, answer, code, left):
 
 
 def test_before_prune_asks_it_shows_what_would_be_forgotten_and_once(handle):
-    words = ("--store", handle.checkpoint_dir, "prune", "--keep-last", "1")
+    words = (
+        "--store",
+        handle.checkpoint_dir,
+        "prune",
+        "--keep-last",
+        "1",
+        "--keep-best",
+        "1",
+        "acc",
+    )
     _, shown, out = on_a_terminal(*words, answer=b"y\n", streams=("stdin", "stderr"))
     plan, _ = shown.split("Forget 1 checkpoint?")
     assert "not newest 1" in plan
     assert ("one" in plan, "two" in plan) == (True, False)
     assert "1 of 3 checkpoints would be forgotten" in plan
+    assert "no checkpoint has a metadata field 'acc'" in plan
     assert out.startswith("1 of 3 checkpoints forgotten, ")
 
 

@@ -61,6 +61,21 @@ def test_every_checkpoint_is_printed_with_why(prune):
     assert "2 of 5 checkpoints would be forgotten" in out
 
 
+@pytest.mark.parametrize("last", ["--dry-run", "--yes"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--keep-best 1 acc", "'acc' that can be asked for: a rule by it keeps nothing"),
+        ("--keep-lowest 1 acc", "'acc' that can be asked for: a rule by it keeps nothing"),
+        ("--keep-last 9 --at-most-per 1 acc", "'acc' that can be asked for: a rule by it"),
+        ("--keep-where pinned=true", "'pinned' that can be asked for: did you mean @pinned?"),
+    ],
+)
+def test_a_rule_by_a_field_that_no_checkpoint_has_is_told(prune, words, told, last):
+    done = prune(*words.split(), last)
+    assert (done.code, done.err.count("\n"), told in done.err) == (0, 1, True)
+
+
 @pytest.mark.parametrize("option", ["--keep-last", "--keep-daily", "--at-most-bytes"])
 def test_a_number_over_64_bits_is_refused_as_nonsense(prune, option):
     ended = prune(option, str(2**63), "--dry-run")

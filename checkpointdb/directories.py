@@ -150,18 +150,26 @@ def target_exists(path: Path) -> InvalidInputError:
 
 
 def link_or_rename(temporary: Path, path: Path) -> None:
-    """Give a file its name, unless that is taken: FileExistsError.
+    """Give a file its name, unless that is taken: FileExistsError, which names `path` alone.
 
     Of two at once, where a file system has no hard links, the later one holds.
     """
     try:
         os.link(temporary, path)  # unlike a rename, it fails where there is a file
+    except FileExistsError:
+        raise _taken(path) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            raise _taken(path) from None
         temporary.rename(path)
+
+
+def _taken(path: Path) -> FileExistsError:
+    return FileExistsError(
+        errno.EEXIST, "File exists and was not overwritten, name another", str(path)
+    )
 
 
 @contextmanager

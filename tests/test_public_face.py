@@ -447,8 +447,9 @@ def test_a_key_is_written_for_its_owner_alone_and_read_again(tmp_path):
 def test_a_key_file_is_never_overwritten(tmp_path):
     path = tmp_path / "store.key"
     key = generate_encryption_key(path)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="was not overwritten, name another") as raised:
         generate_encryption_key(path)
+    assert (raised.value.filename, raised.value.filename2) == (str(path), None)
     assert load_encryption_key(path) == key
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from checkpointdb import generate_encryption_key
+from checkpointdb import InvalidInputError, generate_encryption_key
 from checkpointdb.cli.command import Commands, Output
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
@@ -33,7 +33,12 @@ def key() -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def generate(file: Path | None) -> Output:
     """Make a key, in a new FILE that its owner alone can read; without FILE, print it."""
-    made = generate_encryption_key(file).decode()
+    try:
+        made = generate_encryption_key(file).decode()
+    except FileExistsError:
+        raise InvalidInputError(
+            f"{str(file)!r} exists and was not overwritten: name another file"
+        ) from None
     if file is None:
         return Output({"path": None, "key": made}, made)
     return Output({"path": str(file), "key": None}, f"keep a copy of {safe(str(file))} elsewhere")

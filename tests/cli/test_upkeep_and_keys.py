@@ -120,7 +120,9 @@ def test_a_generated_key_is_private_and_never_overwritten(run, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     key = path.read_bytes()
     assert key.decode() not in run("key", "generate", path, "--json").out
-    assert run("key", "generate", path).code == 1
+    refused = run("key", "generate", path)
+    told = f"checkpointdb: {str(path)!r} exists and was not overwritten: name another file\n"
+    assert (refused.code, refused.err) == (2, told)
     assert path.read_bytes() == key
 
 

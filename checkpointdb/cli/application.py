@@ -9,7 +9,7 @@ import sys
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -37,6 +37,8 @@ from checkpointdb.cli.exits import (
 )
 from checkpointdb.cli.terminal import safe
 from checkpointdb.errors import CheckpointError
+
+_PREFIX: Final = "checkpointdb: "
 
 
 class Application(Commands):
@@ -77,7 +79,9 @@ class Application(Commands):
         except click.ClickException as error:
             _show_usage(error)
             found = Exit(error.exit_code, "usage" if error.exit_code == 2 else "error", "")
-            return _fail(found, type(error).__name__, error.format_message(), is_json)
+            is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)
+            prefix = "" if is_help else _PREFIX
+            return _fail(found, type(error).__name__, error.format_message(), is_json, prefix)
         except (CheckpointError, OSError) as error:
             return _fail(exit_for(error), type(error).__name__, str(error), is_json)
         except NobodyReadsError:
@@ -116,7 +120,7 @@ def _show_usage(error: click.ClickException) -> None:
         click.echo(error.ctx.get_usage(), err=True)
 
 
-def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
+def _fail(found: Exit, kind: str, message: str, is_json: bool, prefix: str = _PREFIX) -> int:
     """Say what went wrong, on stderr and, if JSON was asked for, as the one document."""
     if is_json:
         error = {"code": found.code, "name": found.name, "type": kind, "message": message}
@@ -126,7 +130,7 @@ def _fail(found: Exit, kind: str, message: str, is_json: bool) -> int:
             raise
         except OSError:  # that it cannot be written may be what went wrong
             pass
-    click.echo(f"checkpointdb: {safe(message, lines=True)}", err=True)
+    click.echo(f"{prefix}{safe(message, lines=True)}", err=True)
     return found.code
 
 
@@ -140,8 +144,10 @@ def cli() -> None:
     """Look at and tend a store of checkpoints.
 
     No command but `import`, `copy`, `encrypt`, `backup pull`, `rebuild` and `demo` makes a store
-    where there is none, none but `prune` applies retention, and none but `db upgrade` upgrades a
-    database. An id that begins with a dash stands behind `--`.
+    where there is none, none but `prune` applies retention, none but `key generate` makes a key,
+    and none but `db upgrade` upgrades a database.
+
+    An id that begins with a dash stands behind `--`.
     """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from textwrap import fill
 from typing import Any, Final
 
 import click
@@ -17,17 +18,24 @@ from checkpointdb.filters.expressions import COLUMNS
 
 PAGE: Final = "docs/reference/cli.md"
 
+
+def _claims() -> str:
+    """Return what the help of the whole says of all commands."""
+    paragraphs = (cli.help or "").split("\n\n")
+    return fill(" ".join(paragraphs[1].split()), 100)
+
+
 _HEAD: Final = f"""\
 # The command line
 
 Made from the commands: `python -m checkpointdb.cli.reference > {PAGE}`. What to do
 with them is in [Operate a store from the command line](../how-to/operate-from-the-command-line.md).
 
-`pip install 'checkpointdb[cli]'` brings what it needs. No command but `demo`, and `import`,
-`backup pull`, `copy` and `encrypt` for what they bring, makes a store where there is none; none but
-`prune` applies retention, none but `key generate` makes a key, and none but `db upgrade` changes
-the schema. What cannot be printed (control characters, line ends, characters that turn text around)
-is shown escaped, as `\\x1b`, where it stands in an id, a key or a value.
+`pip install 'checkpointdb[cli]'` brings what it needs. What cannot be printed (control characters,
+line ends, characters that turn text around) is shown escaped, as `\\x1b`, where it stands in an id,
+a key or a value.
+
+{_claims()}
 
 An id that begins with a dash stands behind `--`: `checkpointdb show -- -x`.
 """
@@ -90,7 +98,7 @@ def reference() -> str:
         _JSON.rstrip(),
         _CONDITIONS.strip().format(columns=", ".join(f"`@{name}`" for name in COLUMNS)),
         "## Commands",
-        *_commands(cli, click.Context(cli, info_name="checkpointdb")),
+        *_commands(cli, click.Context(cli, info_name="checkpointdb", **cli.context_settings)),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 

@@ -156,7 +156,9 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
             raise unavailable(error, file, "read") from error
         found = given_key(key) if is_encrypted else None
         if is_encrypted and found is None:
-            raise EncryptionError(f"{str(file)!r} is encrypted: pass the key that opens it")
+            raise EncryptionError(
+                f"{str(file)!r} is encrypted: pass the key that opens it (key, --source-key-file)"
+            )
         report = rebuild_directory(directory, found)
         if len(report.checkpoints) != 1 or report.unreadable:
             raise _not_whole(file, [reason for _, reason in report.unreadable])

@@ -101,8 +101,8 @@ def _begun(keyring: Keyring, secrets: Secrets, own: Key, staying: list[Key]) -> 
     if others:
         raise EncryptionError(
             f"the store is opened by other keys too ({', '.join(sorted(others))}), and a new "
-            "master key can be wrapped only by keys that are at hand: give them in keep=[…], or "
-            "remove them first"
+            "master key can be wrapped only by keys that are at hand: give them in keep=[…], "
+            "--keep-key-file, or remove them first"
         )
     for key_id in stay.keys() & keyring.keys.keys():
         _check_same(stay[key_id], keyring.keys[key_id], secrets)

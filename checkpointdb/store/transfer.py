@@ -141,7 +141,7 @@ class Transfer(KeyChanges):
         is_encrypted = self._is_encrypted_for(key, encrypted)
         opens = given_key(self._key_for(key, is_encrypted)) if is_encrypted else None
         if key is not None and not is_encrypted:
-            raise EncryptionError("a key encrypts nothing with encrypted=False: pass one of them")
+            raise EncryptionError("a key encrypts nothing with encrypted=False, --plain: pass one")
         if is_encrypted and opens is None:
             raise EncryptionError("nothing was exported: give the key that shall open the file")
         self._engine.catch_up()
@@ -275,7 +275,7 @@ class Transfer(KeyChanges):
             raise EncryptionError(
                 f"what is to be imported is encrypted, and the store {str(self.checkpoint_dir)!r} "
                 "holds checkpoints in the clear: nothing was imported. Import it into a new store, "
-                "or, to have it in the clear, with allow_plain=True"
+                "or, to have it in the clear, with allow_plain=True, --allow-plain"
             ) from error
 
     def _refuse_itself(self, directory: Path) -> None:

@@ -155,6 +155,16 @@ def test_a_mistake_on_the_command_line_is_one_json_document_too(run):
     assert (result.code, result.document["error"]["name"]) == (2, "usage")
 
 
+@pytest.mark.parametrize("words", [[], ["backup"]])
+def test_without_a_command_the_help_is_shown_as_it_is(words):
+    from click.testing import CliRunner
+
+    from checkpointdb.cli.application import cli
+
+    bare, helped = (CliRunner().invoke(cli, [*words, *more]) for more in ([], ["-h"]))
+    assert (bare.exit_code, bare.stdout, bare.stderr) == (2, "", helped.stdout)
+
+
 def test_what_stands_behind_a_double_dash_is_no_option(run):
     result = run("show", "--", "--json")
     assert (result.code, result.out) == (3, "")

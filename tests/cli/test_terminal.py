@@ -114,6 +114,13 @@ def test_the_reference_page_is_what_the_commands_say(request):
     assert page == reference(), f"stale: python -m checkpointdb.cli.reference > {PAGE}"
 
 
+def test_the_help_and_the_reference_page_say_the_same_of_all_commands():
+    shown = CliRunner().invoke(cli, ["-h"]).stdout
+    for each in (shown, reference()):
+        assert "none but `key generate` makes a key, and none but" in " ".join(each.split())
+        assert "`backup pull`, `rebuild` and `demo` makes" in " ".join(each.split())
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_told_how_to_complete(shell):
     env = {"_CHECKPOINTDB_COMPLETE": f"{shell}_source"}

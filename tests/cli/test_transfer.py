@@ -35,8 +35,18 @@ def test_what_was_encrypted_arrives_encrypted(run, tmp_path):
 
 def test_encrypted_checkpoints_do_not_come_into_a_store_in_the_clear_unasked(run):
     refused = run("import", LEGACY / "encrypted")
-    assert (refused.code, "allow" in refused.err) == (5, True)
+    assert (refused.code, "--allow-plain" in refused.err) == (5, True)
     assert run("import", LEGACY / "encrypted", "--allow-plain").code == 0
+
+
+def test_an_encrypted_file_without_its_key_says_how_to_give_it(run, sealed, key_file, tmp_path):
+    file = tmp_path / "one.gz"
+    assert run("--store", sealed, "--key-file", key_file, "export", "one", file).code == 0
+    refused = run("import", file)
+    assert (refused.code, "--source-key-file" in refused.err) == (5, True)
+    words = ("export", "one", file, "--force", "--plain", "--file-key-file", key_file)
+    refused = run("--store", sealed, "--key-file", key_file, *words)
+    assert (refused.code, "--plain" in refused.err) == (5, True)
 
 
 def test_numbers_that_json_does_not_have_come_as_texts(run, tmp_path):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 import click
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_BYTES = {
+    **{"": 1, "b": 1},
+    **{f"{letter}b": 1_000**power for power, letter in enumerate("kmgt", 1)},
+    **{f"{letter}ib": 1_024**power for power, letter in enumerate("kmgt", 1)},
+}
+_MOST_BYTES = 2**63 - 1
 
 
 class Number(click.FloatRange):
@@ -52,6 +59,19 @@ def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> floa
     number = _time(value) if value.strip()[-1:] in _SECONDS else 0.0  # 30 of what?
     if number <= 0:
         raise click.BadParameter(f"{value!r} is no age: write 36h, 30d or 8w")
+    return number
+
+
+def byte_count(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Return a number of bytes, such as 1000000, 500MB or 2GiB, of at least 1."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,19}(?:\.\d{1,9})?)\s*([a-z]*)", value.strip().lower())
+    number = int(Decimal(found[1]) * _BYTES.get(found[2], 0)) if found else 0
+    if not 1 <= number <= _MOST_BYTES:
+        raise click.BadParameter(
+            f"{value!r} is no number of bytes from 1 to {_MOST_BYTES}: write 1000000, 500MB or 2GiB"
+        )
     return number
 
 

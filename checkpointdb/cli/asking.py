@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import reduce
 from operator import and_
 from typing import Any, Final
@@ -132,7 +133,7 @@ def _facts(found: CheckpointDetails) -> list[str | Table]:
         "encrypted": "yes" if of.is_encrypted else "no",
         "pinned": "yes" if of.pinned else "no",
         "state": "no version" if of.state_version is None else f"version {of.state_version}",
-        "metadata": as_json(of.custom_metadata),
+        "metadata": json.dumps(of.custom_metadata, indent=2, ensure_ascii=False),
     }
     return [
         f"{name + ':':<12}{safe(text, lines=name == 'metadata')}" for name, text in facts.items()
@@ -191,8 +192,17 @@ def stats(session: Session) -> Output:
     """Count the checkpoints of the pipeline and what they take."""
     with session.open() as store:
         found = store.get_statistics()
-    rows = [(name, "" if value is None else str(value)) for name, value in found.items()]
+    rows = [(name, _number(name, found[name])) for name in found if name != "total_size_mb"]
     return Output(found, Table(("statistic", "value"), rows))
+
+
+def _number(name: str, value: Any) -> str:
+    """Return a number of the statistics, or what else is in them, as people read it."""
+    if value is None:
+        return "none"
+    if name.endswith("_bytes"):
+        return size(value)
+    return moment(value) if name.endswith("_timestamp") else str(value)
 
 
 @click.command(cls=Command, shape={"pipelines": ["text"]})

@@ -102,9 +102,10 @@ def counted_options(command: Any) -> Any:
 @click.option("--keep-until-backed-up", is_flag=True, help="Keep what no backup has yet.")
 @click.option(
     "--at-most-bytes",
-    type=_count,
     metavar="BYTES",
-    help="Of what is kept, forget the oldest until the files have at most so many bytes.",
+    callback=amounts.byte_count,
+    help="Of what is kept, forget the oldest until the files have at most so many bytes, such as "
+    "1000000, 500MB or 2GiB.",
 )
 @click.option("--at-most-per", help="Keep at most N for each value of a metadata field.", **_pair)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, and do nothing.")

@@ -16,7 +16,7 @@ from checkpointdb.cli.exits import CORRUPT, OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.targets import target_url_options
-from checkpointdb.cli.terminal import Table, safe, size
+from checkpointdb.cli.terminal import Table, count, safe, size
 from checkpointdb.reports import (
     CompactReport,
     DamagedCheckpoint,
@@ -87,12 +87,16 @@ def check(
     return checked(report)
 
 
-def checked(report: CheckReport) -> Output:
+def checked(report: CheckReport, *, of_payloads: bool = True) -> Output:
     """Return what a check found; problems end in the exit code for corruption."""
-    summary = (
-        f"{report.checkpoints} checkpoints, {report.payloads} payloads, "
-        f"{report.read_payloads} read, {size(report.verified_bytes)} verified: "
-    )
+    parts = [count(report.checkpoints, "checkpoint")]
+    if of_payloads:
+        parts += [
+            count(report.payloads, "payload"),
+            f"{report.read_payloads} read",
+            f"{size(report.verified_bytes)} verified",
+        ]
+    summary = f"{', '.join(parts)}: "
     rows: list[tuple[Any, ...]] = [
         (each.kind, each.subject, each.detail, ", ".join(each.checkpoint_ids))
         for each in report.problems
@@ -101,7 +105,7 @@ def checked(report: CheckReport) -> Output:
     if report.is_ok:
         return Output(document, summary + "no problems")
     found = Table(("problem", "in", "what", "affected checkpoints"), rows)
-    return Output(document, [summary + f"{len(rows)} problems", "", found], CORRUPT)
+    return Output(document, [summary + count(len(rows), "problem"), "", found], CORRUPT)
 
 
 @click.command(cls=Command, shape=RepairReport)
@@ -193,8 +197,8 @@ def compact(session: Session, min_dead: float, dry_run: bool, progress: bool) ->
         report = store.compact(min_dead=min_dead, dry_run=dry_run, progress=moved)
     notes = [f"{name} was left as it is: {reason}" for name, reason in report.left]
     if report.not_smaller:
-        count = len(report.not_smaller)
-        notes.append(f"{count} mostly dead payloads stay: written again, they take as much room")
+        stay = len(report.not_smaller)
+        notes.append(f"{stay} mostly dead payloads stay: written again, they take as much room")
     if dry_run:
         names = [f"would rewrite {safe(name)}" for name in report.rewritten]
         return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, (*notes,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checkpointdb import CheckpointIndex
+from checkpointdb.cli.terminal import moment, size
 
 
 def ids(result):
@@ -136,6 +137,22 @@ def test_history_has_each_value_of_a_key(run):
 def test_statistics_are_those_of_the_library(run, handle):
     assert run("stats", "--json").document == handle.get_statistics()
     assert "total_checkpoints" in run("stats").out
+
+
+def test_statistics_are_told_as_people_read_them(run, handle):
+    found = handle.get_statistics()
+    told = dict(line.split(None, 1) for line in run("stats").out.splitlines())
+    assert told["total_size_bytes"] == size(found["total_size_bytes"])
+    assert told["state_bytes"].endswith(" kB")
+    assert told["newest_timestamp"] == moment(found["newest_timestamp"])
+    assert (told["last_backup_timestamp"], told["total_checkpoints"]) == ("none", "3")
+    assert set(told) == {"statistic", *found} - {"total_size_mb"}
+
+
+def test_metadata_is_shown_in_its_own_letters_and_steers_no_terminal(run, store):
+    store("other").save({"n": 1}, "x", custom_metadata={"größe": "\x1b[2J日本\x9b"})
+    out = run("--store", store("other").checkpoint_dir, "show", "x").out
+    assert '"größe": "\\u001b[2J日本\\x9b"' in out
 
 
 def test_pipelines_are_those_of_the_store(run, store):

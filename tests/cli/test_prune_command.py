@@ -76,6 +76,30 @@ def test_a_rule_by_a_field_that_no_checkpoint_has_is_told(prune, words, told, la
     assert (done.code, done.err.count("\n"), told in done.err) == (0, 1, True)
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("7", 7),
+        ("7B", 7),
+        ("1MB", 10**6),
+        ("1.5 kB", 1_500),
+        ("2gib", 2 * 1024**3),
+        ("3TiB", 3 * 1024**4),
+        ("10GB", 10**10),
+        ("1MiB", 2**20),
+    ],
+)
+def test_bytes_are_given_with_a_unit_or_without(prune, text, count):
+    done = prune("--at-most-bytes", text, "--dry-run", "--json")
+    assert done.document["policy"] == f"all, at most {count:,} bytes"
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.5", "-1", "MB", "1 XB", "1e6", "9999999TB"])
+def test_what_is_no_number_of_bytes_is_refused(prune, text):
+    refused = prune("--at-most-bytes", text, "--dry-run")
+    assert (refused.code, "is no number of bytes" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize("option", ["--keep-last", "--keep-daily", "--at-most-bytes"])
 def test_a_number_over_64_bits_is_refused_as_nonsense(prune, option):
     ended = prune(option, str(2**63), "--dry-run")

@@ -27,6 +27,14 @@ def test_check_reads_a_part_if_asked(run, handle):
     assert "every byte" in run("check", "--read-data", "--read-data-subset", "10%").err
 
 
+def test_a_check_of_the_database_alone_tells_of_no_payloads(run, handle):
+    assert run("db", "check").out == "3 checkpoints: no problems\n"
+    handle.delete_checkpoint("fork")
+    handle.delete_checkpoint("two")
+    assert run("db", "check").out == "1 checkpoint: no problems\n"
+    assert run("check").out == "1 checkpoint, 1 payload, 0 read, 0 B verified: no problems\n"
+
+
 def test_check_needs_no_key(run, sealed):
     report = run("--store", sealed, "check", "--read-data", "--json").document
     assert (report["is_ok"], report["read_payloads"]) == (True, report["payloads"])

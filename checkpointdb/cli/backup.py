@@ -93,7 +93,7 @@ def push(
     "pipelines",
     multiple=True,
     metavar="NAME",
-    help="Bring back only this pipeline; all, if none is named.",
+    help="Bring back only this pipeline, or else that of --pipeline; all, if none is named.",
 )
 @click.option(
     "--checkpoint",
@@ -118,6 +118,11 @@ def push(
 @click.pass_obj
 def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Output:
     """Bring a backup back into a new directory, which --store names; every byte is verified."""
+    named = () if session.named_pipeline is None else (session.named_pipeline,)
+    if named and options["rebuild"]:
+        raise click.UsageError(
+            "--rebuild brings back all pipelines: leave out --pipeline (CHECKPOINTDB_PIPELINE)"
+        )
     if session.payload_url is not None:
         raise click.UsageError(
             "a pull brings payloads into the directory, not to --payload-url: pull without it, "
@@ -128,7 +133,7 @@ def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Ou
             _config(remote, options["credentials"]),
             session.store,
             session.key,
-            pipelines=options["pipelines"] or None,
+            pipelines=options["pipelines"] or named or None,
             checkpoint_ids=options["ids"] or None,
             snapshot=options["snapshot"],
             rebuild=options["rebuild"],

@@ -105,6 +105,22 @@ def test_a_copy_is_of_the_pipeline_that_is_named_and_else_of_all(run, store, tmp
     assert run("copy", tmp_path / "all", "--json").document["copied"] == 4
 
 
+def test_a_pull_is_of_the_pipeline_that_is_named_and_else_of_all(run, handle, store, tmp_path):
+    store(pipeline="other").save({"a": 1}, "apart")
+    nas = tmp_path / "nas"
+    handle.push_backup(nas)
+    for words in (["--pipeline", "other"], ["--only-pipeline", "other", "--pipeline", "default"]):
+        target = tmp_path / words[0]
+        pulled = run("--store", target, "backup", "pull", nas, *words, "--json")
+        assert pulled.document["checkpoints"] == 1
+        assert "apart" in run("--store", target, "--pipeline", "other", "list").out
+    pull = ("backup", "pull", nas, "--store")
+    assert run(*pull, tmp_path / "all", "--json").document["checkpoints"] == 4
+    assert run(*pull, tmp_path / "none", "--pipeline", "nobody").code == 3
+    refused = run(*pull, tmp_path / "none", "--pipeline", "other", "--rebuild")
+    assert (refused.code, "leave out --pipeline" in refused.err) == (2, True)
+
+
 def test_what_stays_of_a_failed_import_does_not_hide_why_it_failed(run, tmp_path, monkeypatch):
     def failing(path, **_options):
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)

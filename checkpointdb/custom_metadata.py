@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from checkpointdb.errors import InvalidInputError
@@ -18,10 +18,10 @@ Row = tuple[str, float | None, str | None]
 
 
 def checked(custom_metadata: object) -> dict[str, Any]:
-    """Return a copy of the metadata as JSON gives it back.
+    """Return a copy of the metadata as JSON gives it back, scalars of NumPy as plain numbers.
 
     Raises InvalidInputError if it is no dictionary with text keys, or holds what JSON or a
-    database cannot (the message says what), such as NaN, a datetime, NUL, or a cycle.
+    database cannot (the message says what and where), such as NaN, a datetime, NUL, or a cycle.
     """
     if custom_metadata is None:
         return {}
@@ -30,14 +30,29 @@ def checked(custom_metadata: object) -> dict[str, Any]:
             f"custom_metadata must be a dictionary, not {type(custom_metadata).__name__}"
         )
     try:
-        text = json.dumps(custom_metadata, allow_nan=False)
+        text = json.dumps(custom_metadata, allow_nan=False, default=_number)
+        _check(custom_metadata, MAX_DEPTH)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"custom_metadata must be JSON: {error}; convert such values to text or numbers"
-        ) from error
-    _check(custom_metadata, MAX_DEPTH)
+        raise InvalidInputError(_refusal(custom_metadata, error)) from error
     result: dict[str, Any] = json.loads(text)
     return result
+
+
+def as_scalar(value: Any) -> Any:
+    """Return the number or text that a scalar of NumPy or PyTorch is; anything else as it is."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        item = value.item()
+        return item if isinstance(item, (bool, int, float, str)) else value
+    return value
+
+
+def _number(value: object) -> object:
+    """Return what json.dumps cannot write as what it can. Raises TypeError if it is no scalar."""
+    scalar = as_scalar(value)
+    if scalar is value:
+        raise TypeError(f"it has no {type(value).__name__}: convert it to text or a number")
+    _check(scalar, 0)
+    return scalar
 
 
 def _check(value: object, depth: int) -> None:
@@ -45,16 +60,52 @@ def _check(value: object, depth: int) -> None:
     if depth < 0:
         raise InvalidInputError(f"custom_metadata is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
-        storable(value, "the metadata")
+        storable(value, "the text")
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):  # json.dumps would make text of it, found by no filter
-                raise InvalidInputError(f"custom_metadata has a key that is no text: {key!r}")
-            storable(key, "the metadata's key")
+            _check_key(key)
             _check(item, depth - 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check(item, depth - 1)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):  # json.dumps would make text of it, found by no filter
+        raise InvalidInputError(f"a key is no text: {key!r}")
+    storable(key, "a key")
+
+
+def _check_scalar(value: object) -> None:
+    json.dumps(value, allow_nan=False, default=_number)
+    _check(value, 0)
+
+
+def _refusal(custom_metadata: dict[Any, Any], error: Exception) -> str:
+    """Say what is wrong, and with which field if it is one, not the depth or a circle."""
+    if not isinstance(error, RecursionError):
+        for place, check, part in _parts(custom_metadata, "custom_metadata", MAX_DEPTH, set()):
+            try:
+                check(part)
+            except (TypeError, ValueError) as found:
+                return f"{place} cannot be stored as JSON: {found}"
+    if isinstance(error, InvalidInputError):
+        return str(error)
+    return f"custom_metadata must be JSON: {error}"
+
+
+def _parts(
+    value: Any, place: str, depth: int, seen: set[int]
+) -> Iterator[tuple[str, Callable[[Any], None], Any]]:
+    """Yield where each key and each scalar stands, what checks it, and it itself."""
+    if not isinstance(value, (dict, list, tuple)):
+        yield place, _check_scalar, value
+    elif depth and id(value) not in seen:
+        seen.add(id(value))
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict):
+                yield place, _check_key, step
+            yield from _parts(item, f"{place}[{step!r}]", depth - 1, seen)
 
 
 def flatten(custom_metadata: dict[str, Any], prefix: str = "") -> Iterator[Row]:

@@ -5,6 +5,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +62,23 @@ def test_tuples_come_back_as_lists():
     assert checked({"a": (1, ("b",))}) == {"a": [1, ["b"]]}
 
 
+def test_scalars_of_numpy_are_the_numbers_that_they_are_at_any_depth():
+    metadata = {
+        "loss": np.float32(0.5),
+        "run": {"steps": [np.int64(3), (np.uint8(4),)], "done": np.bool_(True)},
+        "best": np.array(2.5),
+        "name": np.str_("n17"),
+    }
+    copy = checked(metadata)
+    assert copy == {
+        "loss": 0.5,
+        "run": {"steps": [3, [4]], "done": True},
+        "best": 2.5,
+        "name": "n17",
+    }
+    assert copy["run"]["done"] is True
+
+
 CIRCLE: dict[str, Any] = {}
 CIRCLE["self"] = [CIRCLE]
 
@@ -95,6 +113,28 @@ def test_what_no_database_can_hold_is_refused_with_the_reason(metadata, message)
         checked(metadata)
     assert message in str(caught.value)
     assert "metadata" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "place"),
+    [
+        ({"a": 1, "run": {"when": datetime(2026, 1, 1, tzinfo=UTC)}}, "['run']['when']"),
+        ({"a": [0, {"b": math.nan}]}, "['a'][1]['b']"),
+        ({"a": (np.float32("inf"),)}, "['a'][0]"),
+        ({"a": {"b": np.arange(3)}}, "['a']['b']"),
+        ({"a": {"b": np.datetime64("2026-01-01")}}, "['a']['b']"),
+        ({"a": np.array("b\0c")}, "['a']"),
+        ({"a": ["b\0"]}, "['a'][0]"),
+        ({"a": [{1: "b"}]}, "['a'][0]"),
+        ({"a": {("b", "c"): 1}}, "['a']"),
+        ({"a": [CIRCLE], "b": {1}}, "['b']"),
+    ],
+    ids=str,
+)
+def test_the_field_that_cannot_be_stored_is_named(metadata, place):
+    with pytest.raises(InvalidInputError) as caught:
+        checked(metadata)
+    assert str(caught.value).startswith(f"custom_metadata{place} cannot be stored")
 
 
 @pytest.mark.parametrize("text", [r"\u0000", r"\ud800", "\N{GRINNING FACE}", "\\", "\x01"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from effort import some
@@ -187,6 +188,11 @@ METADATA = [
         (meta("v") == 3, [0]),
         (meta("v") == True, [2]),  # noqa: E712
         (meta("v") == 1.0, [2]),
+        (meta("v") == np.int64(3), [0]),
+        (meta("v") == np.bool_(True), [2]),
+        (meta("v") > np.float32(3.25), [1]),
+        (meta("v").in_([np.uint8(3), np.str_("x")]), [0, 3]),
+        (meta("v").between(np.int32(1), np.float16(3)), [0, 2]),
         (meta("v") == "x", [3]),
         (meta("v") == None, [5]),  # noqa: E711
         (meta("v").is_(None), [5]),
@@ -316,6 +322,9 @@ def test_a_condition_has_no_truth_value_in_python():
     ("use", "message"),
     [
         (lambda: meta("v") == datetime.now(UTC), "ISO 8601"),
+        (lambda: meta("v") == np.datetime64("2026-01-01"), "not with datetime64"),
+        (lambda: meta("v") == np.arange(2), "not with ndarray"),
+        (lambda: meta("v") == np.float32("nan"), "NaN"),
         (lambda: meta("v") == 2**53 + 1, "as text"),
         (lambda: meta("v").in_([2**70, 2**70 - 1]), "as text"),
         (lambda: meta("v") > -(10**400), "as text"),

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Column, ColumnElement, and_, exists, or_, select, true, union_all
 
-from checkpointdb.custom_metadata import MAX_INDEXED_TEXT, as_double, check_path
+from checkpointdb.custom_metadata import MAX_INDEXED_TEXT, as_double, as_scalar, check_path
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.filters.conditions import Condition
 from checkpointdb.schema import checkpoint_metadata, checkpoints
@@ -151,8 +151,9 @@ class Field:
         return Condition(f"{self!r}{label}", matches, asked)
 
 
-def _operand(value: object) -> tuple[Column[Any], float | str]:
-    """Return the column that `value` is compared with, and it as that column holds it."""
+def _operand(given: object) -> tuple[Column[Any], float | str]:
+    """Return the column that a value is compared with, and it as that column holds it."""
+    value = as_scalar(given)
     if isinstance(value, str):
         if len(value) > MAX_INDEXED_TEXT:
             raise InvalidInputError(
@@ -161,7 +162,7 @@ def _operand(value: object) -> tuple[Column[Any], float | str]:
             )
         return _text, storable(str.__str__(value), "the value")
     if not isinstance(value, (int, float)):
-        raise InvalidInputError(_advice(value))
+        raise InvalidInputError(_advice(given))
     double = as_double(value)
     if double is None:
         raise InvalidInputError(

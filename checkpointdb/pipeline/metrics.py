@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from checkpointdb.custom_metadata import as_scalar
+
 
 def plain(value: Any) -> Any:
     """Return metrics with plain numbers in them; what is none is left for the save to refuse.
@@ -17,8 +19,7 @@ def plain(value: Any) -> Any:
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()
+    value = as_scalar(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

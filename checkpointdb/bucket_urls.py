@@ -118,7 +118,7 @@ def parse_url(
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
         known = ", ".join(f"{each}://" for each in ("file", *_SCHEMES))
-        raise InvalidInputError(f"{_shown(url)} is no place for payloads: use one of {known}")
+        raise InvalidInputError(f"{_shown(url)} names no place that is known: use one of {known}")
     bucket, account = parts.netloc, None
     if scheme == "az" and user and host:  # abfs://CONTAINER@ACCOUNT.dfs.core.windows.net
         bucket, account = user, host.partition(".")[0]

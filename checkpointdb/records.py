@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -34,16 +35,24 @@ class CloudBackupProvider(Enum):
     GCP_STORAGE = "gcp_storage"
     LOCAL_ONLY = "local_only"
 
+    @classmethod
+    def _missing_(cls, value: object) -> CloudBackupProvider | None:
+        """Return the provider that a URL's scheme names."""
+        named = {"s3": cls.AWS_S3, "az": cls.AZURE_BLOB, "gs": cls.GCP_STORAGE}
+        return named.get(value) if isinstance(value, str) else None
+
 
 @dataclass(slots=True)
 class CloudBackupConfig:
     """Where and how often to back up.
 
-    `url` says where in one text, `file:///nas/backups` or `s3://bucket/prefix`; else `provider`,
-    `bucket_name` and `prefix` do. `credentials_path` names a file of credentials; without one
-    they are looked for as the provider's own tools do. `keep_snapshots` is a policy of times, as
-    `prune_backup` takes, for what `auto_sync` leaves at the remote: None stands for KeepHourly(24)
-    | KeepDaily(7) | KeepWeekly(8) | KeepMonthly(12), and KeepAll() for all.
+    `url` says where at once, a directory, `file:///nas/backups` or `s3://bucket/prefix`; else
+    `provider` (or its text, or `s3`, `gs`, `az`), `bucket_name` and `prefix` do.
+    `credentials_path` names a file of credentials; without one they are looked for as the
+    provider's own tools do. `keep_snapshots` is a policy of times, as `prune_backup` takes, for
+    what `auto_sync` leaves at the remote: None stands for KeepHourly(24) | KeepDaily(7) |
+    KeepWeekly(8) | KeepMonthly(12), and KeepAll() for all. Raises InvalidInputError for a
+    provider that there is not.
     """
 
     enabled: bool = False
@@ -55,8 +64,17 @@ class CloudBackupConfig:
     sync_interval_seconds: int = 3600
     endpoint_url: str | None = field(default=None, kw_only=True)
     prefix: str = field(default="", kw_only=True)
-    url: str | None = field(default=None, kw_only=True)
+    url: str | os.PathLike[str] | None = field(default=None, kw_only=True)
     keep_snapshots: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        try:
+            self.provider = CloudBackupProvider(self.provider)
+        except ValueError as error:
+            known = ", ".join(each.value for each in CloudBackupProvider)
+            raise InvalidInputError(
+                f"there is no provider {self.provider!r} of backups: give one of {known}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

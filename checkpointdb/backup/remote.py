@@ -71,32 +71,38 @@ def remote_at(where: str | os.PathLike[str] | CloudBackupConfig) -> Remote:
     Raises InvalidInputError if it names none.
     """
     if isinstance(where, CloudBackupConfig):
-        return _open(url_of(where), where)
+        return _open(_url(_place_of(where)), where)
+    return _open(_url(where), None)
+
+
+def _url(place: str | os.PathLike[str]) -> str:
+    """Return the URL of a place: itself, or that of a directory."""
     try:
-        if isinstance(where, os.PathLike):
-            text, names_url = str(Path(where)), False
+        if isinstance(place, os.PathLike):
+            text, names_url = str(Path(place)), False
         else:
-            text, names_url = where, is_url(where)
+            text, names_url = place, is_url(place)
     except (TypeError, AttributeError) as error:
-        raise _no_place(where) from error
+        raise _no_place(place) from error
     if not text:
-        raise _no_place(where)
-    return _open(text if names_url else Path(text).absolute().as_uri(), None)
+        raise _no_place(place)
+    return text if names_url else Path(text).absolute().as_uri()
 
 
 def _no_place(where: object) -> InvalidInputError:
     return InvalidInputError(f"{where!r} is no place for a backup: give a URL or a directory")
 
 
-def url_of(config: CloudBackupConfig) -> str:
-    """Return the URL that a configuration stands for. Raises InvalidInputError if it has none."""
+def _place_of(config: CloudBackupConfig) -> str | os.PathLike[str]:
+    """Return the place that a configuration names. Raises InvalidInputError if it names none."""
     if config.url:
         return config.url
     scheme = _SCHEMES.get(config.provider)
     if scheme is None or not config.bucket_name:
         raise InvalidInputError(
-            "the configuration does not say where the backup goes: give it url='file:///DIRECTORY' "
-            "or url='s3://BUCKET/PREFIX', or a provider and bucket_name"
+            "the configuration does not say where the backup goes: give it url='/DIRECTORY' or "
+            "url='s3://BUCKET/PREFIX', or both a bucket_name and a provider: aws_s3, azure_blob or "
+            "gcp_storage"
         )
     return f"{scheme}://{config.bucket_name}/{quote(config.prefix.strip('/'))}".rstrip("/")
 

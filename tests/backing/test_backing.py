@@ -12,6 +12,7 @@ from breaking import KEEP_ALL
 
 from checkpointdb import (
     CloudBackupConfig,
+    CloudBackupProvider,
     InvalidInputError,
     MissingKeyError,
     NotFoundError,
@@ -391,3 +392,34 @@ def test_a_directory_whose_name_is_no_utf_8_is_itself(store, saved, tmp_path):
 def test_a_configuration_that_names_no_place_is_refused(store, url):
     with pytest.raises(InvalidInputError):
         store().configure_cloud_backup(CloudBackupConfig(True, url=url))
+
+
+@pytest.mark.parametrize(
+    ("provider", "scheme"), [("s3", "s3"), ("aws_s3", "s3"), ("az", "az"), ("gcp_storage", "gs")]
+)
+def test_a_provider_may_be_given_by_its_text(provider, scheme):
+    pytest.importorskip("obstore")
+    config = CloudBackupConfig(True, provider=provider, bucket_name="x", region="eu-1")
+    assert isinstance(config.provider, CloudBackupProvider)
+    if scheme == "az":
+        config.endpoint_url = "http://127.0.0.1:9"
+    assert remote_at(config).url.startswith(f"{scheme}://x")
+
+
+@pytest.mark.parametrize("provider", ["s4", None, 3, ["s3"]])
+def test_a_provider_that_there_is_not_is_refused_with_those_that_there_are(provider):
+    with pytest.raises(InvalidInputError, match="aws_s3, azure_blob, gcp_storage, local_only"):
+        CloudBackupConfig(True, provider=provider, bucket_name="x")
+
+
+def test_a_configuration_may_name_a_directory_as_a_push_may(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("nas/backups", tmp_path / "nas/backups", str(tmp_path / "nas/backups")):
+        saved.configure_cloud_backup(CloudBackupConfig(True, url=place))
+        saved.push_backup()
+    assert len(saved.list_backups("nas/backups")) == 3
+
+
+def test_a_scheme_that_is_not_known_is_not_said_to_be_about_payloads(saved):
+    with pytest.raises(InvalidInputError, match="names no place that is known: use one of file://"):
+        saved.push_backup("ftp://x/y")

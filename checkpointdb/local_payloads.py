@@ -365,10 +365,14 @@ _ADVICE = {  # by name: not every system has all of them
 }
 
 
-def unavailable(error: OSError, path: Path, done: str = "written") -> StoreUnavailableError:
-    """Return the error for a failed file operation, with the cause's number and advice."""
-    result = StoreUnavailableError(
-        f"{str(path)!r} cannot be {done} ({error.strerror}): {advice(error)}"
-    )
+def unavailable(
+    error: OSError, path: Path, done: str = "written", *, missing: str | None = None
+) -> StoreUnavailableError:
+    """Return the error for a failed file operation, with the cause's number and advice.
+
+    `missing` is the advice where it is no store's directory that is not there.
+    """
+    told = missing if missing and isinstance(error, FileNotFoundError) else advice(error)
+    result = StoreUnavailableError(f"{str(path)!r} cannot be {done} ({error.strerror}): {told}")
     result.errno = error.errno
     return result

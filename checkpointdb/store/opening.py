@@ -118,9 +118,13 @@ def _absolute(directory: Path) -> Path:
 
 def _is_made(directory: Path) -> bool:
     """Say whether a directory has a database."""
-    path = directory / DATABASE_NAME
     try:
-        return path.exists() and path.stat().st_size > 0
+        return (directory / DATABASE_NAME).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError as error:
+        file = next(each for each in (directory, *directory.parents) if each.exists())
+        raise StoreUnavailableError(f"{str(file)!r} is a file, and no store's directory") from error
     except (OSError, ValueError) as error:
         raise StoreUnavailableError(f"{str(directory)!r} cannot be opened: {error}") from error
 
@@ -167,7 +171,8 @@ def _make(directory: Path, *, durable: bool) -> None:
     try:
         make_directories(directory, durable=durable)
     except OSError as error:
-        raise unavailable(error, directory) from error
+        missing = "no directory can be made there: name another"
+        raise unavailable(error, directory, missing=missing) from error
 
 
 def _completed(

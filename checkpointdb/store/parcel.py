@@ -99,7 +99,8 @@ def write_parcel(
     except CheckpointError:
         raise
     except OSError as error:
-        raise unavailable(error, file) from error
+        missing = "there is no directory to write it into: make it first"
+        raise unavailable(error, file, missing=missing) from error
 
 
 def _copy_one(source: Open, target: Open, pipeline: str, checkpoint_id: str) -> None:
@@ -153,7 +154,8 @@ def opened_parcel(file: Path, beside: Path, key: bytes | str | Key | None) -> It
         try:
             is_encrypted = _unpack(file, directory)
         except OSError as error:
-            raise unavailable(error, file, "read") from error
+            missing = "name a file that export_checkpoint has written"
+            raise unavailable(error, file, "read", missing=missing) from error
         found = given_key(key) if is_encrypted else None
         if is_encrypted and found is None:
             raise EncryptionError(

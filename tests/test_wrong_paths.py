@@ -1,0 +1,40 @@
+"""Paths, of which no store and no file can come, are refused in words about them."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+
+
+@pytest.mark.parametrize("below", ["", "x", "x/y"])
+@pytest.mark.parametrize("url", [None, "postgresql://nobody@127.0.0.1:9/x"])
+def test_a_file_is_said_to_be_one_where_a_store_is_wanted(tmp_path, below, url):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(StoreUnavailableError) as caught:
+        PipelineCheckpoint(tmp_path / "notes" / below, database_url=url)
+    assert str(caught.value) == f"{str(tmp_path / 'notes')!r} is a file, and no store's directory"
+    assert [each.name for each in tmp_path.iterdir()] == ["notes"]
+
+
+def test_what_others_ask_of_a_file_is_answered_alike(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for ask in (PipelineCheckpoint.database_info, PipelineCheckpoint.check_without_key):
+        with pytest.raises(StoreUnavailableError, match="is a file, and no store's directory"):
+            ask(tmp_path / "notes")
+
+
+def test_where_no_store_is_concerned_none_is_said_to_be_gone(store, tmp_path):
+    handle = store()
+    handle.save({"a": 1}, "a")
+    for use, words in (
+        (lambda: handle.import_checkpoint(tmp_path / "x"), "a file that export_checkpoint"),
+        (lambda: handle.export_checkpoint("a", tmp_path / "no" / "x"), "there is no directory"),
+        (lambda: PipelineCheckpoint("/proc/x/y"), "name another"),
+    ):
+        with pytest.raises(StoreUnavailableError, match=words) as caught:
+            use()
+        assert caught.value.errno == errno.ENOENT
+        assert "was the store removed" not in str(caught.value)

@@ -86,6 +86,8 @@ class PassphraseKey:
 
     def __init__(self, passphrase: str, *, name: str = "default") -> None:
         require_cryptography()
+        if not isinstance(passphrase, str | None):
+            raise InvalidInputError(f"a passphrase is text, not {type(passphrase).__name__}")
         if not passphrase:
             raise InvalidInputError("a passphrase may not be empty")
         self._passphrase = passphrase.encode()

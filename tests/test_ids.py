@@ -46,6 +46,15 @@ each_hostile = pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(t
 each_refused = pytest.mark.parametrize("text", REFUSED, ids=ascii)
 
 
+@pytest.mark.sqlite
+def test_none_stands_for_an_id_that_is_made_up_and_for_no_other_name(store):
+    with pytest.raises(InvalidInputError, match="id is empty: give a name, or None for one"):
+        store().save({}, "")
+    for use in (lambda: store(pipeline=""), lambda: store().save({}, "a", base="")):
+        with pytest.raises(InvalidInputError, match=r"is empty: give a name$"):
+            use()
+
+
 @pytest.fixture
 def guarded(tmp_path, store, tree):
     """A handle, around whose directory nothing may change."""

@@ -85,6 +85,12 @@ def test_a_key_that_is_none_is_not_shown():
     assert caught.value.__cause__ is None
 
 
+def test_a_passphrase_is_text():
+    for other in (5, b"correct horse"):
+        with pytest.raises(InvalidInputError, match="a passphrase is text, not"):
+            PassphraseKey(other)
+
+
 def test_an_empty_passphrase_is_refused():
     with pytest.raises(InvalidInputError):
         PassphraseKey("")

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.databases
         {"sort_by": "colour"},
         {"sort_by": None},
         {"sort_by": checkpoints.c.id.desc()},
+        {"filter_fn": "accuracy > 0.9"},
         {"limit": -1},
         {"limit": 2.5},
         {"limit": True},

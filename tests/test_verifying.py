@@ -88,11 +88,14 @@ def test_looking_without_reading_notes_nothing(ten):
         {"read_data": True, "seconds": -1},
         {"share": 0.5},
         {"seconds": 5},
+        {"grace": 5},
     ],
 )
 def test_what_makes_no_sense_is_refused(archive, arguments):
     with pytest.raises(InvalidInputError):
         archive.check(**arguments)
+    with pytest.raises(InvalidInputError):
+        archive.check_without_key(archive.checkpoint_dir, **arguments)
 
 
 @pytest.fixture

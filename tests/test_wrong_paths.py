@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import InvalidInputError, PipelineCheckpoint, StoreUnavailableError
 
 
 @pytest.mark.parametrize("below", ["", "x", "x/y"])
@@ -38,3 +38,28 @@ def test_where_no_store_is_concerned_none_is_said_to_be_gone(store, tmp_path):
             use()
         assert caught.value.errno == errno.ENOENT
         assert "was the store removed" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("", "is empty"), (5, "not int"), (b"x", "not bytes"), (None, "not NoneType")],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        PipelineCheckpoint,
+        PipelineCheckpoint.rebuild,
+        PipelineCheckpoint.database_info,
+        PipelineCheckpoint.upgrade_database,
+        PipelineCheckpoint.upgrade_sql,
+        PipelineCheckpoint.check_without_key,
+        lambda path: PipelineCheckpoint.pull_backup("backup", path),
+        lambda path: PipelineCheckpoint.pull_backup("backup", path, rebuild=True),
+    ],
+)
+def test_what_is_no_path_of_a_store_is_refused(tmp_path, monkeypatch, use, path, words):
+    monkeypatch.chdir(tmp_path)  # where an empty path would make a store
+    with pytest.raises(InvalidInputError, match=f"the store's directory .*{words}"):
+        use(path)
+    assert not [*tmp_path.iterdir()]

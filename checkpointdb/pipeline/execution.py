@@ -185,8 +185,9 @@ class Run:
             metrics = returned
         if metrics is not None and not isinstance(metrics, Mapping):
             raise InvalidInputError(
-                f"stage {self._stage.name!r} returned a {type(returned).__name__}: return metrics "
-                "(a mapping), a new state, both as a tuple, or nothing"
+                f"stage {self._stage.name!r} returned what is of type "
+                f"{type(returned).__name__}: return metrics (a mapping), a new state, both as a "
+                "tuple, or nothing"
             )
         return plain(dict(metrics or {}))  # type: ignore[no-any-return]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from checkpointdb.callbacks import Progress, telling
 from checkpointdb.errors import InvalidInputError
 from checkpointdb.records import CloudBackupConfig, CloudBackupProvider
-from checkpointdb.store.validation import checked_names
+from checkpointdb.store.validation import checked_names, checked_path
 
 if TYPE_CHECKING:
     from checkpointdb.backup.remote import Remote
@@ -290,7 +290,7 @@ class CloudBackup:
         from checkpointdb.backup.remote import remote_at
         from checkpointdb.store.backing import pull_store, rebuild_from
 
-        directory = Path(checkpoint_dir).absolute()
+        directory = checked_path(checkpoint_dir).absolute()
         wanted = Wanted(
             checked_names(pipelines, "pipelines"), checked_names(checkpoint_ids, "checkpoint_ids")
         )

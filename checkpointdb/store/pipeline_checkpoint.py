@@ -7,7 +7,6 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +39,8 @@ from checkpointdb.store.validation import (
     checked_id,
     checked_keys,
     checked_level,
+    checked_page,
+    checked_path,
     checked_seconds,
 )
 
@@ -135,7 +136,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         self.configure_cloud_backup(cloud_backup_config)
         with passing():  # it may import something yet, such as a server's driver
             opened = open_directory(
-                Path(checkpoint_dir),
+                checked_path(checkpoint_dir),
                 durable=durable,
                 busy_seconds=busy_seconds,
                 upgrade=upgrade,
@@ -286,11 +287,9 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
         and columns of `checkpoints`. `sort_by` is "timestamp", "size", "id", "state_version", a
         column, or a `meta("…")`. `filter_fn` is called for each that `where` leaves.
 
-        Raises InvalidInputError for a sort key or a limit that make no sense.
+        Raises InvalidInputError for a sort key, a limit or a filter_fn that make no sense.
         """
-        for what, value in (("limit", limit), ("offset", offset)):
-            if value is not None:
-                checked_count(value, what, least=0)
+        checked_page(limit, offset, filter_fn)
         in_sql = filter_fn is None
         with self._engine.database.read() as connection:
             rows = listing.find_rows(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from checkpointdb.callbacks import Progress, telling
-from checkpointdb.store.validation import checked_scope, checked_share
+from checkpointdb.store.validation import checked_age, checked_path, checked_scope, checked_share
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -62,7 +62,7 @@ class Upkeep:
             engine.payloads,
             cipher=engine.cipher,
             read_data=scope,
-            grace=grace,
+            grace=checked_age(grace, "grace"),
             progress=progress,
         )
 
@@ -87,10 +87,9 @@ class Upkeep:
         """
         from checkpointdb.store.opening import check_directory
 
+        directory, spared = checked_path(checkpoint_dir), checked_age(grace, "grace")
         scope = checked_scope(read_data, share, seconds)
-        return check_directory(
-            Path(checkpoint_dir), scope, grace, progress, payload_url, database_url
-        )
+        return check_directory(directory, scope, spared, progress, payload_url, database_url)
 
     def check_database(self) -> CheckReport:
         """Compare rows with rows, and let SQLite look at its file; payloads are not looked at."""
@@ -202,7 +201,7 @@ class Upkeep:
 
         return telling(
             lambda told: rebuild_directory(
-                Path(checkpoint_dir),
+                checked_path(checkpoint_dir),
                 encryption_key,
                 told,
                 payload_url,
@@ -223,7 +222,7 @@ class Upkeep:
         """
         from checkpointdb.store.revising import database_info
 
-        return database_info(Path(checkpoint_dir), database_url)
+        return database_info(checked_path(checkpoint_dir), database_url)
 
     @staticmethod
     def upgrade_database(
@@ -238,7 +237,7 @@ class Upkeep:
         """
         from checkpointdb.store.revising import upgrade_database
 
-        return upgrade_database(Path(checkpoint_dir), database_url)
+        return upgrade_database(checked_path(checkpoint_dir), database_url)
 
     @staticmethod
     def upgrade_sql(
@@ -252,4 +251,4 @@ class Upkeep:
         """
         from checkpointdb.store.revising import upgrade_sql
 
-        return upgrade_sql(Path(checkpoint_dir), database_url)
+        return upgrade_sql(checked_path(checkpoint_dir), database_url)

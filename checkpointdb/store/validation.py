@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from checkpointdb.errors import InvalidInputError, InvalidStateError
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from checkpointdb.verifying import Scope
 
 MAX_ID_CHARACTERS = 16_384
+_ID = "the checkpoint id"
 _MAX_COUNT = 2**63 - 1  # an integer of a database
 
 
-def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
+def checked_id(checkpoint_id: object, what: str = _ID) -> str:
     """Return an id or a pipeline's name, which may be any text but empty.
 
     Raises InvalidInputError for what is no text, is empty, over 16 384 characters long, or
@@ -28,12 +30,27 @@ def checked_id(checkpoint_id: object, what: str = "the checkpoint id") -> str:
     if not isinstance(checkpoint_id, str):
         raise InvalidInputError(f"{what} must be text, not {type(checkpoint_id).__name__}")
     if not checkpoint_id:
-        raise InvalidInputError(f"{what} is empty: give a name, or None for one made up")
+        made_up = ", or None for one made up" if what == _ID else ""
+        raise InvalidInputError(f"{what} is empty: give a name{made_up}")
     if len(checkpoint_id) > MAX_ID_CHARACTERS:
         raise InvalidInputError(
             f"{what} has {len(checkpoint_id)} characters, at most {MAX_ID_CHARACTERS} are taken"
         )
     return storable(checkpoint_id, what)
+
+
+def checked_path(path: object, what: str = "the store's directory") -> Path:
+    """Return a path. Raises InvalidInputError for what is none, or is empty."""
+    if (
+        isinstance(path, str) and not path
+    ):  # as an unset variable gives, and would be the current directory
+        raise InvalidInputError(f"{what} is empty: give its path, '.' for the current directory")
+    try:
+        return Path(path)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{what} must be a path, as text or of pathlib, not {type(path).__name__}"
+        ) from error
 
 
 def new_id() -> str:
@@ -145,6 +162,17 @@ def checked_count(value: object, what: str, *, least: int = 1) -> int:
     return value
 
 
+def checked_page(limit: object, offset: object, filter_fn: object) -> None:
+    """Raise InvalidInputError for a part of a list, or a choice from it, that makes no sense."""
+    for what, value in (("limit", limit), ("offset", offset)):
+        if value is not None:
+            checked_count(value, what, least=0)
+    if filter_fn is not None and not callable(filter_fn):
+        raise InvalidInputError(
+            f"filter_fn must be a function of a CheckpointMetadata, not {type(filter_fn).__name__}"
+        )
+
+
 def checked_level(level: CompressionLevel) -> CompressionLevel:
     """Return a compression level. Raises InvalidInputError for what is none."""
     from checkpointdb.format import COMPRESSION_LEVELS
@@ -154,6 +182,15 @@ def checked_level(level: CompressionLevel) -> CompressionLevel:
             f"compression_level must be one of {', '.join(COMPRESSION_LEVELS)}, not {level!r}"
         )
     return level
+
+
+def checked_age(value: object, what: str) -> timedelta:
+    """Return a length of time. Raises InvalidInputError for what is none."""
+    if not isinstance(value, timedelta):
+        raise InvalidInputError(
+            f"{what} must be a timedelta, such as timedelta(hours=1), not {value!r}"
+        )
+    return value
 
 
 def checked_time(value: object, what: str) -> datetime:

@@ -139,7 +139,7 @@ def test_what_a_stage_returns_is_metrics_a_new_state_or_both(archive):
     pipeline = Pipeline("plan", archive, [same, both])
     assert pipeline.run({"a": 0}, "R") == {"a": 0, "new": 1}
     assert archive.get_checkpoint_info("R_stage_2").custom_metadata["metrics"] == {"size": 2}
-    with pytest.raises(InvalidInputError, match="'wrong' returned a int"):
+    with pytest.raises(InvalidInputError, match="'wrong' returned what is of type int"):
         Pipeline("wrong", archive, [wrong]).run({}, "W")
     assert archive.failures("wrong")[0].error_type == "checkpointdb.errors.InvalidInputError"
 

@@ -167,7 +167,7 @@ def _notes(store: PipelineCheckpoint, options: dict[str, Any]) -> tuple[str, ...
     ranked = [field for name in by for _, field in options[name]]
     asked = [each.path for text in options["keep_where"] for each in fields_in(text)]
     return (
-        *notes_on_absent(store, ranked, ": a rule by it keeps nothing, a limit takes nothing"),
+        *notes_on_absent(store, ranked, ": no rule and no limit finds anything by it"),
         *notes_on_absent(store, asked),
     )
 

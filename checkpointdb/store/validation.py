@@ -41,9 +41,8 @@ def checked_id(checkpoint_id: object, what: str = _ID) -> str:
 
 def checked_path(path: object, what: str = "the store's directory") -> Path:
     """Return a path. Raises InvalidInputError for what is none, or is empty."""
-    if (
-        isinstance(path, str) and not path
-    ):  # as an unset variable gives, and would be the current directory
+    # An unset variable gives it, and it would be the current directory.
+    if isinstance(path, str) and not path:
         raise InvalidInputError(f"{what} is empty: give its path, '.' for the current directory")
     try:
         return Path(path)  # type: ignore[arg-type]

@@ -65,9 +65,9 @@ def test_every_checkpoint_is_printed_with_why(prune):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("--keep-best 1 acc", "'acc' that can be asked for: a rule by it keeps nothing"),
-        ("--keep-lowest 1 acc", "'acc' that can be asked for: a rule by it keeps nothing"),
-        ("--keep-last 9 --at-most-per 1 acc", "'acc' that can be asked for: a rule by it"),
+        ("--keep-best 1 acc", "'acc' that can be asked for: no rule and no limit finds anything"),
+        ("--keep-lowest 1 acc", "'acc' that can be asked for: no rule and no limit finds anything"),
+        ("--keep-last 9 --at-most-per 1 acc", "'acc' that can be asked for: no rule and no limit"),
         ("--keep-where pinned=true", "'pinned' that can be asked for: did you mean @pinned?"),
     ],
 )

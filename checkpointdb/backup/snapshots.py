@@ -149,13 +149,19 @@ def snapshots_of(remote: Remote) -> list[tuple[Snapshot, int]]:
 
 
 def list_snapshots(remote: Remote) -> list[BackupSnapshot]:
-    """Return the snapshots at a remote, oldest first."""
+    """Return the snapshots at a remote, oldest first. Raises NotFoundError if there is no backup.
+
+    A place that is not mounted is not taken for an empty backup.
+    """
     pointer = pointer_of(remote)
     latest = pointer.snapshot.name if pointer else None
-    return [
+    found = [
         BackupSnapshot(each.name, each.created_at, stored_bytes, each.name == latest)
         for each, stored_bytes in snapshots_of(remote)
     ]
+    if pointer is None and not found:
+        raise _no_backup(remote)
+    return found
 
 
 def chosen(remote: Remote, name: str | None) -> Snapshot:
@@ -170,11 +176,15 @@ def chosen(remote: Remote, name: str | None) -> Snapshot:
         return snapshot
     pointer = pointer_of(remote)
     if pointer is None:
-        raise NotFoundError(
-            f"there is no backup at {remote.url!r}: look at the place, or rebuild from the "
-            "payloads if they are there"
-        )
+        raise _no_backup(remote)
     return pointer.snapshot
+
+
+def _no_backup(remote: Remote) -> NotFoundError:
+    return NotFoundError(
+        f"there is no backup at {remote.url!r}: look at the place, or rebuild from the payloads if "
+        "they are there"
+    )
 
 
 # --- fetched

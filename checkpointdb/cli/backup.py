@@ -164,9 +164,9 @@ def list_(remote: str, credentials: Path | None) -> Output:
         )
         for each in found
     ]
-    summary = f"{len(rows)} snapshots at {safe(remote)}"
+    summary = f"{count(len(rows), 'snapshot')} at {safe(remote)}"
     table = Table(("snapshot", "made", "bytes", ""), rows)
-    return Output({"snapshots": found}, [table, "", summary] if rows else summary)
+    return Output({"snapshots": found}, [table, "", summary])
 
 
 @backup.command(

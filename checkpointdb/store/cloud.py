@@ -229,7 +229,10 @@ class CloudBackup:
 
     @staticmethod
     def list_backups(remote: Place) -> list[BackupSnapshot]:
-        """Return the snapshots at a remote, oldest first. Raises StoreUnavailableError."""
+        """Return the snapshots at a remote, oldest first.
+
+        Raises NotFoundError if there is no backup, StoreUnavailableError if it cannot be asked.
+        """
         from checkpointdb.backup.remote import remote_at
         from checkpointdb.backup.snapshots import list_snapshots
 

@@ -22,6 +22,7 @@ from checkpointdb import (
     generate_encryption_key,
 )
 from checkpointdb.backup.directory_remote import DirectoryRemote
+from checkpointdb.backup.layout import POINTER
 from checkpointdb.backup.lease import leased
 from checkpointdb.backup.pushing import _Push
 from checkpointdb.backup.remote import remote_at
@@ -361,6 +362,21 @@ def test_a_url_that_would_name_another_directory_is_refused(
     with pytest.raises(InvalidInputError, match=words):
         store("other", payload_url=named).save({"a": 1}, "a")
     assert {each for each in tmp_path.rglob("*") if "other" not in each.parts} == before
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_place_without_a_backup_is_not_an_empty_backup(saved, nas, is_there):
+    if is_there:
+        nas.mkdir(parents=True)
+    with pytest.raises(NotFoundError, match="there is no backup at"):
+        saved.list_backups(nas)
+    assert nas.exists() == is_there
+
+
+def test_snapshots_without_the_latest_are_still_listed(saved, nas):
+    saved.push_backup(nas)
+    (nas / POINTER).unlink()
+    assert [each.is_latest for each in saved.list_backups(nas)] == [False]
 
 
 def test_a_url_names_the_same_directory_with_one_slash_and_with_three(saved, nas, tmp_path):

@@ -104,8 +104,8 @@ class History:
 
     def move(self):
         """Go on with what was pulled, as on another machine."""
-        latest = [each.name for each in self.handle.list_backups(self.nas) if each.is_latest]
-        for name in latest if self.pushed else []:
+        found = self.handle.list_backups(self.nas) if self.pushed else []
+        for name in (each.name for each in found if each.is_latest):
             self.states, self.key = dict(self.pushed[name][0]), self.pushed[name][1]
             self.handle.close()
             self.handle = self._pulled(name, self.key, self.states, None)

@@ -121,6 +121,15 @@ def test_a_pull_is_of_the_pipeline_that_is_named_and_else_of_all(run, handle, st
     assert (refused.code, "leave out --pipeline" in refused.err) == (2, True)
 
 
+def test_a_list_of_snapshots_counts_them_and_ends_in_its_code_where_there_are_none(
+    run, handle, tmp_path
+):
+    missing = run("backup", "list", tmp_path / "nas")
+    assert (missing.code, "there is no backup at" in missing.err) == (3, True)
+    handle.push_backup(tmp_path / "nas")
+    assert run("backup", "list", tmp_path / "nas").out.endswith(f"1 snapshot at {tmp_path}/nas\n")
+
+
 def test_what_stays_of_a_failed_import_does_not_hide_why_it_failed(run, tmp_path, monkeypatch):
     def failing(path, **_options):
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)

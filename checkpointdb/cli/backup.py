@@ -80,8 +80,9 @@ def push(
         f"{name} is damaged and was not backed up: {why}" for name, why in report.unreadable
     )
     summary = (
-        f"{report.checkpoints} checkpoints are backed up, {report.copied_payloads} of "
-        f"{report.payloads} payloads were copied, {size(report.copied_bytes)}"
+        f"{count(report.checkpoints, 'checkpoint is', 'checkpoints are')} backed up, "
+        f"{report.copied_payloads} of {count(report.payloads, 'payload')} copied, "
+        f"{size(report.copied_bytes)}"
     )
     return Output(report, summary, OK if report.is_ok else PARTIAL, notes)
 
@@ -143,7 +144,7 @@ def pull(session: Session, /, remote: str, progress: bool, **options: Any) -> Ou
         )
     notes = tuple(f"{each} did not come back whole and was left out" for each in report.left_out)
     summary = (
-        f"{report.checkpoints} checkpoints and {report.payloads} payloads are in "
+        f"{count(report.checkpoints, 'checkpoint')} and {count(report.payloads, 'payload')} are in "
         f"{safe(report.directory)}, {size(report.fetched_bytes)} were fetched"
     )
     return Output(report, summary, PARTIAL if report.left_out else OK, notes)
@@ -194,7 +195,7 @@ def verify(
             _config(remote, credentials), snapshot=snapshot, read_data=read_data, progress=moved
         )
     summary = (
-        f"{report.checkpoints} checkpoints, {report.payloads} payloads, "
+        f"{count(report.checkpoints, 'checkpoint')}, {count(report.payloads, 'payload')}, "
         f"{size(report.verified_bytes)} verified: "
     )
     document = {**plain(report), "is_ok": report.is_ok}
@@ -205,7 +206,7 @@ def verify(
         for each in report.problems
     ]
     found = Table(("problem", "in", "what", "affected checkpoints"), rows)
-    return Output(document, [f"{summary}{len(rows)} problems", "", found], CORRUPT)
+    return Output(document, [summary + count(len(rows), "problem"), "", found], CORRUPT)
 
 
 @backup.command(shape=BackupPruneReport)

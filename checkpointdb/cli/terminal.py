@@ -35,9 +35,9 @@ def size(count: int | None) -> str:
     return f"{count / 1_000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
-def count(number: int, name: str) -> str:
-    """Return how many there are of something: 1 problem, 2 problems."""
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return how many there are of something: 1 problem, 2 problems; `many` may say more."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def moment(timestamp: str) -> str:

@@ -24,7 +24,7 @@ from checkpointdb.cli.exits import OK, PARTIAL
 from checkpointdb.cli.progress import bar, progress_option
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.targets import target_url_options
-from checkpointdb.cli.terminal import Table, safe
+from checkpointdb.cli.terminal import Table, count, safe
 from checkpointdb.keys import Key
 from checkpointdb.store.key_sources import key_in_file
 
@@ -101,7 +101,8 @@ def _imported(report: ImportReport, new_keys: list[str]) -> Output:
         *(f"imported {safe(each)}" for each in report.imported),
         *(f"{safe(old)} is {safe(new)} here" for old, new in report.renamed),
         *(f"skipped {safe(each)}: another checkpoint has this id" for each in report.skipped),
-        f"{len(report.imported)} imported, {len(report.present)} were there already",
+        f"{len(report.imported)} imported, "
+        f"{count(len(report.present), 'was', 'were')} there already",
     ]
     notes = (
         *(f"{each} could not be imported: {why}" for each, why in report.unreadable),
@@ -188,7 +189,8 @@ def copy(session: Session, /, target: Path, progress: bool, **options: Any) -> O
             on_conflict=options["on_conflict"],
             progress=moved,
         )
-    return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
+    told = count(copied, "checkpoint was copied", "checkpoints were copied")
+    return Output({"copied": copied, "target": str(target)}, told)
 
 
 def _key_in(file: Path | None) -> Key | None:

@@ -153,9 +153,9 @@ def _repaired(report: RepairReport) -> list[str | Table]:
         *((each.kind, each.subject, f"{each.detail}: see rebuild") for each in report.problems),
     ]
     summary = (
-        f"{would}{report.read_payloads} payloads read, {len(report.damaged)} damaged, "
-        f"keys of {len(report.recovered)} checkpoints recovered, "
-        f"keys of {len(report.lost)} checkpoints lost"
+        f"{would}{count(report.read_payloads, 'payload')} read, {len(report.damaged)} damaged, "
+        f"keys of {count(len(report.recovered), 'checkpoint')} recovered, "
+        f"keys of {count(len(report.lost), 'checkpoint')} lost"
     )
     return [summary, "", Table(("what", "where", "which"), found)] if found else [summary]
 
@@ -197,13 +197,13 @@ def compact(session: Session, min_dead: float, dry_run: bool, progress: bool) ->
         report = store.compact(min_dead=min_dead, dry_run=dry_run, progress=moved)
     notes = [f"{name} was left as it is: {reason}" for name, reason in report.left]
     if report.not_smaller:
-        stay = len(report.not_smaller)
-        notes.append(f"{stay} mostly dead payloads stay: written again, they take as much room")
+        stay = count(len(report.not_smaller), "mostly dead payload")
+        notes.append(f"left as they are: {stay}; written again, they take as much room")
     if dry_run:
         names = [f"would rewrite {safe(name)}" for name in report.rewritten]
         return Output(report, [*names, f"about {size(report.freed_bytes)} to free"], OK, (*notes,))
     summary = (
-        f"{len(report.rewritten)} payloads rewritten into {report.written}, "
+        f"{count(len(report.rewritten), 'payload')} rewritten into {report.written}, "
         f"{size(report.freed_bytes)} freed"
     )
     return Output(report, summary, PARTIAL if report.left else OK, (*notes,))
@@ -248,7 +248,8 @@ def rebuild(session: Session, progress: bool) -> Output:
         *(f"{name} cannot be read: {reason}" for name, reason in report.unreadable),
     )
     end = PARTIAL if report.unreadable else OK
-    return Output(report, f"{len(report.checkpoints)} checkpoints are back, pinned", end, notes)
+    back = count(len(report.checkpoints), "checkpoint is back", "checkpoints are back")
+    return Output(report, f"{back}, pinned", end, notes)
 
 
 @click.command(cls=Command, shape={"copied": "number", "target": "text"})
@@ -280,7 +281,8 @@ def encrypt(
             database_url=urls["target_database_url"],
             progress=moved,
         )
-    return Output({"copied": copied, "target": str(target)}, f"{copied} checkpoints were copied")
+    told = count(copied, "checkpoint was copied", "checkpoints were copied")
+    return Output({"copied": copied, "target": str(target)}, told)
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (

@@ -16,7 +16,7 @@ from checkpointdb.cli.command import Command, NobodyReadsError, Output
 from checkpointdb.cli.completion import complete_id
 from checkpointdb.cli.session import Session
 from checkpointdb.cli.shown import in_lines
-from checkpointdb.cli.terminal import Table, safe, size
+from checkpointdb.cli.terminal import Table, count, safe, size
 from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import check_target, write_private
 from checkpointdb.json_values import Json
@@ -199,7 +199,8 @@ def diff(
         found = store.diff(old, new)
         told = _differences(store, old, new, found) if values else {}
     table = Table(("", "key", "old bytes", "new bytes", "type"), _rows(found))
-    lines: list[str | Table] = [table, f"{len(found.unchanged)} keys are unchanged"]
+    same = count(len(found.unchanged), "key is unchanged", "keys are unchanged")
+    lines: list[str | Table] = [table, same]
     for key, differences in told.items():
         lines += ["", f"{safe(key)}:", *(f"  {safe(each)}" for each in differences)]
     document = {

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from checkpointdb.cli.application import cli
 from checkpointdb.cli.documents import as_json, described, misfit, plain
 from checkpointdb.cli.reference import PAGE, reference
-from checkpointdb.cli.terminal import Table, safe, size, write
+from checkpointdb.cli.terminal import Table, count, safe, size, write
 from checkpointdb.reports import CheckReport
 
 
@@ -48,6 +48,13 @@ def test_lines_of_a_value_are_kept_and_nothing_else():
 )
 def test_a_size_is_told_in_its_unit(count, text):
     assert size(count) == text
+
+
+def test_what_is_counted_stands_in_the_right_number():
+    counted = [count(number, "problem") for number in (0, 1, 2)]
+    assert counted == ["0 problems", "1 problem", "2 problems"]
+    counted = [count(number, "key is here", "keys are here") for number in (1, 2)]
+    assert counted == ["1 key is here", "2 keys are here"]
 
 
 def test_a_table_is_aligned_where_there_is_no_terminal(capsys):

@@ -77,6 +77,8 @@ def test_a_query_is_copied_and_then_the_rest(run, tmp_path):
     words = ("copy", target, "--json", "--where")
     assert run(*words, "accuracy > 0.9").document["copied"] == 1
     assert run("copy", target, "--json").document["copied"] == 2
+    assert run("delete", "--store", target, "two", "--yes").code == 0
+    assert run("copy", target).out == "1 checkpoint was copied\n"
     assert len(run("--store", target, "list", "--json").document["checkpoints"]) == 3
     assert run(*words, "accuracy >").code == 2
 
@@ -121,12 +123,11 @@ def test_a_pull_is_of_the_pipeline_that_is_named_and_else_of_all(run, handle, st
     assert (refused.code, "leave out --pipeline" in refused.err) == (2, True)
 
 
-def test_a_list_of_snapshots_counts_them_and_ends_in_its_code_where_there_are_none(
-    run, handle, tmp_path
-):
+def test_a_list_of_snapshots_counts_them_and_ends_in_its_code_where_there_are_none(run, tmp_path):
     missing = run("backup", "list", tmp_path / "nas")
     assert (missing.code, "there is no backup at" in missing.err) == (3, True)
-    handle.push_backup(tmp_path / "nas")
+    pushed = run("backup", "push", tmp_path / "nas").out
+    assert pushed.startswith("3 checkpoints are backed up, 3 of 3 payloads copied, ")
     assert run("backup", "list", tmp_path / "nas").out.endswith(f"1 snapshot at {tmp_path}/nas\n")
 
 

@@ -46,6 +46,7 @@ def test_check_names_what_is_affected(run, handle):
     result = run("check")
     assert result.code == 4
     assert "missing" in result.out
+    assert "verified: 1 problem\n" in result.out
     assert "one, two, fork" in result.out or "one, fork, two" in result.out
     assert not run("check", "--json").document["is_ok"]
 
@@ -61,7 +62,7 @@ def test_repair_names_what_is_lost_and_ends_in_a_code_of_its_own(run, handle):
     assert {each["checkpoint_id"] for each in result.document["lost"]} == {"two"}
     told = run("repair").out
     assert "two of default" in told
-    assert "keys of 0 checkpoints recovered, keys of 1 checkpoints lost" in told
+    assert "keys of 0 checkpoints recovered, keys of 1 checkpoint lost" in told
     assert run("repair", "--forget-damaged", "--json").document["forgotten"] == [["default", "two"]]
     assert run("check", "--read-data").code == 0
 

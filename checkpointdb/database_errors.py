@@ -196,7 +196,9 @@ def translate(error: BaseException, where: str, busy_seconds: float) -> Checkpoi
         if is_only_unread(error, where):
             return unread(where)
         return CorruptionError(
-            f"the database {where!r} is damaged ({shortened(error)}): restore a backup"
+            f"the database {where!r} is damaged ({shortened(error)}): restore a backup, or move it "
+            "(and its -wal and -shm files) away and make it anew from the payloads, by "
+            "PipelineCheckpoint.rebuild or `checkpointdb rebuild`"
         )
     for symptom, advice in _UNAVAILABLE.items():
         if symptom in text:
@@ -272,7 +274,9 @@ def _of_server(error: Any, where: str, busy_seconds: float) -> CheckpointError |
             "condition",
         )
     if state in _DAMAGED_ON_SERVER:
-        return CorruptionError(f"the database {where!r} is damaged ({told}): restore a backup")
+        return CorruptionError(
+            f"the database {where!r} is damaged ({told}): restore a backup, or rebuild it"
+        )
     if state and not any(state.startswith(each) for each in _SAID_BY_SERVER if each):
         return StoreUnavailableError(f"the database {where!r} failed: {told}")
     return StoreUnavailableError(f"the database {where!r} failed ({told}): {_advice(error, state)}")

@@ -391,3 +391,17 @@ def test_deleted_space_is_used_again(store):
         handle.save({f"k{each}": number * 1_000 + each for each in range(200)}, f"s{number}")
         sizes.append((handle.checkpoint_dir / "checkpoints.db").stat().st_size)
     assert sizes[-1] <= 1.5 * sizes[20]
+
+
+def test_a_damaged_file_can_be_made_anew_as_the_error_says(tmp_path):
+    with PipelineCheckpoint(tmp_path) as handle:
+        handle.save({"a": 1}, "a")
+    (tmp_path / "checkpoints.db").write_bytes(b"no rows" * 999)
+    with pytest.raises(CorruptionError, match=r"move it .* away and make it anew") as caught:
+        PipelineCheckpoint(tmp_path)
+    assert "PipelineCheckpoint.rebuild" in str(caught.value)
+    for each in tmp_path.glob("checkpoints.db*"):
+        each.unlink()
+    PipelineCheckpoint.rebuild(tmp_path)
+    with PipelineCheckpoint(tmp_path) as handle:
+        assert handle.load("a") == {"a": 1}

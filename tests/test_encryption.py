@@ -179,6 +179,12 @@ def test_a_store_that_made_its_own_key_opens_again_and_again(tmp_path):
         assert stat.S_IMODE((tmp_path / "store" / name).stat().st_mode) == 0o600
 
 
+def test_the_warning_of_a_key_beside_the_data_points_at_who_opened_the_store(tmp_path):
+    with pytest.warns(KeyBesideDataWarning) as warned:
+        PipelineCheckpoint(tmp_path / "store", enable_encryption=True).close()
+    assert [each.filename for each in warned] == [__file__]
+
+
 def test_a_key_comes_from_the_environment(opened, key, tmp_path, monkeypatch):
     opened().save({"n": 1}, "one")
     path = tmp_path / "key file"
@@ -207,6 +213,7 @@ def test_a_key_that_cannot_be_had_is_an_error_before_anything_is_made(
     monkeypatch.setenv(f"CHECKPOINTDB_KEY{name}", value)
     with pytest.raises(EncryptionError, match=message) as caught:
         PipelineCheckpoint(tmp_path / "store", enable_encryption=True)
+    assert str(caught.value).startswith(f"CHECKPOINTDB_KEY{name}: ")
     assert "secret-looking" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -275,6 +282,21 @@ def test_keys_are_added_removed_and_rotated_and_no_payload_changes(opened, key, 
     assert opened(new).load("two") == {"n": 2}
     after = files_of(tmp_path / "store" / "payloads")
     assert {name: after[name] for name in payloads} == payloads
+
+
+@pytest.mark.parametrize("key_id", ["nope", "fernet:0123", ""])
+def test_an_id_of_no_key_is_said_to_be_none_and_not_shown(opened, key_id):
+    with pytest.raises(WrongKeyError) as caught:
+        opened().remove_key(key_id)
+    assert "nope" not in str(caught.value)
+
+
+def test_a_key_of_ones_own_is_removed_by_its_id_whatever_that_looks_like(opened, key):
+    handle, words = opened(), PassphraseKey("words")
+    words.key_id = "ours"
+    handle.add_key(words)
+    handle.remove_key("ours")
+    assert handle.key_ids() == [FernetKey(key).key_id]
 
 
 def test_a_handle_whose_key_was_removed_changes_no_keys(opened, key):

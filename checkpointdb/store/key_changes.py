@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from checkpointdb.callbacks import Progress
-from checkpointdb.errors import EncryptionError, InvalidInputError
+from checkpointdb.errors import EncryptionError, InvalidInputError, WrongKeyError
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -44,10 +44,8 @@ class KeyChanges:
 
         Raises WrongKeyError if it opens nothing, EncryptionError if it is the last.
         """
-        from checkpointdb.keys import as_key
-
-        key_id = key if isinstance(key, str) and ":" in key else as_key(key).key_id
-        self._opened().remove(lambda keyring, secrets: keyring.without_key(key_id, secrets))
+        opened, key_id = self._opened(), self._id_of(key)
+        opened.remove(lambda keyring, secrets: keyring.without_key(key_id, secrets))
 
     def rotate_key(
         self,
@@ -105,6 +103,23 @@ class KeyChanges:
         with opened.database.read() as connection:
             keyring = read_copies(opened.directory, connection).newest
         return sorted(keyring.keys) if keyring else []
+
+    def _id_of(self, key: bytes | str | Key) -> str:
+        """Return the id of a key that is given itself, or by its id."""
+        from checkpointdb.keys import as_key
+
+        if isinstance(key, str) and (":" in key or key in self.key_ids()):
+            return key
+        try:
+            return as_key(key).key_id
+        except EncryptionError:
+            if not isinstance(key, str):
+                raise
+            # Neither `from` it, nor the text shown: it may be a good key, cut off.
+            raise WrongKeyError(
+                "no key of that id opens the store, and it is no Fernet key: give one of what "
+                "key_ids() returns, or the key itself"
+            ) from None
 
     def _encrypt_empty(self, key: Key) -> None:
         """Encrypt the store of this handle, which goes on with it.

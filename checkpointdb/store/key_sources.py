@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from checkpointdb.crypto import (
@@ -46,12 +48,12 @@ def given_key(key: object | None) -> Key | None:
     """
     if key is not None:
         return as_key(key)
-    if text := os.environ.get("CHECKPOINTDB_KEY"):
-        return FernetKey(text)
-    if path := os.environ.get("CHECKPOINTDB_KEY_FILE"):
-        return key_in_file(Path(path))
-    if command := os.environ.get("CHECKPOINTDB_KEY_COMMAND"):
-        return FernetKey(_output_of(command))
+    for variable, read in _VARIABLES.items():
+        if text := os.environ.get(variable):
+            try:
+                return read(text)
+            except EncryptionError as error:
+                raise EncryptionError(f"{variable}: {error}") from error
     return None
 
 
@@ -86,9 +88,17 @@ def make_key_beside(directory: Path) -> Key:
         "it to another place, name that in CHECKPOINTDB_KEY_FILE, and keep a copy; without it "
         "nothing can be read",
         KeyBesideDataWarning,
-        stacklevel=2,
+        stacklevel=_levels_to_caller(),
     )
     return key_in_file(path)
+
+
+def _levels_to_caller() -> int:
+    """Return how many frames above the calling one the first is that is not of this package."""
+    levels, frame, package = 1, sys._getframe(1), __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        levels, frame = levels + 1, frame.f_back
+    return levels
 
 
 def key_in_file(path: Path) -> Key:
@@ -103,7 +113,7 @@ def _output_of(command: str) -> bytes:
     """Return the standard output of a command, run without a shell."""
     import shlex
 
-    problem = "CHECKPOINTDB_KEY_COMMAND gave no key: "
+    problem = "the command gave no key: "
     try:
         words = shlex.split(command)
         done = subprocess.run(  # noqa: S603 - it is the user's own
@@ -120,3 +130,10 @@ def _output_of(command: str) -> bytes:
     if done.returncode:
         raise EncryptionError(f"{problem}it ended with status {done.returncode}")
     return done.stdout
+
+
+_VARIABLES: dict[str, Callable[[str], Key]] = {
+    "CHECKPOINTDB_KEY": FernetKey,
+    "CHECKPOINTDB_KEY_FILE": lambda path: key_in_file(Path(path)),
+    "CHECKPOINTDB_KEY_COMMAND": lambda command: FernetKey(_output_of(command)),
+}

@@ -105,6 +105,17 @@ def test_the_words_of_the_schema_page_are_of_what_there_is(store):
     assert words - known == set()
 
 
+def test_every_view_is_told_of_column_by_column(store):
+    page = (ROOT / "docs" / "how-to" / "inspect-with-sqlite3.md").read_text()
+    with store().query() as connection:
+        found = inspected(connection)
+        for view in found.get_view_names():
+            assert f"| `{view}` |" in page
+            words = VIEWS[view][1]
+            columns = [each["name"] for each in found.get_columns(view)]
+            assert [each for each in columns if not words.get(each)] == []
+
+
 def test_the_page_of_configuration_has_every_argument_and_every_variable():
     page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     sources = "".join(path.read_text() for path in (ROOT / "checkpointdb").rglob("*.py"))

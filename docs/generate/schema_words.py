@@ -59,8 +59,8 @@ VIEWS: Final[Words] = {
     "checkpoint_backups": (
         "One row for each checkpoint and backup that has it; one too for what none has.",
         {
-            "pipeline": "",
-            "checkpoint_id": "",
+            "pipeline": "its pipeline's name",
+            "checkpoint_id": "the checkpoint's id",
             "remote": "where the backup is; NULL: it is not backed up",
             "backed_up_at": "when a snapshot first had it; NULL likewise",
         },

@@ -200,6 +200,19 @@ def test_an_error_is_also_the_builtin_that_old_code_catches(error, builtin):
     assert issubclass(error, CheckpointError)
 
 
+def test_a_handle_that_was_closed_may_be_used_again(tmp_path):
+    handle = PipelineCheckpoint(tmp_path)
+    handle.save({"a": 1}, "one")
+    lazy = handle.lazy("one")
+    handle.close()
+    assert lazy["a"] == handle.load("one")["a"] == 1
+    with handle:
+        handle.save({"a": 2}, "two")
+    handle.close()
+    assert handle.load("two") == {"a": 2}
+    handle.close()
+
+
 # --- code for the system we replace
 
 

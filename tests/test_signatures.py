@@ -30,6 +30,7 @@ OWNERS = [
         )
     ),
 ]
+NOT_OURS = {"commit", "rollback"}
 # Written by parts; of the last the default is a function.
 BY_PARTS = {"rotate_key", "stage", "Stage"}
 
@@ -59,7 +60,7 @@ def documented():
     """Return what the page writes in parentheses after each name, calls left out."""
     found, text = defaultdict(list), PAGE.read_text()
     for name, arguments in [*SPAN.findall(text), *BLOCK.findall(text)]:
-        if "…" in arguments or parsed(arguments) is not None:
+        if name not in NOT_OURS and ("…" in arguments or parsed(arguments) is not None):
             found[name].append(arguments)
     return found
 

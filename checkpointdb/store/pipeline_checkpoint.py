@@ -195,8 +195,9 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
     def close(self) -> None:
         """Wait for saves in the background, then close the handle's connections and threads.
 
-        What `save` has returned from needs no closing. Raises the error of a save in the
-        background that nobody has asked for; the handle is closed all the same.
+        What `save` has returned from needs no closing. The handle may be used again; it then opens
+        what it needs. Raises the error of a save in the background that nobody has asked for; the
+        handle is closed all the same.
         """
         self._engine.background.wait()
         self._engine.finish()

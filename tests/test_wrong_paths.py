@@ -6,7 +6,12 @@ import errno
 
 import pytest
 
-from checkpointdb import InvalidInputError, PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import (
+    InvalidInputError,
+    PipelineCheckpoint,
+    StoreUnavailableError,
+    generate_encryption_key,
+)
 
 
 @pytest.mark.parametrize("below", ["", "x", "x/y"])
@@ -63,3 +68,23 @@ def test_what_is_no_path_of_a_store_is_refused(tmp_path, monkeypatch, use, path,
     with pytest.raises(InvalidInputError, match=f"the store's directory .*{words}"):
         use(path)
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        PipelineCheckpoint.copy_into,
+        lambda store, path: store.encrypt_into(path, generate_encryption_key()),
+        lambda store, path: store.export_checkpoint("x", path),
+        PipelineCheckpoint.import_checkpoint,
+        PipelineCheckpoint.import_legacy,
+    ],
+)
+def test_an_empty_path_is_not_the_current_directory(store, tmp_path, monkeypatch, use):
+    handle = store()
+    handle.save({"a": 1}, "x")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InvalidInputError, match="is empty"):
+        use(handle, "")
+    assert not [*(tmp_path / "here").iterdir()]

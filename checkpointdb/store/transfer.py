@@ -19,7 +19,7 @@ from checkpointdb.errors import (
     WrongKeyError,
 )
 from checkpointdb.store.key_changes import KeyChanges
-from checkpointdb.store.validation import checked_names
+from checkpointdb.store.validation import checked_names, checked_path
 
 if TYPE_CHECKING:
     from checkpointdb.keys import Key
@@ -76,10 +76,10 @@ class Transfer(KeyChanges):
         from checkpointdb.store.copying import copy_store, opener
 
         checked_rule(on_conflict)
-        self._refuse_itself(Path(checkpoint_dir))
+        directory = self._another(checkpoint_dir)
         is_encrypted = self._is_encrypted_for(key, encrypted)
         target = opener(
-            Path(checkpoint_dir),
+            directory,
             self._key_for(key, is_encrypted),
             is_encrypted=is_encrypted,
             busy_seconds=self._engine.database.busy_seconds,
@@ -138,6 +138,7 @@ class Transfer(KeyChanges):
         from checkpointdb.store.key_sources import given_key
         from checkpointdb.store.parcel import write_parcel
 
+        path = checked_path(file, "the file")
         is_encrypted = self._is_encrypted_for(key, encrypted)
         opens = given_key(self._key_for(key, is_encrypted)) if is_encrypted else None
         if key is not None and not is_encrypted:
@@ -147,9 +148,7 @@ class Transfer(KeyChanges):
         self._engine.catch_up()
         with self._engine.database.read() as connection:
             self._engine.place_of(checkpoint_id)(connection)
-        write_parcel(
-            self._opener(), self.pipeline, checkpoint_id, Path(file), opens, overwrite=overwrite
-        )
+        write_parcel(self._opener(), self.pipeline, checkpoint_id, path, opens, overwrite=overwrite)
 
     def import_checkpoint(
         self,
@@ -173,8 +172,9 @@ class Transfer(KeyChanges):
         from checkpointdb.store.parcel import opened_parcel, take
 
         checked_rule(on_conflict)
+        path = checked_path(file, "the file")
         self._engine.catch_up()
-        with opened_parcel(Path(file), self.checkpoint_dir, self._key_for(key, True)) as parcel:
+        with opened_parcel(path, self.checkpoint_dir, self._key_for(key, True)) as parcel:
             if parcel.key is not None:
                 self._receive_encrypted(parcel.key, allow_plain=allow_plain)
             with self._opener()(self.pipeline) as theirs:
@@ -218,7 +218,7 @@ class Transfer(KeyChanges):
         checked_rule(on_conflict)
         own = None if self._unlocked is None else self._unlocked.key
         legacy = opened_directory(
-            Path(directory).absolute(),
+            checked_path(directory, "the predecessor's directory").absolute(),
             key=key,
             own_key=own,
             time_zone=time_zone,
@@ -278,13 +278,14 @@ class Transfer(KeyChanges):
                 "or, to have it in the clear, with allow_plain=True, --allow-plain"
             ) from error
 
-    def _refuse_itself(self, directory: Path) -> None:
-        """Raise InvalidInputError for a target that is this store, or lies in it."""
-        own = self.checkpoint_dir.resolve()
-        if directory.resolve().is_relative_to(own):
+    def _another(self, directory: str | os.PathLike[str]) -> Path:
+        """Return a target. Raises InvalidInputError if it is this store, or lies in it."""
+        path = checked_path(directory)
+        if path.resolve().is_relative_to(self.checkpoint_dir.resolve()):
             raise InvalidInputError(
-                f"{str(directory)!r} is this store itself, or lies in it: name another directory"
+                f"{str(path)!r} is this store itself, or lies in it: name another directory"
             )
+        return path
 
     def _chosen(self, pipelines: Iterable[str] | None) -> list[str]:
         chosen, every = checked_names(pipelines, "pipelines"), self.pipelines()

@@ -72,7 +72,8 @@ def check(
     read = Verified(0, 0, [])
     if read_data is not None:
         read = verify_payloads(database, payloads, cipher, read_data, progress)
-    problems += [each for each in read.problems if each not in problems]  # missing ones are in both
+    told = set(problems)  # missing ones are found in both ways
+    problems += [each for each in read.problems if each not in told]
     problems += _check_marks(database, {each.subject for each in problems})
     return CheckReport(count, len(rows), read.stored_bytes, tuple(problems), read.payloads)
 

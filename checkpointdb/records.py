@@ -132,13 +132,17 @@ class StateKey:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDetails:
-    """A checkpoint, its place in its chain, what it was saved upon, and its keys in their order."""
+    """A checkpoint, its place in its chain, what it was saved upon, and its keys in their order.
+
+    `is_damaged` says whether it needs a payload that was found damaged, and is not repaired yet.
+    """
 
     metadata: CheckpointMetadata
     chain: str
     depth: int
     parent_id: str | None
     keys: tuple[StateKey, ...]
+    is_damaged: bool = False
 
 
 @dataclass(slots=True)

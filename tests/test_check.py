@@ -260,10 +260,17 @@ def test_what_was_found_damaged_is_told_until_it_is_repaired(rich):
     assert "found damaged on" in problem.detail
     [again] = rich.check(read_data=True).problems
     assert "not what was saved" in again.detail
+    rich.save({"alone": 1}, "alone", force_full=True)
+    assert [rich.details(each).is_damaged for each in ("one", "fork", "alone")] == [
+        True,
+        True,
+        False,
+    ]
     path.write_bytes(content)
     [problem] = rich.check(read_data=True).problems
     assert "puts it back if it is whole" in problem.detail
     assert rich.repair(read_data=False).restored == (problem.subject,)
+    assert not rich.details("one").is_damaged
     assert rich.check().is_ok
 
 

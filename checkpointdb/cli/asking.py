@@ -132,6 +132,7 @@ def _facts(found: CheckpointDetails) -> list[str | Table]:
         "stored": f"{size(of.size_bytes)} of a state of {size(of.state_bytes)}",
         "encrypted": "yes" if of.is_encrypted else "no",
         "pinned": "yes" if of.pinned else "no",
+        **({"damaged": "yes, by what was read: see repair"} if found.is_damaged else {}),
         "state": "no version" if of.state_version is None else f"version {of.state_version}",
         "metadata": json.dumps(of.custom_metadata, indent=2, ensure_ascii=False),
     }

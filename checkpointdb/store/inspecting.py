@@ -50,7 +50,10 @@ class Inspecting:
             [found] = connection.execute(
                 queries.overview(), {"rows": queries.array([place.id])}
             ).all()
-        return CheckpointDetails(metadata, place.uuid, place.depth, found.parent_id, tuple(keys))
+            is_damaged = _needs_damaged(connection, place.id)
+        return CheckpointDetails(
+            metadata, place.uuid, place.depth, found.parent_id, tuple(keys), is_damaged
+        )
 
     def history(self, key: str) -> list[KeyVersion]:
         """Return every value that `key` had in checkpoints that still exist, oldest first.
@@ -139,3 +142,9 @@ class Inspecting:
             if not isinstance(found, LostRace):
                 return found
         return InvalidInputError(f"the statement cannot be asked: {cause}")
+
+
+def _needs_damaged(connection: Connection, row: int) -> bool:
+    marked = [each.id for each in connection.execute(queries.marked_payloads())]
+    # Seldom there is any, and the question who needs them takes longer than all the others.
+    return bool(marked) and row in connection.scalars(queries.checkpoints_that_need(marked))

@@ -55,6 +55,9 @@ def test_check_names_what_is_affected(run, handle):
 def test_repair_names_what_is_lost_and_ends_in_a_code_of_its_own(run, handle):
     assert run("repair").code == 0
     Path(handle.get_checkpoint_info("two").file_path).unlink()
+    assert "damaged" not in run("show", "two").out
+    assert run("check", "--read-data").code == 4
+    assert "damaged:    yes" in run("show", "two").out
     rehearsed = run("repair", "--dry-run", "--json")
     result = run("repair", "--known-only", "--json")
     assert (rehearsed.code, result.code) == (9, 9)

@@ -75,8 +75,6 @@ def test_what_is_no_path_of_a_store_is_refused(tmp_path, monkeypatch, use, path,
     [
         PipelineCheckpoint.copy_into,
         lambda store, path: store.encrypt_into(path, generate_encryption_key()),
-        lambda store, path: store.export_checkpoint("x", path),
-        PipelineCheckpoint.import_checkpoint,
         PipelineCheckpoint.import_legacy,
     ],
 )

@@ -138,7 +138,6 @@ class Transfer(KeyChanges):
         from checkpointdb.store.key_sources import given_key
         from checkpointdb.store.parcel import write_parcel
 
-        path = checked_path(file, "the file")
         is_encrypted = self._is_encrypted_for(key, encrypted)
         opens = given_key(self._key_for(key, is_encrypted)) if is_encrypted else None
         if key is not None and not is_encrypted:
@@ -148,7 +147,9 @@ class Transfer(KeyChanges):
         self._engine.catch_up()
         with self._engine.database.read() as connection:
             self._engine.place_of(checkpoint_id)(connection)
-        write_parcel(self._opener(), self.pipeline, checkpoint_id, path, opens, overwrite=overwrite)
+        write_parcel(
+            self._opener(), self.pipeline, checkpoint_id, Path(file), opens, overwrite=overwrite
+        )
 
     def import_checkpoint(
         self,
@@ -172,9 +173,8 @@ class Transfer(KeyChanges):
         from checkpointdb.store.parcel import opened_parcel, take
 
         checked_rule(on_conflict)
-        path = checked_path(file, "the file")
         self._engine.catch_up()
-        with opened_parcel(path, self.checkpoint_dir, self._key_for(key, True)) as parcel:
+        with opened_parcel(Path(file), self.checkpoint_dir, self._key_for(key, True)) as parcel:
             if parcel.key is not None:
                 self._receive_encrypted(parcel.key, allow_plain=allow_plain)
             with self._opener()(self.pipeline) as theirs:

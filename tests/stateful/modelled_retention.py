@@ -49,7 +49,11 @@ PRUNINGS = {
     "newest one": Pruning(KeepNewest(1), lambda model: model.unpinned[-1:]),
     "newest three": Pruning(KeepNewest(3), lambda model: model.unpinned[-3:]),
     "hostile ids": Pruning(
-        KeepWhere(checkpoints.c.checkpoint_id.in_(HOSTILE_IDS)), lambda _: HOSTILE_IDS
+        KeepWhere(checkpoints.c.checkpoint_id.in_(HOSTILE_IDS)),
+        # A condition that nothing matches, nothing pinned either, keeps all.
+        lambda model: (
+            model.unpinned if model.states.keys().isdisjoint(HOSTILE_IDS) else HOSTILE_IDS
+        ),
     ),
     "young ones, or hostile ids": Pruning(
         KeepWithin(1) | KeepWhere(checkpoints.c.checkpoint_id.in_(HOSTILE_IDS)),

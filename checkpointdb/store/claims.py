@@ -104,10 +104,8 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
     if place is None and database.read_only:
         raise _elsewhere(wanted, None)
     if place is None:
-        if not takes_over:
-            refuse_claimed(wanted.payloads(), str(wanted.url))
-        place = _remember(database, wanted)
-    elif wanted.url not in {None, place.url}:
+        place = _remember(database, wanted, takes_over=takes_over)
+    if wanted.url not in {None, place.url}:
         place = _moved(database, wanted, place, takes_over=takes_over)
     payloads = wanted.payloads(place.url)
     claim = Claim(database, payloads, place, _shown_place(wanted, place))
@@ -116,16 +114,14 @@ def find_payloads(database: Database, wanted: Wanted, *, takes_over: bool = Fals
     return Found(GuardedPayloads(payloads, claim.check), claim)
 
 
-def refuse_claimed(payloads: PayloadStore, where: str) -> None:
-    """Raise StoreUnavailableError if a place is some database's: for one that is to be made."""
-    found = payloads.note(CLAIM_NAME)
-    if found is not None:
-        raise StoreUnavailableError(
-            f"{where!r} belongs to another database: its claim says {_shown(found)}. If that is on "
-            "a server, give its database_url; else give this store a place of its own; or, if that "
-            "database is lost, make it anew by PipelineCheckpoint.rebuild(directory, "
-            "payload_url=…), at the prompt `checkpointdb rebuild --payload-url`"
-        )
+def claimed_by_another(found: bytes, where: str) -> StoreUnavailableError:
+    """Return the error for a place that is some database's, and is to be that of a new one."""
+    return StoreUnavailableError(
+        f"{where!r} belongs to another database: its claim says {_shown(found)}. If that is on "
+        "a server, give its database_url; else give this store a place of its own; or, if that "
+        "database is lost, make it anew by PipelineCheckpoint.rebuild(directory, "
+        "payload_url=…), at the prompt `checkpointdb rebuild --payload-url`"
+    )
 
 
 def refuse_inside(wanted: Wanted) -> None:
@@ -170,10 +166,12 @@ class Claim(NamedTuple):
         """
         ours, note = self.place.claim, self.place.note
         found = self.payloads.note(CLAIM_NAME, in_haste=in_haste)
-        if found is None and _is_new(self.database) and next(self.payloads.files(), None) is None:
-            if self.payloads.put_note(CLAIM_NAME, note, is_new=True):
+        if found is None:
+            is_new = _is_new(self.database) and next(self.payloads.files(), None) is None
+            if is_new and self.payloads.put_note(CLAIM_NAME, note, is_new=True):
                 return
-            found = self.payloads.note(CLAIM_NAME)
+            # Another process may have claimed it meanwhile.
+            found = self.payloads.note(CLAIM_NAME, in_haste=in_haste)
         if found == note:
             return
         where = self.where
@@ -216,12 +214,17 @@ def write_place(connection: Connection, place: Place) -> Place:
     return place
 
 
-def _remember(database: Database, wanted: Wanted) -> Place:
+def _remember(database: Database, wanted: Wanted, *, takes_over: bool) -> Place:
     """Note the place of a database that has no payloads yet, and make it, if it is a directory."""
     assert wanted.url is not None
     refuse_inside(wanted)
-    if not _is_new(database):  # asked again below: before a directory is made for nothing
-        raise _elsewhere(wanted, None)
+    claimed = None if takes_over else wanted.payloads().note(CLAIM_NAME)
+    # After the claim: another process that makes the same store notes its place first.
+    with database.read() as connection:
+        if found := _noted(connection, wanted):
+            return found
+    if claimed is not None:
+        raise claimed_by_another(claimed, wanted.url)
     if is_file_url(wanted.url):
         root = directory_of_url(wanted.url)
         try:
@@ -229,12 +232,19 @@ def _remember(database: Database, wanted: Wanted) -> Place:
         except OSError as error:
             raise unavailable(error, root) from error
     with database.write() as connection:
-        found = place_of(connection)  # another process may have been first
-        if found is not None:
-            return found
-        if _has_payloads(connection):
-            raise _elsewhere(wanted, None)
-        return write_place(connection, Place(uuid.uuid4().hex, wanted.url))
+        found = _noted(connection, wanted)
+        return found or write_place(connection, Place(uuid.uuid4().hex, wanted.url))
+
+
+def _noted(connection: Connection, wanted: Wanted) -> Place | None:
+    """Return the place that another process has noted meanwhile, if any.
+
+    Raises InvalidInputError if there is none, but there are payloads: they are in the directory.
+    """
+    found = place_of(connection)
+    if found is None and _has_payloads(connection):
+        raise _elsewhere(wanted, None)
+    return found
 
 
 def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool) -> Place:
@@ -245,8 +255,9 @@ def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool
     if payloads.note(CLAIM_NAME) != place.note:
         if database.read_only or not _is_new(database):
             raise _elsewhere(wanted, place)
-        if not takes_over:
-            refuse_claimed(payloads, wanted.url)
+        claimed = None if takes_over else payloads.note(CLAIM_NAME)
+        if claimed is not None:
+            raise claimed_by_another(claimed, wanted.url)
     if not database.read_only:
         with database.write() as connection:
             write_place(connection, moved)

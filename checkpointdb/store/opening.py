@@ -23,11 +23,12 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.sealing import PLAIN, Cipher, Sealed
 from checkpointdb.store.claims import (
+    CLAIM_NAME,
     Claim,
     Found,
     Wanted,
+    claimed_by_another,
     find_payloads,
-    refuse_claimed,
     refuse_inside,
 )
 from checkpointdb.store.encryption import (
@@ -90,7 +91,7 @@ def open_directory(
         directory, database_url, durable=durable, busy_seconds=busy_seconds, is_made=is_file_made
     )
     with closed_on_error(database):
-        is_made = is_file_made if database.server is None else database.revision() is not None
+        is_made = is_file_made if database.server is None else _has_rows(database)
         if not is_made:
             _refuse_legacy(directory)
         if rebuilds and wanted.url is not None:
@@ -99,7 +100,7 @@ def open_directory(
         if database.read_only:
             return _completed(database, wanted, key, is_encrypted, upgrade=False)
         if not rebuilds and not is_made:
-            _check_new(wanted, database.where, is_made_here=is_encrypted is not None)
+            _check_new(wanted, database, is_made_here=is_encrypted is not None)
         _make(directory, durable=durable)
         if database.server is None:
             warn_of_network(directory)
@@ -114,6 +115,13 @@ def _absolute(directory: Path) -> Path:
         raise StoreUnavailableError(
             f"{str(directory)!r} is nowhere: the directory that this process is in is gone"
         ) from error
+
+
+def _has_rows(database: Database) -> bool:
+    """Say whether a database is a store's."""
+    if database.path is not None:
+        return _is_made(database.path.parent)
+    return database.revision() is not None
 
 
 def _is_made(directory: Path) -> bool:
@@ -209,7 +217,7 @@ def open_database(directory: Path, database_url: str | None = None) -> Database:
     is_file_made = _is_made(directory)
     database = _database(directory, database_url, is_made=is_file_made)
     if database.server is None and not is_file_made:
-        _check_new(Wanted(directory, None, None, durable=True), database.where)
+        _check_new(Wanted(directory, None, None, durable=True), database)
     return database
 
 
@@ -229,7 +237,7 @@ def check_directory(
     database = open_database(directory, database_url)
     try:
         if database.revision() is None:
-            _check_new(wanted, database.where)
+            _check_new(wanted, database)
         database.prepare(upgrade=False)
         payloads = find_payloads(database, wanted).payloads
         with database.read() as connection:
@@ -247,18 +255,24 @@ def check_directory(
         database.close()
 
 
-def _check_new(wanted: Wanted, database: str, *, is_made_here: bool = False) -> None:
+def _check_new(wanted: Wanted, database: Database, *, is_made_here: bool = False) -> None:
     """Refuse a directory whose database is empty, unless a store is to be made in it."""
     payloads = wanted.payloads()
     if is_made_here:
         refuse_inside(wanted)
-        refuse_claimed(payloads, wanted.url or str(wanted.directory))
-    if next(payloads.files(), None) is not None:
-        raise _no_database(wanted.directory, wanted.url, database)
+    claimed = payloads.note(CLAIM_NAME) if is_made_here else None
+    has_payloads = next(payloads.files(), None) is not None
+    if (claimed or has_payloads) and _has_rows(database):
+        return  # another process made it meanwhile, and its rows were there before its files
+    if claimed:
+        raise claimed_by_another(claimed, wanted.url or str(wanted.directory))
+    if has_payloads:
+        raise _no_database(wanted.directory, wanted.url, database.where)
     if not is_made_here:
         raise NotFoundError(
-            f"there is no store in {str(wanted.directory)!r}, {database!r} holds none: name the "
-            f"directory that holds {DATABASE_NAME}, or, if its rows are on a server, the URL too"
+            f"there is no store in {str(wanted.directory)!r}, {database.where!r} holds none: name "
+            f"the directory that holds {DATABASE_NAME}, or, if its rows are on a server, the URL "
+            "too"
         )
 
 
@@ -267,10 +281,15 @@ def _expect_rows(directory: Path, database: Database, found: Found) -> None:
 
     To go on with it would be to begin anew, and a sweep would take the payloads for orphans.
     """
-    with database.read() as connection:
-        is_empty = connection.execute(queries.pipeline_names().limit(1)).first() is None
-    if is_empty and next(found.payloads.files(), None) is not None:
+    if not _is_empty(database) or next(found.payloads.files(), None) is None:
+        return
+    if _is_empty(database):  # still: no other process has begun to save meanwhile
         raise _no_database(directory, found.claim and found.claim.url, database.where)
+
+
+def _is_empty(database: Database) -> bool:
+    with database.read() as connection:
+        return connection.execute(queries.pipeline_names().limit(1)).first() is None
 
 
 def _refuse_legacy(directory: Path) -> None:

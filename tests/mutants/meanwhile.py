@@ -83,4 +83,25 @@ MEANWHILE = (
         "if opened.database:",
         "hostile/test_forged_schema.py",
     ),
+    Mutant(
+        "a store that another makes and saves in while this one opens it seems to be without rows",
+        "checkpointdb/store/opening.py",
+        "if (claimed or has_payloads) and _has_rows(database):",
+        "if False:",
+        "concurrency/test_openings_meanwhile.py",
+    ),
+    Mutant(
+        "a store that another saves in first while this one opens it seems to have lost its rows",
+        "checkpointdb/store/opening.py",
+        "if _is_empty(database):  # still: no other process has begun to save meanwhile",
+        "if True:",
+        "concurrency/test_openings_meanwhile.py",
+    ),
+    Mutant(
+        "a place that another notes and claims for the same store seems to be another's",
+        "checkpointdb/store/claims.py",
+        "if found := _noted(connection, wanted):",
+        "if found := None:",
+        "concurrency/test_openings_meanwhile.py",
+    ),
 )

@@ -13,7 +13,7 @@ PYTHON  ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3
 # The tests start many interpreters: none compiles again what another has.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long test-pythons test-crashes test-histories test-faults test-model test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
+.PHONY: help demo test test-long test-pythons test-crashes test-histories test-meanwhile test-faults test-model test-servers lint docs bench bench-naive bench-others bench-growth load mutants fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make test-model  thousands of steps of each state machine: twenty minutes'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: an hour; ARGS="--kills 25 --cuts 30", a sample of all: six minutes'
 	@echo 'make test-histories  explain what processes saw of one store, three minutes for each kind of store (CHECKPOINTDB_HISTORY_SECONDS)'
+	@echo 'make test-meanwhile  let another act in the middle of each operation: an hour; ARGS="--points 6", a sample of all: twelve minutes'
 	@echo 'make test-faults  let each call of each operation fail, in every way: hours; ARGS="--calls 5", a sample of all: minutes'
 	@echo 'make test-servers  what is tested on real servers: Ceph, and PostgreSQL that fails over (root gets them by apt-get)'
 	@echo 'make lint    ruff, mypy and import-linter alone'
@@ -66,6 +67,9 @@ test-crashes: $(STAMP)
 test-histories: export CHECKPOINTDB_HISTORY_SECONDS ?= 180
 test-histories: $(STAMP)
 	$(BIN)/python -m pytest -rP tests/concurrency/test_observed_histories.py $(ARGS)
+
+test-meanwhile: $(STAMP)
+	$(BIN)/python tests/meanwhile $(ARGS)
 
 test-faults: $(STAMP)
 	$(BIN)/python tests/faults $(ARGS)

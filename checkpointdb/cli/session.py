@@ -13,6 +13,7 @@ from checkpointdb import (
     NotFoundError,
     PipelineCheckpoint,
     RetentionPolicy,
+    StoreUnavailableError,
 )
 from checkpointdb.contexts import contextmanager
 from checkpointdb.directories import make_directories, room_in, sync_directory
@@ -73,7 +74,15 @@ class Session:
             made = room / "store"
             with replace(self, store=made).open_or_make() as handle:
                 yield handle
-            made.rename(store)  # fails where another process was first
+            try:
+                made.rename(store)
+            except OSError as error:
+                if not store.exists():
+                    raise
+                raise StoreUnavailableError(
+                    f"another process has made the store {str(store)!r} meanwhile: nothing was "
+                    "imported; run it again, which imports into that one"
+                ) from error
             sync_directory(store.parent)
 
     def open_or_make(self) -> PipelineCheckpoint:

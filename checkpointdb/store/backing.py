@@ -79,8 +79,7 @@ def push_store(
             read_remote=read_remote,
             progress=progress,
         )
-    with engine.database.read() as connection:
-        Trash(engine.payloads, engine.database).empty_leftovers(connection)
+    Trash(engine.payloads, engine.database).empty_leftovers()
     return report
 
 
@@ -305,11 +304,7 @@ def _room_beside(directory: Path) -> Iterator[Path]:
             f"{str(directory)!r} is where a file system is mounted, and no store can take its "
             "place at once: name a new directory in it"
         )
-    if os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
-        raise InvalidInputError(
-            f"{str(directory)!r} exists, and a pull overwrites nothing: name a new directory, or "
-            "move it away"
-        )
+    _refuse_existing(directory)
     room = directory.with_name(f".{directory.name}.pull")
     with _explained(directory):
         is_new = not room.exists()
@@ -317,14 +312,23 @@ def _room_beside(directory: Path) -> Iterator[Path]:
         with locked_directory(room) as is_ours:
             if not is_ours:
                 raise StoreBusyError(f"another process pulls into {str(directory)!r}: wait for it")
-            make_private(room / PAYLOAD_DIRECTORY)
-            (room / KEYRING_NAME).unlink(missing_ok=True)  # of an attempt before
             try:
+                _refuse_existing(directory)  # another pull may have ended meanwhile
+                make_private(room / PAYLOAD_DIRECTORY)
+                (room / KEYRING_NAME).unlink(missing_ok=True)  # of an attempt before
                 yield room
-            except NotFoundError:
+            except (NotFoundError, InvalidInputError):
                 if is_new:
                     shutil.rmtree(room, ignore_errors=True)
                 raise
+
+
+def _refuse_existing(directory: Path) -> None:
+    if os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+        raise InvalidInputError(
+            f"{str(directory)!r} exists, and a pull overwrites nothing: name a new directory, or "
+            "move it away"
+        )
 
 
 def _payloads_in(room: Path) -> LocalPayloads:

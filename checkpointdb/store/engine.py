@@ -74,8 +74,7 @@ class Engine(Finding):
         self._pid = os.getpid()
         self._start()
         if not database.read_only:
-            with database.read() as connection:
-                self._trash.empty_leftovers(connection)
+            self._trash.empty_leftovers()
 
     @property
     def background(self) -> Background:
@@ -327,8 +326,7 @@ class Engine(Finding):
             self._trash.empty(did.freed)
             return did
         # They may have been forgotten by another, after which some of what we freed lives on.
-        with self.database.read() as connection:
-            self._trash.empty_leftovers(connection)
+        self._trash.empty_leftovers()
         return did
 
     def repair(self, wishes: Wishes, progress: Progress | None) -> RepairReport:

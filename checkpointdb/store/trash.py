@@ -68,9 +68,15 @@ class Trash:
             log.warning("payloads that nothing needs stay for a later sweep(): %s", error)
             return True
 
-    def empty_leftovers(self, connection: Connection) -> None:
-        """Unlink what a process that stopped between commit and unlinking has left."""
-        self.empty(connection.scalars(names_to_remove()).all())
+    def empty_leftovers(self) -> None:
+        """Unlink what a process that stopped between commit and unlinking has left.
+
+        Not within the transaction that reads their names: another is begun here, and where there
+        is a journal in place of a log, a writer that waits for the one keeps the other waiting.
+        """
+        with self._database.read() as connection:
+            names = connection.scalars(names_to_remove()).all()
+        self.empty(names)
 
     def clear_spent(self, connection: Connection, *, at_least: int = _MANY_SPENT) -> None:
         """Delete the rows of what is gone, within a write transaction.

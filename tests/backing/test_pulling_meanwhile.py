@@ -69,3 +69,20 @@ def test_a_pull_to_where_a_disk_is_mounted_is_refused_before_anything_is_fetched
         PipelineCheckpoint.pull_backup(nas, tmp_path / "disk")
     PipelineCheckpoint.pull_backup(nas, tmp_path / "disk" / "store")
     assert ids_in(tmp_path / "disk" / "store") == ["a", "b", "c"]
+
+
+def test_a_pull_beside_which_another_has_ended_overwrites_nothing_and_leaves_nothing(
+    pushed, nas, tmp_path, monkeypatch
+):
+    make = backing.make_directories
+
+    def make_after_another(path, **options):
+        monkeypatch.undo()
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+        make(path, **options)
+
+    monkeypatch.setattr(backing, "make_directories", make_after_another)
+    with pytest.raises(InvalidInputError, match="exists, and a pull overwrites nothing"):
+        PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
+    assert ids_in(tmp_path / "back") == ["a", "b", "c"]
+    assert not (tmp_path / ".back.pull").exists()

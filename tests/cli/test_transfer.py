@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from checkpointdb import PipelineCheckpoint, load_encryption_key
+from checkpointdb.cli.session import Session
 
 LEGACY = Path(__file__).parents[1] / "legacy"
 
@@ -140,6 +141,30 @@ def test_what_stays_of_a_failed_import_does_not_hide_why_it_failed(run, tmp_path
     failed = run("--store", tmp_path / "new", "import", tmp_path / "noise")
     assert (failed.code, "noise" in failed.err) == (4, True)
     assert not (tmp_path / "new").exists()
+
+
+def test_an_import_beside_which_another_made_the_store_says_so_and_changes_nothing(
+    run, tmp_path, monkeypatch
+):
+    run("export", "one", tmp_path / "one.ckpt")
+    make = Session.open_or_make
+
+    def make_after_another(self):
+        monkeypatch.undo()
+        with PipelineCheckpoint(tmp_path / "new") as other:
+            other.save({"n": 1}, "theirs")
+        return make(self)
+
+    monkeypatch.setattr(Session, "open_or_make", make_after_another)
+    words = ("--store", tmp_path / "new", "import", tmp_path / "one.ckpt")
+    refused = run(*words)
+    assert refused.code == 7
+    assert "another process has made the store" in refused.err
+    assert "run it again" in refused.err
+    assert not list(tmp_path.glob(".new*"))
+    assert run(*words).code == 0
+    with PipelineCheckpoint(tmp_path / "new") as store:
+        assert {each.checkpoint_id for each in store.list_checkpoints()} == {"theirs", "one"}
 
 
 def test_a_file_that_cannot_be_imported_leaves_no_store(run, tmp_path, tree):

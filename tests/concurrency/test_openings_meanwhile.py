@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 from breaking import KEEP_ALL, state_of, tags_of
+from sqlalchemy import insert
 
 from checkpointdb import PipelineCheckpoint
 from checkpointdb.local_payloads import LocalPayloads
+from checkpointdb.schema import removals
+from checkpointdb.sqlite_backup import use_log
 from checkpointdb.store import claims, opening
+from checkpointdb.store.trash import Trash
 
 
 @pytest.fixture(params=["inside", "elsewhere", "server"])
@@ -84,3 +90,28 @@ def test_a_place_that_another_claims_for_the_same_store_meanwhile_is_its_own(ope
     with opened() as handle:
         saves_beside_another(handle)
     assert done
+
+
+def test_leftovers_of_a_store_without_a_log_are_unlinked_beside_a_writer(tmp_path, monkeypatch):
+    """Where there is a journal, a writer waits until nobody reads, and nobody begins to meanwhile.
+
+    An upgrade of an old store waited for a minute for who saved in it, who waited for it.
+    """
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        handle.save(state_of("a"), "a")
+        with handle._engine.database.write() as connection:
+            left = {"name": "p-default/left.ckpt.gz", "created_at": datetime.now(UTC)}
+            connection.execute(insert(removals), left)
+    use_log(tmp_path / "checkpoints.db", is_used=False)
+    other = PipelineCheckpoint(tmp_path, busy_seconds=0.5, **KEEP_ALL)
+    is_held = Trash._is_held
+
+    def held_after_another_has_saved(self):
+        monkeypatch.undo()
+        other.save(state_of("b"), "b")
+        return is_held(self)
+
+    with closing(other):
+        monkeypatch.setattr(Trash, "_is_held", held_after_another_has_saved)
+        with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+            assert tags_of(handle) == {"a": "a", "b": "b"}

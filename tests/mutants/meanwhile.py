@@ -104,4 +104,18 @@ MEANWHILE = (
         "if found := None:",
         "concurrency/test_openings_meanwhile.py",
     ),
+    Mutant(
+        "leftovers are unlinked while their names are read",
+        "checkpointdb/store/trash.py",
+        "names = connection.scalars(names_to_remove()).all()",
+        "self.empty(names := connection.scalars(names_to_remove()).all())",
+        "concurrency/test_openings_meanwhile.py",
+    ),
+    Mutant(
+        "a pull does not look again whether another has ended",
+        "checkpointdb/store/backing.py",
+        "_refuse_existing(directory)  # another pull may have ended meanwhile",
+        "pass",
+        "backing/test_pulling_meanwhile.py",
+    ),
 )

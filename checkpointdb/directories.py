@@ -181,7 +181,11 @@ def locked_directory(path: Path) -> Iterator[bool]:
     if sys.platform == "win32":
         yield True
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # as below
+        yield False
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

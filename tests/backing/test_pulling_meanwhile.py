@@ -71,18 +71,23 @@ def test_a_pull_to_where_a_disk_is_mounted_is_refused_before_anything_is_fetched
     assert ids_in(tmp_path / "disk" / "store") == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("is_before", [True, False], ids=["before its room", "with its room"])
 def test_a_pull_beside_which_another_has_ended_overwrites_nothing_and_leaves_nothing(
-    pushed, nas, tmp_path, monkeypatch
+    pushed, nas, tmp_path, monkeypatch, is_before
 ):
     make = backing.make_directories
 
-    def make_after_another(path, **options):
+    def make_beside_another(path, **options):
         monkeypatch.undo()
+        if not is_before:
+            make(path, **options)
         PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-        make(path, **options)
+        if is_before:
+            make(path, **options)
 
-    monkeypatch.setattr(backing, "make_directories", make_after_another)
-    with pytest.raises(InvalidInputError, match="exists, and a pull overwrites nothing"):
+    monkeypatch.setattr(backing, "make_directories", make_beside_another)
+    told = "exists, and a pull overwrites nothing|another process pulls into"
+    with pytest.raises((InvalidInputError, StoreBusyError), match=told):
         PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     assert ids_in(tmp_path / "back") == ["a", "b", "c"]
     assert not (tmp_path / ".back.pull").exists()

@@ -33,7 +33,7 @@ def main() -> int:
     pairs = [
         (name, other)
         for name in options.operations or OPERATIONS
-        for other in others_of(name, OPERATIONS[name])
+        for other in others_of(name)
         if options.others is None or other in options.others
     ]
     total, is_wrong = 0, False

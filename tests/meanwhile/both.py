@@ -56,7 +56,7 @@ def tried_on(
 def _both(name: str, other: str, place: Path, point: int) -> int | None:
     """Return how many of the two were refused, None if there were fewer calls this time."""
     operation, refused = OPERATIONS[name], 0
-    act = others_of(name, operation)[other]
+    act = others_of(name)[other]
     room = shutil.copytree(place / "room", place / "both")
     meanwhile = OtherAt(point, lambda: act(room))
     try:

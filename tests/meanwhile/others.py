@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from breaking import HARMLESS, array_state_of, tags_of
+from loads import OPERATIONS
 from maintenance import by_key
-from operations import Operation, elsewhere, nothing, opened
+from operations import elsewhere, nothing, opened
 
 from checkpointdb import CheckpointError, EncryptionError, KeepNewest, PipelineCheckpoint
 
@@ -32,63 +34,68 @@ REFUSALS = {
     "pull": "and a pull overwrites nothing|another process pulls into",
     "import legacy": "was saved by another writer meanwhile",
     "import a file": "was saved by another writer meanwhile",
-    "import by command": "has made the store",
+    "copy": "was saved by another writer meanwhile",
     "re-encrypt": "does not open this store|an older master key",
+    "add a key": "opens this store already",
     "remove a key": "no key ",
     "rebuild": "rebuild",
-    "rebuild elsewhere": "rebuild",
+    "rebuild elsewhere": "rebuild|belongs to another database",
 }
 # And what by another that does something else.
 _REFUSALS_OF_OTHERS = {
     # Of a store whose key has been taken away, by a handle that was opened with it.
     "re-encrypt": "does not open this store|an older master key",
-    # Until there is a database, others are told to rebuild it.
+    # Until that is done, others are told to rebuild it, or that the place is another database's.
     "rebuild": "rebuild",
-    "rebuild elsewhere": "rebuild",
+    "rebuild elsewhere": "rebuild|belongs to another database",
 }
 
 
-def others_of(name: str, operation: Operation) -> dict[str, Other]:
-    """Return what may be done while an operation goes on; "the same" is the operation itself."""
-
-    def open_it(room: Path) -> PipelineCheckpoint:
-        return opened_as(name, room)
-
-    def save(room: Path) -> None:
-        with open_it(room) as handle:
-            for tag in ("first", "then"):
-                handle.save(array_state_of(tag), "replaced")
-            handle.save(array_state_of("last"), "x")
-
-    def prune(room: Path) -> None:
-        save(room)
-        with open_it(room) as handle:
-            handle.prune(KeepNewest(1))
-            handle.sweep()
-
-    def rewrite(room: Path) -> None:
-        save(room)
-        with open_it(room) as handle:
-            handle.merge("x")
-            handle.compact(min_dead=0.01)
-
-    def push(room: Path) -> None:
-        with open_it(room) as handle:
-            handle.push_backup(room / "remote of another")
-        PipelineCheckpoint.pull_backup(room / "remote of another", room / "pulled by another")
-
-    def check(room: Path) -> None:
-        with open_it(room) as handle:
-            found = handle.check(read_data=True).problems
-            assert {each.kind for each in found} <= HARMLESS, found
-
-    def the_same(room: Path) -> None:
-        operation.act(room, lambda: nothing(room))
-
+def others_of(name: str) -> dict[str, Other]:
+    """Return what may be done while an operation goes on."""
     others = {"save": save, "prune": prune, "rewrite": rewrite, "push": push, "check": check}
     if name == "repair":  # of what is damaged, both tell
         del others["push"], others["check"]
-    return {**others, "the same": the_same}
+    if name != "import by command":  # of which the process hears, and has one standard output
+        others["the same"] = the_same
+    return {each: partial(act, name) for each, act in others.items()}
+
+
+def save(name: str, room: Path) -> None:
+    with opened_as(name, room) as handle:
+        for tag in ("first", "then"):
+            handle.save(array_state_of(tag), "replaced")
+        handle.save(array_state_of("last"), "x")
+
+
+def prune(name: str, room: Path) -> None:
+    save(name, room)
+    with opened_as(name, room) as handle:
+        handle.prune(KeepNewest(1))
+        handle.sweep()
+
+
+def rewrite(name: str, room: Path) -> None:
+    save(name, room)
+    with opened_as(name, room) as handle:
+        handle.merge("x")
+        handle.compact(min_dead=0.01)
+
+
+def push(name: str, room: Path) -> None:
+    with opened_as(name, room) as handle:
+        handle.push_backup(room / "remote of another")
+    PipelineCheckpoint.pull_backup(room / "remote of another", room / "pulled by another")
+
+
+def check(name: str, room: Path) -> None:
+    with opened_as(name, room) as handle:
+        found = handle.check(read_data=True).problems
+        assert {each.kind for each in found} <= HARMLESS, found
+
+
+def the_same(name: str, room: Path) -> None:
+    OPERATIONS[name].act(room, lambda: nothing(room))
 
 
 def is_refusal(name: str, other: str, error: BaseException) -> bool:

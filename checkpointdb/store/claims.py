@@ -252,11 +252,11 @@ def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool
     assert wanted.url is not None
     moved = place._replace(url=wanted.url)
     payloads = wanted.payloads()
-    if payloads.note(CLAIM_NAME) != place.note:
+    claimed = payloads.note(CLAIM_NAME)
+    if claimed != place.note:
         if database.read_only or not _is_new(database):
             raise _elsewhere(wanted, place)
-        claimed = None if takes_over else payloads.note(CLAIM_NAME)
-        if claimed is not None:
+        if claimed is not None and not takes_over:
             raise claimed_by_another(claimed, wanted.url)
     if not database.read_only:
         with database.write() as connection:

@@ -262,9 +262,9 @@ def _check_new(wanted: Wanted, database: Database, *, is_made_here: bool = False
         refuse_inside(wanted)
     claimed = payloads.note(CLAIM_NAME) if is_made_here else None
     has_payloads = next(payloads.files(), None) is not None
-    if (claimed or has_payloads) and _has_rows(database):
+    if (has_payloads or claimed is not None) and _has_rows(database):
         return  # another process made it meanwhile, and its rows were there before its files
-    if claimed:
+    if claimed is not None:
         raise claimed_by_another(claimed, wanted.url or str(wanted.directory))
     if has_payloads:
         raise _no_database(wanted.directory, wanted.url, database.where)

@@ -86,7 +86,7 @@ MEANWHILE = (
     Mutant(
         "a store that another makes and saves in while this one opens it seems to be without rows",
         "checkpointdb/store/opening.py",
-        "if (claimed or has_payloads) and _has_rows(database):",
+        "if (has_payloads or claimed is not None) and _has_rows(database):",
         "if False:",
         "concurrency/test_openings_meanwhile.py",
     ),

@@ -118,9 +118,9 @@ def _absolute(directory: Path) -> Path:
 
 
 def _has_rows(database: Database) -> bool:
-    """Say whether a database is a store's."""
-    if database.path is not None:
-        return _is_made(database.path.parent)
+    """Say whether a database is a store's; nothing is made for that."""
+    if database.path is not None and not _is_made(database.path.parent):
+        return False
     return database.revision() is not None
 
 

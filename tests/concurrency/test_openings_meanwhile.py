@@ -10,10 +10,11 @@ import pytest
 from breaking import KEEP_ALL, state_of, tags_of
 from sqlalchemy import insert
 
-from checkpointdb import PipelineCheckpoint
+from checkpointdb import PipelineCheckpoint, StoreUnavailableError
 from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import removals
 from checkpointdb.sqlite_backup import use_log
+from checkpointdb.sqlite_file import create_file
 from checkpointdb.store import claims, opening
 from checkpointdb.store.trash import Trash
 
@@ -115,3 +116,16 @@ def test_leftovers_of_a_store_without_a_log_are_unlinked_beside_a_writer(tmp_pat
         monkeypatch.setattr(Trash, "_is_held", held_after_another_has_saved)
         with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
             assert tags_of(handle) == {"a": "a", "b": "b"}
+
+
+def test_payloads_beside_an_empty_database_are_not_checked_as_a_store(tmp_path):
+    """As an interrupted rebuild leaves it: it was brought up to date, and all was an orphan."""
+    with PipelineCheckpoint(tmp_path, **KEEP_ALL) as handle:
+        handle.save(state_of("a"), "a")
+    for each in tmp_path.glob("checkpoints.db*"):
+        each.unlink()
+    create_file(tmp_path / "checkpoints.db", 1)
+    with pytest.raises(StoreUnavailableError, match="missing or empty"):
+        PipelineCheckpoint.check_without_key(tmp_path)
+    assert PipelineCheckpoint.database_info(tmp_path).state == "empty"
+    assert PipelineCheckpoint.rebuild(tmp_path).checkpoints == ("a",)

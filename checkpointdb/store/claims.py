@@ -9,15 +9,17 @@ place takes it over, and the old one, if it still lives somewhere, is refused th
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
+from checkpointdb import queries
 from checkpointdb.bucket_urls import directory_of_url, is_file_url
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
-from checkpointdb.errors import InvalidInputError, StoreUnavailableError
+from checkpointdb.errors import CheckpointError, InvalidInputError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
@@ -146,6 +148,19 @@ def place_of(connection: Connection) -> Place | None:
     return None if row is None else Place(str(row.claim), str(row.payload_url))
 
 
+def expect_place(connection: Connection, claim: Claim | None) -> None:
+    """Raise StoreUnavailableError if a store has another place than when a handle was opened.
+
+    To be asked with the first look at its pipeline's row, from which on it keeps its place.
+    """
+    found = place_of(connection)
+    if (found and found.claim) != (claim and claim.place.claim):
+        raise StoreUnavailableError(
+            "the store was given another place for its payloads since it was opened, before "
+            "anything was saved: nothing was changed; open it again"
+        )
+
+
 class Claim(NamedTuple):
     """That a place belongs to a database."""
 
@@ -225,24 +240,30 @@ def _remember(database: Database, wanted: Wanted, *, takes_over: bool) -> Place:
             return found
     if claimed is not None:
         raise claimed_by_another(claimed, wanted.url)
+    _make_root(wanted)
+    with database.write() as connection:
+        found = _noted(connection, wanted)
+        return found or write_place(connection, Place(uuid.uuid4().hex, wanted.url))
+
+
+def _make_root(wanted: Wanted) -> None:
+    """Make the place that is wanted, if it is a directory."""
+    assert wanted.url is not None
     if is_file_url(wanted.url):
         root = directory_of_url(wanted.url)
         try:
             make_directories(root, durable=wanted.durable)
         except OSError as error:
             raise unavailable(error, root) from error
-    with database.write() as connection:
-        found = _noted(connection, wanted)
-        return found or write_place(connection, Place(uuid.uuid4().hex, wanted.url))
 
 
 def _noted(connection: Connection, wanted: Wanted) -> Place | None:
     """Return the place that another process has noted meanwhile, if any.
 
-    Raises InvalidInputError if there is none, but there are payloads: they are in the directory.
+    Raises InvalidInputError if there is none, but it is used: payloads are in the directory.
     """
     found = place_of(connection)
-    if found is None and _has_payloads(connection):
+    if found is None and _is_used(connection):
         raise _elsewhere(wanted, None)
     return found
 
@@ -250,18 +271,45 @@ def _noted(connection: Connection, wanted: Wanted) -> Place | None:
 def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool) -> Place:
     """Note that a place has another URL now, if it is the same by its claim, or was never used."""
     assert wanted.url is not None
-    moved = place._replace(url=wanted.url)
-    payloads = wanted.payloads()
-    claimed = payloads.note(CLAIM_NAME)
+    claimed = wanted.payloads().note(CLAIM_NAME)
     if claimed != place.note:
-        if database.read_only or not _is_new(database):
-            raise _elsewhere(wanted, place)
-        if claimed is not None and not takes_over:
-            raise claimed_by_another(claimed, wanted.url)
+        return _changed(database, wanted, place, None if takes_over else claimed)
+    moved = place._replace(url=wanted.url)
     if not database.read_only:
         with database.write() as connection:
+            found = place_of(connection)
+            if found is None or found.claim != place.claim:  # changed by another meanwhile
+                raise _elsewhere(wanted, found)
             write_place(connection, moved)
     return moved
+
+
+def _changed(database: Database, wanted: Wanted, place: Place, claimed: bytes | None) -> Place:
+    """Give a store that was never used another place, with a claim of its own.
+
+    By that a handle that was opened with the one before finds out: see `expect_place`.
+    """
+    assert wanted.url is not None
+    with database.read() as connection:  # asked again below: before a directory is made for nothing
+        is_used = _is_used(connection)
+    if database.read_only or is_used:
+        raise _elsewhere(wanted, place)
+    refuse_inside(wanted)
+    if claimed is not None:
+        raise claimed_by_another(claimed, wanted.url)
+    _make_root(wanted)
+    with database.write() as connection:
+        found = place_of(connection)
+        if found is not None and found.url == wanted.url:
+            return found  # another process was first
+        if found != place or _is_used(connection):
+            raise _elsewhere(wanted, found)
+        changed = write_place(connection, Place(uuid.uuid4().hex, wanted.url))
+    with suppress(CheckpointError):  # so that it may be changed back
+        before = wanted.payloads(place.url)
+        if before.note(CLAIM_NAME, in_haste=True) == place.note:
+            before.put_note(CLAIM_NAME, changed.note)
+    return changed
 
 
 def _refuse_endpoint(wanted: Wanted, place: Place) -> None:
@@ -288,6 +336,11 @@ def _is_new(database: Database) -> bool:
     """Say whether a database knows no payload yet."""
     with database.read() as connection:
         return not _has_payloads(connection)
+
+
+def _is_used(connection: Connection) -> bool:
+    """Say whether a handle has begun to save: from then on a store keeps its place."""
+    return connection.execute(queries.pipeline_names().limit(1)).first() is not None
 
 
 def _has_payloads(connection: Connection) -> bool:

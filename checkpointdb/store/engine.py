@@ -24,6 +24,7 @@ from checkpointdb.gate import follow_fork
 from checkpointdb.marks import note_damage
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.sealing import Cipher
+from checkpointdb.store.claims import Claim, expect_place
 from checkpointdb.store.finding import Find, Finding
 from checkpointdb.store.outcome import Forgotten, are_gone, found_out
 from checkpointdb.store.pool import Pool
@@ -62,6 +63,7 @@ class Engine(Finding):
         settings: SaveSettings,
         trusted: TrustedGlobals | None,
         versions: StateVersions,
+        claim: Claim | None = None,
     ) -> None:
         self.database = database
         self.payloads = payloads
@@ -70,6 +72,7 @@ class Engine(Finding):
         self._settings = settings
         self.trusted = trusted
         self.versions = versions
+        self._claim = claim
         self._pipeline_id: int | None = None
         self._pid = os.getpid()
         self._start()
@@ -184,12 +187,15 @@ class Engine(Finding):
         from checkpointdb.recording import record_pipeline
 
         with self.database.write() as connection:
+            expect_place(connection, self._claim)
             found: int | None = connection.scalar(queries.pipeline_id(self.pipeline))
             return found or record_pipeline(connection, self.pipeline)
 
     def _known_pipeline(self) -> int | None:
         with self.database.read() as connection:
             found: int | None = connection.scalar(queries.pipeline_id(self.pipeline))
+            if found is not None:
+                expect_place(connection, self._claim)
         return found
 
     def writing(self) -> AbstractContextManager[Connection]:

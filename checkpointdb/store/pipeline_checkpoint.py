@@ -158,6 +158,7 @@ class PipelineCheckpoint(Saves, Running, Inspecting, Pruning, Upkeep, Transfer, 
                 settings,
                 trusted,
                 versions,
+                opened.claim,
             )
         slot = SyncSlot()
         self._end = partial(_end, slot, self._engine)

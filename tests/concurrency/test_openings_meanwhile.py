@@ -10,7 +10,7 @@ import pytest
 from breaking import KEEP_ALL, state_of, tags_of
 from sqlalchemy import insert
 
-from checkpointdb import PipelineCheckpoint, StoreUnavailableError
+from checkpointdb import InvalidInputError, PipelineCheckpoint, StoreUnavailableError
 from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import removals
 from checkpointdb.sqlite_backup import use_log
@@ -129,3 +129,58 @@ def test_payloads_beside_an_empty_database_are_not_checked_as_a_store(tmp_path):
         PipelineCheckpoint.check_without_key(tmp_path)
     assert PipelineCheckpoint.database_info(tmp_path).state == "empty"
     assert PipelineCheckpoint.rebuild(tmp_path).checkpoints == ("a",)
+
+
+@pytest.mark.parametrize("first", [None, "a"])
+def test_a_handle_whose_place_another_has_changed_before_the_first_save_saves_nothing(
+    tmp_path, first
+):
+    """It was acknowledged, and was missing for everyone: rows named what lay in another place."""
+    a = (tmp_path / "a").as_uri() if first else None
+    opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
+    with opened(payload_url=a) as ours, opened(payload_url=(tmp_path / "b").as_uri()) as theirs:
+        with pytest.raises(StoreUnavailableError, match=r"another place .* open it again"):
+            ours.save(state_of("ours"), "ours")
+        theirs.save(state_of("theirs"), "theirs")
+        with pytest.raises(StoreUnavailableError, match="open it again"):
+            ours.save(state_of("ours"), "ours")
+    with opened() as ours:
+        saves_beside_another(ours)
+
+
+@pytest.mark.parametrize("name", ["_moved", "_is_used", "_make_root"])
+def test_a_place_is_not_changed_where_another_saves_in_it_meanwhile(tmp_path, monkeypatch, name):
+    opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
+    original = getattr(claims, name)
+    with opened(payload_url=(tmp_path / "a").as_uri()) as theirs:
+
+        def after_another(*arguments, **options):
+            monkeypatch.undo()
+            theirs.save(state_of("theirs"), "theirs")
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(claims, name, after_another)
+        with pytest.raises(InvalidInputError, match="keeps its payloads in"):
+            opened(payload_url=(tmp_path / "b").as_uri())
+    with opened() as ours:
+        saves_beside_another(ours)
+
+
+def test_a_place_that_was_never_used_may_be_changed_to_a_new_directory_and_back(tmp_path):
+    opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
+    for name in ("a", "b", "a"):
+        opened(payload_url=(tmp_path / name).as_uri()).close()
+    with opened() as handle:
+        assert handle.payload_url == (tmp_path / "a").as_uri()
+        handle.save(state_of("a"), "a")
+        assert handle.check(read_data=True).problems == ()
+
+
+def test_a_place_that_was_never_used_is_not_changed_to_the_payloads_of_another_store(tmp_path):
+    PipelineCheckpoint(tmp_path / "other").close()
+    opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
+    opened(payload_url=(tmp_path / "a").as_uri()).close()
+    with pytest.raises(InvalidInputError, match="is where the store"):
+        opened(payload_url=(tmp_path / "other" / "payloads").as_uri())
+    with opened() as handle:
+        assert handle.payload_url == (tmp_path / "a").as_uri()

@@ -314,10 +314,15 @@ def _room_beside(directory: Path) -> Iterator[Path]:
                 raise StoreBusyError(f"another process pulls into {str(directory)!r}: wait for it")
             try:
                 _refuse_existing(directory)  # another pull may have ended meanwhile
+            except InvalidInputError:
+                with suppress(OSError):
+                    room.rmdir()  # which we made anew, as that pull has renamed its own
+                raise
+            try:
                 make_private(room / PAYLOAD_DIRECTORY)
                 (room / KEYRING_NAME).unlink(missing_ok=True)  # of an attempt before
                 yield room
-            except (NotFoundError, InvalidInputError):
+            except NotFoundError:
                 if is_new:
                     shutil.rmtree(room, ignore_errors=True)
                 raise

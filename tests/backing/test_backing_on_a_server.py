@@ -190,3 +190,19 @@ def test_a_server_that_is_restarted_during_a_push_costs_nothing(handle, nas, tmp
     PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
     with PipelineCheckpoint(tmp_path / "back", **KEEP_ALL) as back:
         assert rows_of(back._engine.database) == rows_of(handle._engine.database)
+
+
+def test_what_was_pulled_is_kept_where_the_database_is_not_empty(store, tmp_path, server_url):
+    handle = store()
+    handle.save({"n": 1}, "one")
+    handle.push_backup(tmp_path / "remote")
+    with PipelineCheckpoint(tmp_path / "other", database_url=server_url) as other:
+        other.save({"n": 2}, "two")
+    with pytest.raises(InvalidInputError, match="is not empty"):
+        PipelineCheckpoint.pull_backup(
+            tmp_path / "remote", tmp_path / "pulled", database_url=server_url
+        )
+    assert list((tmp_path / ".pulled.pull" / "payloads").glob("p-*/*"))
+    PipelineCheckpoint.pull_backup(tmp_path / "remote", tmp_path / "pulled")
+    with PipelineCheckpoint(tmp_path / "pulled") as pulled:
+        assert pulled.load("one") == {"n": 1}

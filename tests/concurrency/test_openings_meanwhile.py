@@ -15,7 +15,7 @@ from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import removals
 from checkpointdb.sqlite_backup import use_log
 from checkpointdb.sqlite_file import create_file
-from checkpointdb.store import claims, opening
+from checkpointdb.store import backing, claims, opening
 from checkpointdb.store.trash import Trash
 
 
@@ -184,3 +184,22 @@ def test_a_place_that_was_never_used_is_not_changed_to_the_payloads_of_another_s
         opened(payload_url=(tmp_path / "other" / "payloads").as_uri())
     with opened() as handle:
         assert handle.payload_url == (tmp_path / "a").as_uri()
+
+
+def test_a_pull_that_another_was_faster_than_leaves_nothing(tmp_path, monkeypatch):
+    with PipelineCheckpoint(tmp_path / "store", **KEEP_ALL) as handle:
+        handle.save(state_of("a"), "a")
+        handle.push_backup(tmp_path / "remote")
+    (tmp_path / ".pulled.pull").mkdir()  # of the other, which is at it
+    pull = partial(PipelineCheckpoint.pull_backup, tmp_path / "remote", tmp_path / "pulled")
+    original = backing.make_directories
+
+    def after_another(*arguments, **options):
+        monkeypatch.undo()
+        pull()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(backing, "make_directories", after_another)
+    with pytest.raises(InvalidInputError, match="overwrites nothing"):
+        pull()
+    assert {each.name for each in tmp_path.iterdir()} == {"store", "remote", "pulled"}

@@ -9,7 +9,6 @@ place takes it over, and the old one, if it still lives somewhere, is refused th
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from checkpointdb import queries
 from checkpointdb.bucket_urls import directory_of_url, is_file_url
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
-from checkpointdb.errors import CheckpointError, InvalidInputError, StoreUnavailableError
+from checkpointdb.errors import InvalidInputError, StoreUnavailableError
 from checkpointdb.local_payloads import LocalPayloads, unavailable
 from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
@@ -287,10 +286,12 @@ def _moved(database: Database, wanted: Wanted, place: Place, *, takes_over: bool
 def _changed(database: Database, wanted: Wanted, place: Place, claimed: bytes | None) -> Place:
     """Give a store that was never used another place, with a claim of its own.
 
-    By that a handle that was opened with the one before finds out: see `expect_place`.
+    By that a handle that was opened with the one before finds out: see `expect_place`. The place
+    before keeps its claim, and is no place for anybody from then on: with one claim in two places
+    the store could be opened with the one that lacks its payloads.
     """
     assert wanted.url is not None
-    with database.read() as connection:  # asked again below: before a directory is made for nothing
+    with database.read() as connection:  # and again below: here no directory is made for nothing
         is_used = _is_used(connection)
     if database.read_only or is_used:
         raise _elsewhere(wanted, place)
@@ -304,12 +305,7 @@ def _changed(database: Database, wanted: Wanted, place: Place, claimed: bytes | 
             return found  # another process was first
         if found != place or _is_used(connection):
             raise _elsewhere(wanted, found)
-        changed = write_place(connection, Place(uuid.uuid4().hex, wanted.url))
-    with suppress(CheckpointError):  # so that it may be changed back
-        before = wanted.payloads(place.url)
-        if before.note(CLAIM_NAME, in_haste=True) == place.note:
-            before.put_note(CLAIM_NAME, changed.note)
-    return changed
+        return write_place(connection, Place(uuid.uuid4().hex, wanted.url))
 
 
 def _refuse_endpoint(wanted: Wanted, place: Place) -> None:

@@ -71,18 +71,20 @@ def test_a_pull_to_where_a_disk_is_mounted_is_refused_before_anything_is_fetched
     assert ids_in(tmp_path / "disk" / "store") == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("is_before", [True, False], ids=["before its room", "with its room"])
+@pytest.mark.parametrize("moment", ["before its room", "with its room", "with the other's room"])
 def test_a_pull_beside_which_another_has_ended_overwrites_nothing_and_leaves_nothing(
-    pushed, nas, tmp_path, monkeypatch, is_before
+    pushed, nas, tmp_path, monkeypatch, moment
 ):
     make = backing.make_directories
+    if moment == "with the other's room":
+        (tmp_path / ".back.pull").mkdir()
 
     def make_beside_another(path, **options):
         monkeypatch.undo()
-        if not is_before:
+        if moment == "with its room":
             make(path, **options)
         PipelineCheckpoint.pull_backup(nas, tmp_path / "back")
-        if is_before:
+        if moment != "with its room":
             make(path, **options)
 
     monkeypatch.setattr(backing, "make_directories", make_beside_another)

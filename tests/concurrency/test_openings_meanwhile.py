@@ -15,7 +15,7 @@ from checkpointdb.local_payloads import LocalPayloads
 from checkpointdb.schema import removals
 from checkpointdb.sqlite_backup import use_log
 from checkpointdb.sqlite_file import create_file
-from checkpointdb.store import backing, claims, opening
+from checkpointdb.store import claims, opening
 from checkpointdb.store.trash import Trash
 
 
@@ -166,14 +166,19 @@ def test_a_place_is_not_changed_where_another_saves_in_it_meanwhile(tmp_path, mo
         saves_beside_another(ours)
 
 
-def test_a_place_that_was_never_used_may_be_changed_to_a_new_directory_and_back(tmp_path):
+def test_a_place_that_was_never_used_may_be_changed_to_a_new_directory(tmp_path):
+    """And not back: in two places with one claim, the store would be where its payloads are not."""
     opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
-    for name in ("a", "b", "a"):
+    for name in ("a", "b"):
         opened(payload_url=(tmp_path / name).as_uri()).close()
+    with pytest.raises(StoreUnavailableError, match="belongs to another database"):
+        opened(payload_url=(tmp_path / "a").as_uri())
     with opened() as handle:
-        assert handle.payload_url == (tmp_path / "a").as_uri()
+        assert handle.payload_url == (tmp_path / "b").as_uri()
         handle.save(state_of("a"), "a")
         assert handle.check(read_data=True).problems == ()
+    with pytest.raises(InvalidInputError, match="keeps its payloads in"):
+        opened(payload_url=(tmp_path / "a").as_uri())
 
 
 def test_a_place_that_was_never_used_is_not_changed_to_the_payloads_of_another_store(tmp_path):
@@ -184,22 +189,3 @@ def test_a_place_that_was_never_used_is_not_changed_to_the_payloads_of_another_s
         opened(payload_url=(tmp_path / "other" / "payloads").as_uri())
     with opened() as handle:
         assert handle.payload_url == (tmp_path / "a").as_uri()
-
-
-def test_a_pull_that_another_was_faster_than_leaves_nothing(tmp_path, monkeypatch):
-    with PipelineCheckpoint(tmp_path / "store", **KEEP_ALL) as handle:
-        handle.save(state_of("a"), "a")
-        handle.push_backup(tmp_path / "remote")
-    (tmp_path / ".pulled.pull").mkdir()  # of the other, which is at it
-    pull = partial(PipelineCheckpoint.pull_backup, tmp_path / "remote", tmp_path / "pulled")
-    original = backing.make_directories
-
-    def after_another(*arguments, **options):
-        monkeypatch.undo()
-        pull()
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(backing, "make_directories", after_another)
-    with pytest.raises(InvalidInputError, match="overwrites nothing"):
-        pull()
-    assert {each.name for each in tmp_path.iterdir()} == {"store", "remote", "pulled"}

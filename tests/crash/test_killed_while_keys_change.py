@@ -21,12 +21,12 @@ from checkpointdb import EncryptionError, PipelineCheckpoint
 pytestmark = needs_strace
 
 SAMPLES = {
-    "fsync": some(4, long=6),
-    "fdatasync": some(3, long=5),
-    "rename": some(4, long=6),
-    "pwrite64": some(5, long=8),
-    "openat": 3,
-    "write": some(3, long=5),
+    "fsync": some(3, long=6),
+    "fdatasync": some(2, long=5),
+    "rename": some(3, long=6),
+    "pwrite64": some(3, long=8),
+    "openat": some(2, long=3),
+    "write": some(2, long=5),
 }
 
 

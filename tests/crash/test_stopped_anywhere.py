@@ -36,7 +36,7 @@ FEW = (
     ids=lambda name: name.replace(" ", "-"),
 )
 def test_what_is_stopped_anywhere_leaves_the_state_before_or_after(operation):
-    kills, cuts = str(some(8, long=50)), str(some(4, long=50))
+    kills, cuts = str(some(5, long=50)), str(some(2, long=50))
     command = [sys.executable, Path(__file__).parent, "--kills", kills, "--cuts", cuts]
     done = subprocess.run(
         [*command, operation], capture_output=True, text=True, timeout=280, check=False

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="calls are traced on Linux
 
 # Of `make test`. One command for several: it takes as long to start as ten faults.
 GROUPS = {
-    "saving": ["save", "replace"],
-    "loading": ["load", "load a stream"],
-    "forgetting": ["delete", "prune"],
+    "saving": ["replace"],
+    "loading": ["load a stream"],
+    "forgetting": ["prune"],
     "rewriting": ["compact", "re-encrypt"],
     "backups": ["push", "pull"],
 }

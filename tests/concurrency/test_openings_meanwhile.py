@@ -132,12 +132,15 @@ def test_payloads_beside_an_empty_database_are_not_checked_as_a_store(tmp_path):
 
 
 @pytest.mark.parametrize("first", [None, "a"])
+@pytest.mark.parametrize("where", ["SQLite", "server"])
 def test_a_handle_whose_place_another_has_changed_before_the_first_save_saves_nothing(
-    tmp_path, first
+    tmp_path, request, where, first
 ):
     """It was acknowledged, and was missing for everyone: rows named what lay in another place."""
     a = (tmp_path / "a").as_uri() if first else None
     opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
+    if where == "server":
+        opened = partial(opened, database_url=request.getfixturevalue("server_url"))
     with opened(payload_url=a) as ours, opened(payload_url=(tmp_path / "b").as_uri()) as theirs:
         with pytest.raises(StoreUnavailableError, match=r"another place .* open it again"):
             ours.save(state_of("ours"), "ours")

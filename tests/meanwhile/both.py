@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +13,7 @@ from loads import OPERATIONS
 from maintenance import REWRITTEN
 from operations import Operation, nothing
 from others import FOUND, is_refusal, others_of, tags_of_another
+from trying import prepared
 
 
 class Tried(NamedTuple):
@@ -37,7 +35,7 @@ def tried_on(
     name, other = pair
     count = refused = 0
     try:
-        with _prepared(OPERATIONS[name]) as place:
+        with prepared(OPERATIONS[name]) as place:
             points = _points(OPERATIONS[name], place, is_every=is_every)
             if sample is not None and len(points) > sample:
                 points = [
@@ -123,14 +121,3 @@ def _calls_of(operation: Operation, place: Path) -> list[Call]:
         operation.act(room, lambda: nothing(room))
     shutil.rmtree(room)
     return meanwhile.calls
-
-
-@contextmanager
-def _prepared(operation: Operation) -> Iterator[Path]:
-    """A directory with a `room` in it, ready for the operation; in memory, if there is a place."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        room = Path(name) / "room"
-        room.mkdir()
-        operation.prepare(room)
-        yield Path(name)

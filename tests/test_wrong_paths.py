@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
@@ -86,3 +87,20 @@ def test_an_empty_path_is_not_the_current_directory(store, tmp_path, monkeypatch
     with pytest.raises(InvalidInputError, match="is empty"):
         use(handle, "")
     assert not [*(tmp_path / "here").iterdir()]
+
+
+def test_a_place_beside_which_nothing_can_be_looked_at_is_refused_in_our_words(
+    tmp_path, monkeypatch
+):
+    """Whether it is the payload directory of another store is told by what is beside it."""
+    stat = os.stat
+
+    def failing(path, **options):
+        if str(path) == str(tmp_path / "disk" / "checkpoints.db"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    place = (tmp_path / "disk" / "payloads").as_uri()
+    with pytest.raises(StoreUnavailableError, match=r"disk/checkpoints\.db' cannot be looked at"):
+        PipelineCheckpoint(tmp_path / "store", payload_url=place)

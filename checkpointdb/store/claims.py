@@ -24,6 +24,7 @@ from checkpointdb.payloads import PayloadStore
 from checkpointdb.records import CloudBackupConfig
 from checkpointdb.schema import payloads as payload_table
 from checkpointdb.schema import place as table
+from checkpointdb.sqlite_file import identity
 from checkpointdb.store.guarding import GuardedPayloads
 from checkpointdb.store.places import (
     DATABASE_NAME,
@@ -133,7 +134,7 @@ def refuse_inside(wanted: Wanted) -> None:
     if wanted.url is None or not is_file_url(wanted.url):
         return
     root = directory_of_url(wanted.url)
-    if root.name == PAYLOAD_DIRECTORY and (root.parent / DATABASE_NAME).exists():
+    if root.name == PAYLOAD_DIRECTORY and identity(str(root.parent / DATABASE_NAME)) is not None:
         raise InvalidInputError(
             f"{str(root)!r} is where the store {str(root.parent)!r} keeps its payloads: give this "
             f"store a place of its own; or, if {str(root.parent / DATABASE_NAME)!r} is lost or "

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from calls import Call, Meanwhile, OtherAt
+from calls import Meanwhile, OtherAt
 from loads import OPERATIONS
 from maintenance import REWRITTEN
 from operations import Operation, nothing
@@ -102,22 +102,14 @@ def _verdict(
 
 def _points(operation: Operation, place: Path, *, is_every: bool) -> list[int]:
     """Return the numbers of calls, as they are when what is made only once has been made."""
-    _calls_of(operation, place)
-    calls = _calls_of(operation, place)
-    if is_every:
-        return list(range(len(calls)))
-    first: dict[Call, int] = {}
-    last: dict[Call, int] = {}
-    for number, call in enumerate(calls):
-        first.setdefault(call, number)
-        last[call] = number
-    return sorted({*first.values(), *last.values()})
+    for _ in range(2):
+        meanwhile = Meanwhile()
+        _acted(operation, place, meanwhile)
+    return list(range(len(meanwhile.calls))) if is_every else meanwhile.points()
 
 
-def _calls_of(operation: Operation, place: Path) -> list[Call]:
+def _acted(operation: Operation, place: Path, meanwhile: Meanwhile) -> None:
     room = shutil.copytree(place / "room", place / "counted")
-    meanwhile = Meanwhile()
     with meanwhile:
         operation.act(room, lambda: nothing(room))
     shutil.rmtree(room)
-    return meanwhile.calls

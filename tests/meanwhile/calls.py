@@ -60,6 +60,15 @@ class Meanwhile:
     def at(self) -> None:
         """Called right before each call, the last of `calls`."""
 
+    def points(self) -> list[int]:
+        """Return the numbers of the first and the last call by each line."""
+        first: dict[Call, int] = {}
+        last: dict[Call, int] = {}
+        for number, call in enumerate(self.calls):
+            first.setdefault(call, number)
+            last[call] = number
+        return sorted({*first.values(), *last.values()})
+
     def __enter__(self) -> None:
         sys.setprofile(self._told)
 

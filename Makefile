@@ -24,7 +24,7 @@ help:
 	@echo 'make test-model  thousands of steps of each state machine: twenty minutes'
 	@echo 'make test-crashes  kill each operation, and cut its power, at every effect: an hour; ARGS="--kills 25 --cuts 30", a sample of all: six minutes'
 	@echo 'make test-histories  explain what processes saw of one store, three minutes for each kind of store (CHECKPOINTDB_HISTORY_SECONDS)'
-	@echo 'make test-meanwhile  let another act in the middle of each operation: an hour; ARGS="--points 6", a sample of all: twelve minutes'
+	@echo 'make test-meanwhile  let another act in the middle of each operation: two hours, by the pace of a sample; ARGS="--points 12", a sample of all: a quarter of an hour'
 	@echo 'make test-faults  let each call of each operation fail, in every way: hours; ARGS="--calls 5", a sample of all: minutes'
 	@echo 'make test-servers  what is tested on real servers: Ceph, and PostgreSQL that fails over (root gets them by apt-get)'
 	@echo 'make lint    ruff, mypy and import-linter alone'

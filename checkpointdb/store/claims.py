@@ -263,7 +263,7 @@ def _noted(connection: Connection, wanted: Wanted) -> Place | None:
     Raises InvalidInputError if there is none, but it is used: payloads are in the directory.
     """
     found = place_of(connection)
-    if found is None and _is_used(connection):
+    if found is None and is_used(connection):
         raise _elsewhere(wanted, None)
     return found
 
@@ -293,8 +293,8 @@ def _changed(database: Database, wanted: Wanted, place: Place, claimed: bytes | 
     """
     assert wanted.url is not None
     with database.read() as connection:  # and again below: here no directory is made for nothing
-        is_used = _is_used(connection)
-    if database.read_only or is_used:
+        has_begun = is_used(connection)
+    if database.read_only or has_begun:
         raise _elsewhere(wanted, place)
     refuse_inside(wanted)
     if claimed is not None:
@@ -304,7 +304,7 @@ def _changed(database: Database, wanted: Wanted, place: Place, claimed: bytes | 
         found = place_of(connection)
         if found is not None and found.url == wanted.url:
             return found  # another process was first
-        if found != place or _is_used(connection):
+        if found != place or is_used(connection):
             raise _elsewhere(wanted, found)
         return write_place(connection, Place(uuid.uuid4().hex, wanted.url))
 
@@ -335,7 +335,7 @@ def _is_new(database: Database) -> bool:
         return not _has_payloads(connection)
 
 
-def _is_used(connection: Connection) -> bool:
+def is_used(connection: Connection) -> bool:
     """Say whether a handle has begun to save: from then on a store keeps its place."""
     return connection.execute(queries.pipeline_names().limit(1)).first() is not None
 

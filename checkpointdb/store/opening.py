@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import URL
 
-from checkpointdb import queries
 from checkpointdb.contexts import contextmanager
 from checkpointdb.database import Database
 from checkpointdb.directories import make_directories
@@ -29,6 +28,7 @@ from checkpointdb.store.claims import (
     Wanted,
     claimed_by_another,
     find_payloads,
+    is_used,
     refuse_inside,
 )
 from checkpointdb.store.encryption import (
@@ -289,7 +289,7 @@ def _expect_rows(directory: Path, database: Database, found: Found) -> None:
 
 def _is_empty(database: Database) -> bool:
     with database.read() as connection:
-        return connection.execute(queries.pipeline_names().limit(1)).first() is None
+        return not is_used(connection)
 
 
 def _refuse_legacy(directory: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_handle_whose_place_another_has_changed_before_the_first_save_saves_no
         saves_beside_another(ours)
 
 
-@pytest.mark.parametrize("name", ["_moved", "_is_used", "_make_root"])
+@pytest.mark.parametrize("name", ["_moved", "is_used", "_make_root"])
 def test_a_place_is_not_changed_where_another_saves_in_it_meanwhile(tmp_path, monkeypatch, name):
     opened = partial(PipelineCheckpoint, tmp_path / "store", **KEEP_ALL)
     original = getattr(claims, name)

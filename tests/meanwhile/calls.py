@@ -1,6 +1,6 @@
 """Lets another do something whole right before a call that sees, or changes, what all see.
 
-By the profile function of the interpreter, which is told of each call: on every system, and of
+By the profile function of the interpreter, which is told of each call: of
 SQLite and of PostgreSQL alike. Only the thread that enters is told of; the other runs in one of its
 own, and may have to wait for what this one holds.
 """
@@ -80,7 +80,7 @@ class Meanwhile:
         if name is None:
             return
         caller: FrameType | None = frame
-        while caller is not None and caller.f_globals.get("__package__", "") != "checkpointdb":
+        while caller is not None and not _is_ours(caller):
             caller = caller.f_back
         caller = caller or frame
         self.calls.append(Call(name, caller.f_code, caller.f_lineno))
@@ -117,6 +117,10 @@ class OtherAt(Meanwhile):
             self._act()
         except BaseException as error:  # noqa: BLE001 - judged by who entered
             self.error = error
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("checkpointdb.")
 
 
 def _name_of(frame: FrameType, event: str, called: object) -> str | None:

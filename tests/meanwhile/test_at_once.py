@@ -30,6 +30,6 @@ def place(tmp_path_factory):
     [(it, other) for it in ACTS for other in ACTS] if LONG else PAIRS,
 )
 def test_two_calls_at_once_are_as_one_after_the_other(place, it, other):
-    count, wrong = wrong_orders(place, it, other, some(4, long=12))
+    count, wrong = wrong_orders(place, it, other, some(4, long=6))
     assert count > 0
     assert not wrong, "\n".join(wrong)
